@@ -1,0 +1,165 @@
+//! One catalog service: what it lists, where its tables lie, and how a new table becomes visible.
+//!
+//! A client knows its service's protocol. It does not read tables: it says where they are.
+
+mod folder;
+mod rest;
+mod sql;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use iceberg::spec::TableMetadata;
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use self::folder::FolderClient;
+use self::rest::RestClient;
+use self::rest::token::Tokens;
+use self::sql::{Database, SqlClient};
+use crate::config::CatalogConfig;
+use crate::error::{Error, Result};
+use crate::name::TableName;
+use crate::stores::Stores;
+use crate::write::{NewTable, WrittenFile};
+
+/// One catalog service. Names are compared exactly; a nested namespace is one text joined by dots.
+#[async_trait]
+pub trait CatalogClient: fmt::Debug + Send + Sync {
+    /// The namespaces, sorted.
+    async fn list_namespaces(&self) -> Result<Vec<String>>;
+
+    /// The tables of a namespace, sorted. A namespace that does not exist is [`Error::NotFound`], or has no tables
+    /// where the service cannot tell the difference.
+    async fn list_tables(&self, namespace: &str) -> Result<Vec<String>>;
+
+    /// Where a table lies now; `None` where it does not exist.
+    async fn load(&self, name: &TableName) -> Result<Option<TableLocation>>;
+
+    /// Creates a namespace; [`Error::AlreadyExists`] where the service can tell that there is one.
+    async fn create_namespace(&self, namespace: &str) -> Result<()>;
+
+    /// Chooses where the files of a new table go and in which columns. Nobody sees the table yet, and nothing has to
+    /// be undone when it is never created.
+    async fn stage(&self, name: &TableName, new: &NewTable) -> Result<StagedTable>;
+
+    /// Makes a staged table visible with all of `files` in one step. After [`Error::CommitUnknown`] the files must
+    /// stay; after every other error nothing refers to them.
+    async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()>;
+}
+
+/// Where a table lies.
+#[derive(Debug, Clone)]
+pub enum TableLocation {
+    /// The table's current metadata file, and its content where the service sent it along.
+    Iceberg {
+        /// URL of the metadata file.
+        metadata_location: String,
+        /// The metadata itself.
+        metadata: Option<Box<TableMetadata>>,
+    },
+    /// The folder that holds `_delta_log`.
+    Delta {
+        /// URL of the folder, its key not percent-encoded.
+        root: String,
+    },
+}
+
+/// A table that is being created.
+#[derive(Debug)]
+pub struct StagedTable {
+    /// The folder of the data files, without a slash at its end.
+    pub(crate) data_folder: String,
+    /// The columns of the data files.
+    pub(crate) file_schema: SchemaRef,
+    pub(crate) format: StagedFormat,
+}
+
+/// What its format has to say of a staged table.
+#[derive(Debug)]
+pub(crate) enum StagedFormat {
+    /// The table's metadata before its first snapshot.
+    Iceberg(Box<TableMetadata>),
+    /// The table's properties.
+    Delta(Vec<(String, String)>),
+}
+
+impl StagedTable {
+    /// The error for a table that another catalog has staged.
+    fn foreign(&self, name: &TableName) -> Error {
+        let detail = format!("the table {} was staged by another catalog", name.table);
+        Error::CatalogProtocol {
+            catalog: name.catalog.clone(),
+            detail,
+        }
+    }
+}
+
+/// The client of a configured catalog. Connects to nothing.
+pub(crate) fn client(catalog: &str, config: &CatalogConfig, stores: &Arc<Stores>) -> Result<Arc<dyn CatalogClient>> {
+    let catalog = catalog.to_owned();
+    let stores = Arc::clone(stores);
+    Ok(match config {
+        CatalogConfig::IcebergRest {
+            uri,
+            warehouse,
+            credential,
+            token,
+            oauth2_server_uri,
+            scope,
+        } => {
+            let tokens = match (credential, token) {
+                (Some(credential), _) => {
+                    let uri = match oauth2_server_uri {
+                        Some(uri) => uri.clone(),
+                        None => rest::token_uri(uri)?,
+                    };
+                    Tokens::credential(credential, uri, scope.clone().unwrap_or_else(|| "catalog".to_owned()))
+                }
+                (None, Some(token)) => Tokens::fixed(token.clone()),
+                (None, None) => Tokens::none(),
+            };
+            Arc::new(RestClient::new(catalog, uri, warehouse.clone(), tokens, stores))
+        }
+        CatalogConfig::IcebergSql { uri, name, warehouse } => {
+            let rows_of = name.clone().unwrap_or_else(|| catalog.clone());
+            let database = Database::new(catalog, uri.clone());
+            Arc::new(SqlClient::new(database, rows_of, folder_of(warehouse)?, stores))
+        }
+        CatalogConfig::Delta { root } => Arc::new(FolderClient::new(folder_of(root)?, stores)),
+    })
+}
+
+/// A configured URL as a location: its key not percent-encoded, no slash at its end.
+fn folder_of(url: &Url) -> Result<String> {
+    let key = percent_decode_str(url.path()).decode_utf8();
+    let key = key.map_err(|_| Error::InvalidName {
+        detail: format!("{url} is no UTF-8 when it is decoded"),
+    })?;
+    Ok(format!(
+        "{}://{}{}",
+        url.scheme(),
+        url.host_str().unwrap_or_default(),
+        key.trim_end_matches('/')
+    ))
+}
+
+/// Refuses a namespace or table name that would leave its folder, or hide in it.
+fn check_new(name: &str) -> Result<()> {
+    match fits_in_path(name) && !name.starts_with(['.', '_']) {
+        true => Ok(()),
+        false => Err(Error::InvalidName {
+            detail: format!("\"{name}\" cannot be the name of a table or namespace: it is also the name of a folder"),
+        }),
+    }
+}
+
+/// True where `name` is one segment of a path and nothing else.
+fn fits_in_path(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(|c: char| matches!(c, '/' | '\\') || c.is_control())
+}
+
+#[cfg(test)]
+mod tests;

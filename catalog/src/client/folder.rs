@@ -1,0 +1,112 @@
+//! Delta tables in folders, without any service: `<root>/<namespace>/<table>/_delta_log`.
+//!
+//! A folder of the root is a namespace, a folder of that is a table. Whether it really is one shows when it is loaded:
+//! looking into every folder would make listing as slow as loading.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use object_store::path::Path;
+
+use super::{CatalogClient, StagedFormat, StagedTable, TableLocation, check_new, fits_in_path};
+use crate::delta;
+use crate::error::{Error, Result};
+use crate::name::TableName;
+use crate::stores::Stores;
+use crate::write::{NewTable, WrittenFile};
+
+/// The folders below one root.
+#[derive(Debug)]
+pub(super) struct FolderClient {
+    root: String,
+    stores: Arc<Stores>,
+}
+
+impl FolderClient {
+    pub(super) fn new(root: String, stores: Arc<Stores>) -> Self {
+        Self { root, stores }
+    }
+
+    fn table_root(&self, name: &TableName) -> String {
+        format!("{}/{}/{}", self.root, name.namespace, name.table)
+    }
+
+    /// The names of the folders in `location`, sorted; none where it does not exist.
+    async fn folders(&self, location: &str) -> Result<Vec<String>> {
+        let at = self.stores.locate(location)?;
+        let listed = match at.store.list_with_delimiter(Some(&at.path)).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
+            listed => listed.map_err(|error| Error::storage(location, error))?,
+        };
+        let name = |path: &Path| {
+            path.filename()
+                .filter(|name| !name.starts_with(['.', '_']))
+                .map(str::to_owned)
+        };
+        let mut names: Vec<String> = listed.common_prefixes.iter().filter_map(name).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    async fn has_log(&self, root: &str) -> Result<bool> {
+        let location = format!("{root}/_delta_log");
+        let at = self.stores.locate(&location)?;
+        match at.store.list(Some(&at.path)).try_next().await {
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            listed => Ok(listed.map_err(|error| Error::storage(&location, error))?.is_some()),
+        }
+    }
+}
+
+#[async_trait]
+impl CatalogClient for FolderClient {
+    async fn list_namespaces(&self) -> Result<Vec<String>> {
+        self.folders(&self.root).await
+    }
+
+    async fn list_tables(&self, namespace: &str) -> Result<Vec<String>> {
+        match fits_in_path(namespace) {
+            true => self.folders(&format!("{}/{namespace}", self.root)).await,
+            false => Ok(Vec::new()),
+        }
+    }
+
+    async fn load(&self, name: &TableName) -> Result<Option<TableLocation>> {
+        if !fits_in_path(&name.namespace) || !fits_in_path(&name.table) {
+            return Ok(None);
+        }
+        let root = self.table_root(name);
+        Ok(self.has_log(&root).await?.then_some(TableLocation::Delta { root }))
+    }
+
+    /// A namespace exists as soon as it has a table: object stores have no empty folders.
+    async fn create_namespace(&self, namespace: &str) -> Result<()> {
+        check_new(namespace)
+    }
+
+    async fn stage(&self, name: &TableName, new: &NewTable) -> Result<StagedTable> {
+        check_new(&name.namespace)?;
+        check_new(&name.table)?;
+        let root = self.table_root(name);
+        if self.has_log(&root).await? {
+            return Err(Error::AlreadyExists {
+                what: "table",
+                name: name.to_string(),
+            });
+        }
+        let file_schema = delta::commit::file_schema(name, &new.schema)?;
+        Ok(StagedTable {
+            data_folder: root,
+            file_schema,
+            format: StagedFormat::Delta(new.properties.clone()),
+        })
+    }
+
+    async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()> {
+        let StagedFormat::Delta(properties) = &staged.format else {
+            return Err(staged.foreign(name));
+        };
+        delta::commit::create(&self.stores, name, &staged, properties.clone(), files).await
+    }
+}

@@ -1,0 +1,465 @@
+//! An Iceberg catalog behind the Iceberg REST protocol.
+//!
+//! The service is asked for its configuration once, on first use. A new table is staged: the service chooses its
+//! location and nobody sees it until one commit creates it with its rows.
+
+mod http;
+pub(super) mod token;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use iceberg::spec::TableMetadata;
+use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
+use iceberg_catalog_rest::{
+    CommitTableRequest, CreateNamespaceRequest, CreateTableRequest, ListNamespaceResponse, ListTablesResponse,
+    LoadTableResult,
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Client, Method, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use url::Url;
+
+use self::http::Answer;
+use self::token::Tokens;
+use super::{CatalogClient, StagedFormat, StagedTable, TableLocation, check_new};
+use crate::error::{Error, Result};
+use crate::iceberg::commit::{self, FirstVersion};
+use crate::name::TableName;
+use crate::stores::Stores;
+use crate::write::{NewTable, WrittenFile};
+
+/// How often a read is tried, with waits of 0.1, 0.4 … seconds between.
+const ATTEMPTS: u32 = 3;
+/// A list that never ends is an error.
+const PAGES_MAX: usize = 10_000;
+/// Separates the levels of a namespace in a path, unless the service says otherwise.
+const LEVEL_SEPARATOR: &str = "%1F";
+/// What a path segment keeps as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// One REST catalog, or one warehouse of it.
+#[derive(Debug)]
+pub(super) struct RestClient {
+    catalog: String,
+    base: String,
+    warehouse: Option<String>,
+    tokens: Tokens,
+    session: OnceCell<Session>,
+    stores: Arc<Stores>,
+}
+
+/// What is learnt on first use.
+#[derive(Debug)]
+struct Session {
+    client: Client,
+    /// Comes before `namespaces` in every path; empty, or with a slash at its end.
+    prefix: String,
+    separator: String,
+}
+
+/// The service's own configuration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ServiceConfig {
+    overrides: HashMap<String, String>,
+    defaults: HashMap<String, String>,
+}
+
+/// Where a service issues tokens, unless it is configured otherwise.
+pub(super) fn token_uri(uri: &Url) -> Result<Url> {
+    let issuer = format!("{}/v1/oauth/tokens", uri.as_str().trim_end_matches('/'));
+    Url::parse(&issuer).map_err(|error| Error::Config {
+        key: "uri".to_owned(),
+        detail: error.to_string(),
+    })
+}
+
+impl RestClient {
+    pub(super) fn new(
+        catalog: String,
+        uri: &Url,
+        warehouse: Option<String>,
+        tokens: Tokens,
+        stores: Arc<Stores>,
+    ) -> Self {
+        let base = uri.as_str().trim_end_matches('/').to_owned();
+        Self {
+            catalog,
+            base,
+            warehouse,
+            tokens,
+            session: OnceCell::new(),
+            stores,
+        }
+    }
+
+    async fn session(&self) -> Result<&Session> {
+        self.session.get_or_try_init(|| self.begin()).await
+    }
+
+    async fn begin(&self) -> Result<Session> {
+        let client = http::client().map_err(|error| self.protocol(error.to_string()))?;
+        let mut url = self.url("config")?;
+        if let Some(warehouse) = &self.warehouse {
+            url.query_pairs_mut().append_pair("warehouse", warehouse);
+        }
+        let answer = self.read(&client, &url).await?;
+        if !answer.status.is_success() {
+            return Err(answer.failure(&self.catalog));
+        }
+        Ok(Session::new(client, &answer.parse(&self.catalog)?))
+    }
+
+    fn url(&self, path: &str) -> Result<Url> {
+        Url::parse(&format!("{}/v1/{path}", self.base)).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    /// Asks, and asks again while the failure may pass.
+    async fn read(&self, client: &Client, url: &Url) -> Result<Answer> {
+        let mut attempt = 1;
+        loop {
+            let answer = self.exchange(client, Method::GET, url, None).await;
+            let transient = match &answer {
+                Ok(answer) => answer.is_transient(),
+                Err(error) => matches!(error, Error::CatalogUnavailable { .. }),
+            };
+            if !transient || attempt == ATTEMPTS {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(25) * 4_u32.pow(attempt)).await;
+            attempt += 1;
+        }
+    }
+
+    /// Sends one request; a token that the service refuses is renewed once.
+    async fn exchange(&self, client: &Client, method: Method, url: &Url, body: Option<&Value>) -> Result<Answer> {
+        let mut renewed = false;
+        loop {
+            let token = self.tokens.header(&self.catalog, client).await?;
+            let mut request = client.request(method.clone(), url.clone());
+            if let Some(token) = &token {
+                request = request.header(reqwest::header::AUTHORIZATION, token);
+            }
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            let answer = http::send(&self.catalog, url, request).await?;
+            let refused = matches!(answer.status.as_u16(), 401 | 419);
+            if !refused || renewed || !self.tokens.renew(token.as_ref()) {
+                return Ok(answer);
+            }
+            renewed = true;
+        }
+    }
+
+    async fn post(&self, path: &str, body: impl serde::Serialize) -> Result<Answer> {
+        let body = serde_json::to_value(body).map_err(|error| self.protocol(error.to_string()))?;
+        let session = self.session().await?;
+        let url = self.url(&format!("{}{path}", session.prefix))?;
+        self.exchange(&session.client, Method::POST, &url, Some(&body)).await
+    }
+
+    /// Reads every page of a list; `None` where what is listed does not exist.
+    async fn pages<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        take: impl Fn(T, &mut Vec<String>) -> Option<String>,
+    ) -> Result<Option<Vec<String>>> {
+        let session = self.session().await?;
+        let mut url = self.url(&format!("{}{path}", session.prefix))?;
+        let mut names = Vec::new();
+        for _ in 0..PAGES_MAX {
+            let answer = self.read(&session.client, &url).await?;
+            if answer.is_missing() {
+                return Ok(None);
+            }
+            if !answer.status.is_success() {
+                return Err(answer.failure(&self.catalog));
+            }
+            match take(answer.parse(&self.catalog)?, &mut names).filter(|token| !token.is_empty()) {
+                Some(token) => url.query_pairs_mut().clear().append_pair("pageToken", &token),
+                None => {
+                    names.sort();
+                    return Ok(Some(names));
+                }
+            };
+        }
+        Err(self.protocol(format!("the list {path} has more than {PAGES_MAX} pages")))
+    }
+
+    async fn load_result(&self, name: &TableName) -> Result<Option<LoadTableResult>> {
+        let session = self.session().await?;
+        let Some(path) = session.table_path(name) else {
+            return Ok(None);
+        };
+        let answer = self
+            .read(&session.client, &self.url(&format!("{}{path}", session.prefix))?)
+            .await?;
+        match answer.status {
+            _ if answer.is_missing() => Ok(None),
+            status if status.is_success() => answer.parse(&self.catalog).map(Some),
+            _ => Err(answer.failure(&self.catalog)),
+        }
+    }
+
+    /// Sends the commit that creates a table.
+    async fn publish(&self, name: &TableName, version: &FirstVersion) -> Result<()> {
+        let path = self
+            .session()
+            .await?
+            .table_path(name)
+            .ok_or_else(|| self.namespace_missing(&name.namespace))?;
+        let namespace = self.levels(&name.namespace)?;
+        let mut updates = creation(&version.metadata);
+        updates.extend(version.updates.iter().cloned());
+        let request = CommitTableRequest {
+            identifier: Some(TableIdent::new(namespace, name.table.clone())),
+            requirements: vec![TableRequirement::NotExist],
+            updates,
+        };
+        match self.post(&path, request).await {
+            Ok(answer) if answer.status.is_success() => Ok(()),
+            Ok(answer) if answer.status == StatusCode::CONFLICT => Err(already_exists("table", name)),
+            Ok(answer) if answer.status.is_server_error() => self.settle(name, version, answer.describe()).await,
+            Ok(answer) => Err(answer.failure(&self.catalog)),
+            Err(error) => self.settle(name, version, error.to_string()).await,
+        }
+    }
+
+    /// Finds out whether a commit whose answer was lost took place: the service keeps the id that it gave the table.
+    async fn settle(&self, name: &TableName, version: &FirstVersion, lost: String) -> Result<()> {
+        match self.load_result(name).await {
+            Ok(Some(found)) if found.metadata.uuid() == version.metadata.uuid() => Ok(()),
+            Ok(Some(_)) => Err(already_exists("table", name)),
+            Ok(None) | Err(_) => Err(Error::CommitUnknown {
+                table: name.to_string(),
+                detail: lost,
+            }),
+        }
+    }
+
+    fn levels(&self, namespace: &str) -> Result<NamespaceIdent> {
+        let levels = NamespaceIdent::from_strs(namespace.split('.'));
+        levels.map_err(|error| self.protocol(error.to_string()))
+    }
+
+    fn namespace_missing(&self, namespace: &str) -> Error {
+        Error::NotFound {
+            what: "namespace",
+            name: format!("{}.{namespace}", self.catalog),
+            hint: None,
+        }
+    }
+
+    fn protocol(&self, detail: String) -> Error {
+        Error::CatalogProtocol {
+            catalog: self.catalog.clone(),
+            detail,
+        }
+    }
+}
+
+#[async_trait]
+impl CatalogClient for RestClient {
+    /// The namespaces of the first level. Those below can be named, but finding them takes a request for each.
+    async fn list_namespaces(&self) -> Result<Vec<String>> {
+        let take = |page: ListNamespaceResponse, names: &mut Vec<String>| {
+            names.extend(page.namespaces.into_iter().map(|namespace| namespace.inner().join(".")));
+            page.next_page_token
+        };
+        Ok(self.pages("namespaces", take).await?.unwrap_or_default())
+    }
+
+    async fn list_tables(&self, namespace: &str) -> Result<Vec<String>> {
+        let take = |page: ListTablesResponse, names: &mut Vec<String>| {
+            names.extend(page.identifiers.into_iter().map(|table| table.name));
+            page.next_page_token
+        };
+        let tables = match self.session().await?.namespace_path(namespace) {
+            Some(path) => self.pages(&format!("{path}/tables"), take).await?,
+            None => None,
+        };
+        tables.ok_or_else(|| self.namespace_missing(namespace))
+    }
+
+    async fn load(&self, name: &TableName) -> Result<Option<TableLocation>> {
+        let found = self.load_result(name).await?;
+        Ok(found.map(|found| TableLocation::Iceberg {
+            metadata_location: found.metadata_location.unwrap_or_default(),
+            metadata: Some(Box::new(found.metadata)),
+        }))
+    }
+
+    async fn create_namespace(&self, namespace: &str) -> Result<()> {
+        namespace.split('.').try_for_each(check_new)?;
+        let request = CreateNamespaceRequest {
+            namespace: self.levels(namespace)?,
+            properties: HashMap::new(),
+        };
+        let answer = self.post("namespaces", request).await?;
+        match answer.status {
+            StatusCode::CONFLICT => Err(already_exists("namespace", namespace)),
+            status if status.is_success() => Ok(()),
+            _ => Err(answer.failure(&self.catalog)),
+        }
+    }
+
+    async fn stage(&self, name: &TableName, new: &NewTable) -> Result<StagedTable> {
+        name.namespace.split('.').try_for_each(check_new)?;
+        check_new(&name.table)?;
+        let namespace = self.session().await?.namespace_path(&name.namespace);
+        let namespace = namespace.ok_or_else(|| self.namespace_missing(&name.namespace))?;
+        let mut properties: HashMap<String, String> = new.properties.iter().cloned().collect();
+        properties
+            .entry("format-version".to_owned())
+            .or_insert_with(|| "2".to_owned());
+        let request = CreateTableRequest {
+            name: name.table.clone(),
+            location: None,
+            schema: commit::table_schema(name, new)?,
+            partition_spec: None,
+            write_order: None,
+            stage_create: Some(true),
+            properties,
+        };
+        let answer = self.post(&format!("{namespace}/tables"), request).await?;
+        match answer.status {
+            StatusCode::CONFLICT => Err(already_exists("table", name)),
+            _ if answer.is_missing() => Err(self.namespace_missing(&name.namespace)),
+            status if status.is_success() => {
+                let staged: LoadTableResult = answer.parse(&self.catalog)?;
+                Ok(commit::stage(staged.metadata))
+            }
+            _ => Err(answer.failure(&self.catalog)),
+        }
+    }
+
+    async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()> {
+        let StagedFormat::Iceberg(metadata) = &staged.format else {
+            return Err(staged.foreign(name));
+        };
+        let version = FirstVersion::write(&self.stores, name, metadata.as_ref().clone(), files).await?;
+        let published = self.publish(name, &version).await;
+        version.settle(&self.stores, published).await
+    }
+}
+
+impl Session {
+    fn new(client: Client, config: &ServiceConfig) -> Self {
+        let value = |key: &str| config.overrides.get(key).or_else(|| config.defaults.get(key));
+        let prefix = value("prefix")
+            .map(|prefix| prefix.trim_matches('/'))
+            .filter(|prefix| !prefix.is_empty());
+        Self {
+            client,
+            prefix: prefix.map(|prefix| format!("{prefix}/")).unwrap_or_default(),
+            separator: value("namespace-separator")
+                .map_or(LEVEL_SEPARATOR, String::as_str)
+                .to_owned(),
+        }
+    }
+
+    /// The namespace's path below the prefix; `None` for a name that no path can have.
+    fn namespace_path(&self, namespace: &str) -> Option<String> {
+        let levels: Option<Vec<String>> = namespace.split('.').map(segment).collect();
+        Some(format!("namespaces/{}", levels?.join(&self.separator)))
+    }
+
+    fn table_path(&self, name: &TableName) -> Option<String> {
+        Some(format!(
+            "{}/tables/{}",
+            self.namespace_path(&name.namespace)?,
+            segment(&name.table)?
+        ))
+    }
+}
+
+/// A name as one segment of a path. URLs have no way to write a segment of dots alone.
+fn segment(name: &str) -> Option<String> {
+    (!matches!(name, "" | "." | "..")).then(|| utf8_percent_encode(name, SEGMENT).to_string())
+}
+
+/// The changes that make an empty table of the staged metadata. -1 means what was added last.
+fn creation(metadata: &TableMetadata) -> Vec<TableUpdate> {
+    vec![
+        TableUpdate::AssignUuid { uuid: metadata.uuid() },
+        TableUpdate::UpgradeFormatVersion {
+            format_version: metadata.format_version(),
+        },
+        TableUpdate::AddSchema {
+            schema: metadata.current_schema().as_ref().clone(),
+        },
+        TableUpdate::SetCurrentSchema { schema_id: -1 },
+        TableUpdate::AddSpec {
+            spec: metadata.default_partition_spec().as_ref().clone().into_unbound(),
+        },
+        TableUpdate::SetDefaultSpec { spec_id: -1 },
+        TableUpdate::AddSortOrder {
+            sort_order: metadata.default_sort_order().as_ref().clone(),
+        },
+        TableUpdate::SetDefaultSortOrder { sort_order_id: -1 },
+        TableUpdate::SetLocation {
+            location: metadata.location().to_owned(),
+        },
+        TableUpdate::SetProperties {
+            updates: metadata.properties().clone(),
+        },
+    ]
+}
+
+fn already_exists(what: &'static str, name: impl ToString) -> Error {
+    Error::AlreadyExists {
+        what,
+        name: name.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(config: &str) -> Session {
+        Session::new(http::client().unwrap(), &serde_json::from_str(config).unwrap())
+    }
+
+    #[test]
+    fn the_services_overrides_win() {
+        let check = |config, prefix: &str, separator: &str| {
+            let session = session(config);
+            assert_eq!(
+                (session.prefix.as_str(), session.separator.as_str()),
+                (prefix, separator),
+                "{config}"
+            );
+        };
+        check("{}", "", "%1F");
+        check(r#"{"defaults":{"prefix":"a"},"overrides":{}}"#, "a/", "%1F");
+        check(
+            r#"{"defaults":{"prefix":"a"},"overrides":{"prefix":"/b/c/"}}"#,
+            "b/c/",
+            "%1F",
+        );
+        check(r#"{"overrides":{"namespace-separator":"%2E"}}"#, "", "%2E");
+    }
+
+    #[test]
+    fn names_are_encoded_level_by_level() {
+        let session = session("{}");
+        let check = |namespace: &str, table: &str, expect: Option<&str>| {
+            assert_eq!(
+                session.table_path(&TableName::new("c", namespace, table)).as_deref(),
+                expect
+            );
+        };
+        check("sales", "orders", Some("namespaces/sales/tables/orders"));
+        check("a.b", "x y/ü", Some("namespaces/a%1Fb/tables/x%20y%2F%C3%BC"));
+        check("a..b", "x", None);
+        check("a", "..", None);
+    }
+}

@@ -1,0 +1,212 @@
+//! An Iceberg catalog in a SQL database: one row per table that points to its current metadata file.
+//!
+//! PyIceberg and Java use the same tables, so each opens what the others made. A commit is one statement: the primary
+//! key decides who created a table.
+
+mod database;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use sqlx::error::DatabaseError;
+
+pub(super) use self::database::Database;
+use super::{CatalogClient, StagedFormat, StagedTable, TableLocation, check_new};
+use crate::error::{Error, Result};
+use crate::iceberg::commit::{self, FirstVersion};
+use crate::name::TableName;
+use crate::stores::Stores;
+use crate::write::{NewTable, WrittenFile};
+
+/// One catalog of a database.
+#[derive(Debug)]
+pub(super) struct SqlClient {
+    database: Database,
+    /// The value of `catalog_name` in the rows of this catalog.
+    rows_of: String,
+    warehouse: String,
+    stores: Arc<Stores>,
+}
+
+impl SqlClient {
+    pub(super) fn new(database: Database, rows_of: String, warehouse: String, stores: Arc<Stores>) -> Self {
+        Self {
+            database,
+            rows_of,
+            warehouse,
+            stores,
+        }
+    }
+
+    /// The first column of every row that `statement` finds for this catalog and `arguments`.
+    async fn texts(&self, statement: &str, arguments: &[&str]) -> Result<Vec<String>> {
+        let pool = &self.database.connected().await?.pool;
+        let mut query = sqlx::query(statement).bind(&self.rows_of);
+        for argument in arguments {
+            query = query.bind(*argument);
+        }
+        let rows: Result<Vec<AnyRow>, sqlx::Error> = query.fetch_all(pool).await;
+        let texts = rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
+        texts.map_err(|error| self.database.failed("read the catalog", &error))
+    }
+
+    /// The condition that leaves views out.
+    async fn only_tables(&self) -> Result<&'static str> {
+        Ok(match self.database.connected().await?.has_types {
+            true => "(iceberg_type = 'TABLE' OR iceberg_type IS NULL)",
+            false => "1 = 1",
+        })
+    }
+
+    async fn metadata_location(&self, name: &TableName) -> Result<Option<String>> {
+        let statement = format!(
+            "SELECT metadata_location FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 \
+             AND table_name = $3 AND metadata_location IS NOT NULL AND {}",
+            self.only_tables().await?
+        );
+        let found = self.texts(&statement, &[&name.namespace, &name.table]).await?;
+        Ok(found.into_iter().next())
+    }
+
+    async fn has_namespace(&self, namespace: &str) -> Result<bool> {
+        let statement = "SELECT namespace FROM iceberg_namespace_properties WHERE catalog_name = $1 AND namespace = $2 \
+             UNION SELECT table_namespace FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2";
+        Ok(!self.texts(statement, &[namespace]).await?.is_empty())
+    }
+
+    fn namespace_missing(namespace: &str) -> Error {
+        Error::NotFound {
+            what: "namespace",
+            name: namespace.to_owned(),
+            hint: None,
+        }
+    }
+
+    /// Adds the row that makes a new table visible.
+    async fn insert(&self, name: &TableName, metadata_location: &str) -> Result<()> {
+        let connected = self.database.connected().await?;
+        let (column, value) = if connected.has_types {
+            (", iceberg_type", ", 'TABLE'")
+        } else {
+            ("", "")
+        };
+        let statement = format!(
+            "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location{column}) \
+             VALUES ($1, $2, $3, $4{value})"
+        );
+        let insert = sqlx::query(&statement)
+            .bind(&self.rows_of)
+            .bind(&name.namespace)
+            .bind(&name.table);
+        let Err(error) = insert.bind(metadata_location).execute(&connected.pool).await else {
+            return Ok(());
+        };
+        match error.as_database_error() {
+            Some(refusal) if refusal.is_unique_violation() => Err(already_exists("table", name)),
+            Some(refusal) if !is_shutdown(refusal) => Err(self.database.failed("create a table", &error)),
+            _ => self.settle(name, metadata_location, &error).await,
+        }
+    }
+
+    /// Finds out whether an insert whose answer was lost took place.
+    async fn settle(&self, name: &TableName, metadata_location: &str, lost: &sqlx::Error) -> Result<()> {
+        match self.metadata_location(name).await {
+            Ok(Some(found)) if found == metadata_location => Ok(()),
+            Ok(Some(_)) => Err(already_exists("table", name)),
+            Ok(None) | Err(_) => Err(Error::CommitUnknown {
+                table: name.to_string(),
+                detail: lost.to_string(),
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl CatalogClient for SqlClient {
+    async fn list_namespaces(&self) -> Result<Vec<String>> {
+        let statement = "SELECT namespace FROM iceberg_namespace_properties WHERE catalog_name = $1 \
+             UNION SELECT table_namespace FROM iceberg_tables WHERE catalog_name = $1";
+        let mut namespaces = self.texts(statement, &[]).await?;
+        namespaces.sort();
+        Ok(namespaces)
+    }
+
+    async fn list_tables(&self, namespace: &str) -> Result<Vec<String>> {
+        let statement = format!(
+            "SELECT table_name FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 AND {}",
+            self.only_tables().await?
+        );
+        let mut tables = self.texts(&statement, &[namespace]).await?;
+        if tables.is_empty() && !self.has_namespace(namespace).await? {
+            return Err(Self::namespace_missing(namespace));
+        }
+        tables.sort();
+        Ok(tables)
+    }
+
+    async fn load(&self, name: &TableName) -> Result<Option<TableLocation>> {
+        let found = self.metadata_location(name).await?;
+        Ok(found.map(|metadata_location| TableLocation::Iceberg {
+            metadata_location,
+            metadata: None,
+        }))
+    }
+
+    async fn create_namespace(&self, namespace: &str) -> Result<()> {
+        check_new(namespace)?;
+        if self.has_namespace(namespace).await? {
+            return Err(already_exists("namespace", namespace));
+        }
+        let statement = "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, \
+             property_value) VALUES ($1, $2, 'exists', 'true')";
+        let pool = &self.database.connected().await?.pool;
+        let inserted = sqlx::query(statement)
+            .bind(&self.rows_of)
+            .bind(namespace)
+            .execute(pool)
+            .await;
+        inserted.map(|_| ()).map_err(|error| match error.as_database_error() {
+            Some(refusal) if refusal.is_unique_violation() => already_exists("namespace", namespace),
+            _ => self.database.failed("create a namespace", &error),
+        })
+    }
+
+    async fn stage(&self, name: &TableName, new: &NewTable) -> Result<StagedTable> {
+        check_new(&name.namespace)?;
+        check_new(&name.table)?;
+        if !self.has_namespace(&name.namespace).await? {
+            return Err(Self::namespace_missing(&name.namespace));
+        }
+        if self.metadata_location(name).await?.is_some() {
+            return Err(already_exists("table", name));
+        }
+        let location = format!("{}/{}/{}", self.warehouse, name.namespace, name.table);
+        Ok(commit::stage(commit::metadata(name, new, location)?))
+    }
+
+    async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()> {
+        let StagedFormat::Iceberg(metadata) = &staged.format else {
+            return Err(staged.foreign(name));
+        };
+        let mut version = FirstVersion::write(&self.stores, name, metadata.as_ref().clone(), files).await?;
+        let published = match version.write_metadata(&self.stores, name).await {
+            Ok(metadata_location) => self.insert(name, &metadata_location).await,
+            Err(error) => Err(error),
+        };
+        version.settle(&self.stores, published).await
+    }
+}
+
+/// True where the database broke the connection: it may have committed before.
+fn is_shutdown(error: &dyn DatabaseError) -> bool {
+    error.code().is_some_and(|code| code.starts_with("57P"))
+}
+
+fn already_exists(what: &'static str, name: impl ToString) -> Error {
+    Error::AlreadyExists {
+        what,
+        name: name.to_string(),
+    }
+}

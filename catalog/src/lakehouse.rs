@@ -1,0 +1,152 @@
+//! Names to tables: all configured catalogs behind one door.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::client::{self, CatalogClient, TableLocation};
+use crate::config::{CatalogConfig, Config};
+use crate::delta::DeltaSnapshot;
+use crate::error::{Error, Result};
+use crate::iceberg::manifest::ManifestCache;
+use crate::iceberg::{IcebergSnapshot, locate, read};
+use crate::name::{TableName, closest};
+use crate::snapshot::TableSnapshot;
+use crate::stores::Stores;
+use crate::table::LakeTable;
+
+/// Every catalog of the configuration. Tables are resolved one by one, when they are asked for.
+#[derive(Debug)]
+pub struct Lakehouse {
+    catalogs: BTreeMap<String, Arc<dyn CatalogClient>>,
+    /// Folders of the configuration's own catalogs.
+    roots: Vec<String>,
+    stores: Arc<Stores>,
+    manifests: ManifestCache,
+}
+
+/// The format of a table that is named by its location.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathFormat {
+    /// The location is the table's folder or one of its metadata files.
+    Iceberg,
+    /// The location is the folder that holds `_delta_log`.
+    Delta,
+}
+
+impl Lakehouse {
+    /// Prepares every catalog; reads and connects to nothing.
+    pub fn new(config: &Config, stores: Arc<Stores>) -> Result<Self> {
+        let mut catalogs: BTreeMap<String, Arc<dyn CatalogClient>> = BTreeMap::new();
+        let mut roots = Vec::new();
+        for (name, catalog) in &config.catalogs {
+            match catalog {
+                CatalogConfig::IcebergSql { warehouse, .. } => roots.push(warehouse.to_string()),
+                CatalogConfig::Delta { root } => roots.push(root.to_string()),
+                CatalogConfig::IcebergRest { .. } => {}
+            }
+            catalogs.insert(name.clone(), client::client(name, catalog, &stores)?);
+        }
+        let manifests = ManifestCache::new(Arc::clone(&stores));
+        Ok(Self { catalogs, roots, stores, manifests })
+    }
+
+    /// The catalogs' names, sorted.
+    pub fn catalog_names(&self) -> Vec<String> {
+        self.catalogs.keys().cloned().collect()
+    }
+
+    /// The catalog of that name.
+    pub fn client(&self, catalog: &str) -> Result<&dyn CatalogClient> {
+        self.catalogs.get(catalog).map(AsRef::as_ref).ok_or_else(|| Error::NotFound {
+            what: "catalog",
+            name: catalog.to_owned(),
+            hint: Some(format!("there are the catalogs {}", self.catalog_names().join(", "))),
+        })
+    }
+
+    /// The object stores that the catalogs' tables lie on.
+    pub fn stores(&self) -> &Arc<Stores> {
+        &self.stores
+    }
+
+    /// The catalog's namespaces, sorted.
+    pub async fn list_namespaces(&self, catalog: &str) -> Result<Vec<String>> {
+        self.client(catalog)?.list_namespaces().await
+    }
+
+    /// The names of the namespace's tables, sorted. Loads none of them.
+    pub async fn list_tables(&self, catalog: &str, namespace: &str) -> Result<Vec<String>> {
+        self.client(catalog)?.list_tables(namespace).await
+    }
+
+    /// The table of that name at its newest version.
+    pub async fn table(&self, name: &TableName) -> Result<LakeTable> {
+        match self.client(&name.catalog)?.load(name).await? {
+            Some(location) => self.open(name.to_string(), location).await,
+            None => Err(self.no_such_table(name).await),
+        }
+    }
+
+    /// The table at that location, which must lie below a storage profile's prefix or a catalog's own folder: whoever
+    /// may write SQL may not read every file of the machine.
+    pub async fn table_at(&self, format: PathFormat, location: &str) -> Result<LakeTable> {
+        let location = location.trim_end_matches('/');
+        if !self.may_be_named(location) {
+            let detail = format!(
+                "tables at \"{location}\" may not be read by path: no storage profile has a prefix above it"
+            );
+            return Err(Error::InvalidName { detail });
+        }
+        let at = match format {
+            PathFormat::Delta => TableLocation::Delta { root: location.to_owned() },
+            PathFormat::Iceberg => {
+                let metadata_location = locate::newest_metadata(&self.stores, location).await?;
+                TableLocation::Iceberg { metadata_location, metadata: None }
+            }
+        };
+        self.open(location.to_owned(), at).await
+    }
+
+    fn may_be_named(&self, location: &str) -> bool {
+        let below = |root: &String| {
+            let profile = crate::config::StorageProfile::new(root.trim_end_matches('/'));
+            Stores::new(&[profile]).is_ok_and(|stores| stores.covers(location))
+        };
+        self.stores.covers(location) || self.roots.iter().any(below)
+    }
+
+    async fn open(&self, table: String, location: TableLocation) -> Result<LakeTable> {
+        let snapshot = match location {
+            TableLocation::Delta { root } => {
+                let snapshot = DeltaSnapshot::latest(table.clone(), &root, Arc::clone(&self.stores)).await?;
+                TableSnapshot::delta(table, snapshot)
+            }
+            TableLocation::Iceberg { metadata_location, metadata } => {
+                let metadata = match metadata {
+                    Some(metadata) => *metadata,
+                    None => read::metadata(&self.stores, &table, &metadata_location).await?,
+                };
+                let snapshot = IcebergSnapshot::current(table.clone(), metadata, self.manifests.clone())?;
+                TableSnapshot::iceberg(table, snapshot)
+            }
+        };
+        Ok(LakeTable::new(snapshot))
+    }
+
+    /// The error for a name that names nothing, with the name that was probably meant.
+    async fn no_such_table(&self, name: &TableName) -> Error {
+        let tables = self.list_tables(&name.catalog, &name.namespace).await.unwrap_or_default();
+        let hint = match closest(&name.table, &tables) {
+            Some(table) => Some(format!("did you mean {}.{}.{table}?", name.catalog, name.namespace)),
+            None if tables.is_empty() => {
+                let namespaces = self.list_namespaces(&name.catalog).await.unwrap_or_default();
+                let missing = !namespaces.contains(&name.namespace);
+                let meant = closest(&name.namespace, &namespaces).filter(|_| missing);
+                meant.map(|namespace| format!("did you mean the namespace {}.{namespace}?", name.catalog))
+            }
+            None => None,
+        };
+        let hint = hint.or_else(|| Some("SHOW TABLES lists what there is".to_owned()));
+        Error::NotFound { what: "table", name: name.to_string(), hint }
+    }
+}

@@ -1,0 +1,27 @@
+//! The lake: names, snapshots, scans and commits over Iceberg and Delta tables.
+//!
+//! The doors are [`Lakehouse`] (names to tables), [`LakeTable`] (a table pinned to one snapshot, as DataFusion reads
+//! it), [`LakeCodec`] (the scan on the wire), [`Stores`] (URLs to object stores) and [`write`]. This crate knows
+//! nothing of SQL text, sessions, users or executors.
+
+pub mod client;
+pub mod config;
+mod delta;
+mod error;
+mod iceberg;
+mod lakehouse;
+mod name;
+mod scan;
+mod snapshot;
+mod stores;
+mod table;
+pub mod write;
+
+pub use config::{CatalogConfig, Config, Secret, StorageProfile};
+pub use error::{Error, Result};
+pub use lakehouse::{Lakehouse, PathFormat};
+pub use name::TableName;
+pub use scan::codec::LakeCodec;
+pub use snapshot::{Column, DataFile, TableSnapshot};
+pub use stores::Stores;
+pub use table::LakeTable;

@@ -1,0 +1,142 @@
+//! New tables from rows: data files first, then one commit that shows all of them.
+//!
+//! Which files and columns a table format wants is the catalog client's word; this module writes them.
+
+mod parquet;
+
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use datafusion::common::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
+use futures::future::join_all;
+use object_store::ObjectStoreExt;
+
+use crate::error::{Error, Result};
+use crate::lakehouse::Lakehouse;
+use crate::name::TableName;
+use crate::stores::Stores;
+
+/// Objects deleted at once after a failure.
+const DELETES_AT_ONCE: usize = 16;
+
+/// A table to create.
+#[derive(Debug, Clone)]
+pub struct NewTable {
+    /// The columns. Types that the table format lacks are widened, or refused where that would lose values.
+    pub schema: SchemaRef,
+    /// Table properties, in the table format's own vocabulary.
+    pub properties: Vec<(String, String)>,
+    /// A data file ends after so many rows, or earlier when it has grown large. Must not be 0.
+    pub file_rows_max: usize,
+}
+
+/// A data file that is complete but that no table refers to yet.
+#[derive(Debug, Clone)]
+pub struct WrittenFile {
+    pub(crate) location: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) rows: u64,
+    /// Where each row group begins in the file.
+    pub(crate) row_group_offsets: Vec<i64>,
+    /// In the order of the schema.
+    pub(crate) columns: Vec<WrittenColumn>,
+}
+
+/// What is known of one column of a written file.
+#[derive(Debug, Clone)]
+pub(crate) struct WrittenColumn {
+    /// Compressed size.
+    pub(crate) size_bytes: u64,
+    /// Number of values, NULL and NaN included.
+    pub(crate) values: u64,
+    pub(crate) nulls: Option<u64>,
+    /// Number of NaN; `None` for types without it.
+    pub(crate) nans: Option<u64>,
+    /// No value is less. Unknown for a column with NaN, which formats and engines order differently.
+    pub(crate) min: Option<ScalarValue>,
+    /// No value is greater. Unknown as `min` is.
+    pub(crate) max: Option<ScalarValue>,
+}
+
+/// Creates the table `name` with all of `rows` and returns their number. Nobody sees the table before it is complete.
+/// After a failure its files are deleted as far as the store allows; a future that is dropped leaves them behind,
+/// where nothing refers to them.
+pub async fn create_table(
+    lakehouse: &Lakehouse,
+    name: &TableName,
+    new: &NewTable,
+    rows: SendableRecordBatchStream,
+) -> Result<u64> {
+    let client = lakehouse.client(&name.catalog)?;
+    let stores = lakehouse.stores();
+    let staged = client.stage(name, new).await?;
+    let mut writer = parquet::Writer::new(stores, name, &staged, new.file_rows_max);
+    let written = write_rows(&mut writer, name, rows).await;
+    let (files, locations) = writer.close().await;
+    let outcome = match written {
+        Ok(()) => client.create(name, staged, &files).await,
+        Err(error) => Err(error),
+    };
+    settle(stores, &locations, outcome).await?;
+    Ok(files.iter().map(|file| file.rows).sum())
+}
+
+async fn write_rows(
+    writer: &mut parquet::Writer<'_>,
+    name: &TableName,
+    mut rows: SendableRecordBatchStream,
+) -> Result<()> {
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(|error| Error::Write {
+            table: name.to_string(),
+            detail: "its rows cannot be computed".to_owned(),
+            source: Some(Box::new(error)),
+        })?;
+        writer.write(&batch).await?;
+    }
+    writer.finish().await
+}
+
+/// Writes one small object.
+pub(crate) async fn put(stores: &Stores, location: &str, bytes: Bytes) -> Result<()> {
+    let at = stores.locate(location)?;
+    at.store
+        .put(&at.path, bytes.into())
+        .await
+        .map(|_| ())
+        .map_err(|error| Error::storage(location, error))
+}
+
+/// Ends a write: after a failure, the objects `written` for it are deleted. While it is not known whether a commit took
+/// place, the table may need them: they stay.
+pub(crate) async fn settle(stores: &Stores, written: &[String], outcome: Result<()>) -> Result<()> {
+    if outcome
+        .as_ref()
+        .is_err_and(|error| !matches!(error, Error::CommitUnknown { .. }))
+    {
+        for some in written.chunks(DELETES_AT_ONCE) {
+            join_all(some.iter().map(|location| delete(stores, location))).await;
+        }
+    }
+    outcome
+}
+
+async fn delete(stores: &Stores, location: &str) {
+    let deleted = match stores.locate(location) {
+        Ok(at) => at
+            .store
+            .delete(&at.path)
+            .await
+            .map_err(|error| Error::storage(location, error)),
+        Err(error) => Err(error),
+    };
+    match deleted {
+        Ok(())
+        | Err(Error::Storage {
+            source: object_store::Error::NotFound { .. },
+            ..
+        }) => {}
+        Err(error) => tracing::warn!(%location, %error, "a file of a failed write stays behind"),
+    }
+}

@@ -1,0 +1,258 @@
+//! Where plans run and what they may use: plain data, checked whole by [`Config::validate`] and
+//! [`ExecutorConfig::validate`]. Knows nothing of sockets, engines or the environment.
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use url::Url;
+
+use crate::error::{Error, Result};
+
+/// More executors than this and a cluster is no longer a fixed list.
+const EXECUTORS_MAX: usize = 256;
+
+/// How a server runs its plans.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where plans run; default `{ type = "embedded" }`.
+    pub mode: Mode,
+    /// Partitions of one task: the vCPUs of one executor, whatever this server has. Default: the vCPUs of this machine,
+    /// with executors at least 2. Higher costs memory and switching on the executors, lower leaves them idle; with 1,
+    /// every scan stays in one task.
+    pub target_partitions: Option<usize>,
+    /// Bytes of data files one partition of a scan is expected to read, default 16 MiB: a scan gets one task per
+    /// `target_partitions` times this. Higher keeps more queries on one executor, lower spreads smaller ones at the
+    /// cost of more tasks.
+    pub scan_bytes_per_partition: u64,
+    /// Bytes all running plans of this process may hold together; default 60 % of the machine's or container's memory.
+    /// Higher risks that the system kills the process, lower spills or fails queries earlier. What arrives from other
+    /// executors is counted but not refused, so leave headroom.
+    pub memory_bytes_max: Option<u64>,
+    /// Folder for what does not fit into memory; default the system's folder for temporary files.
+    pub spill_dir: Option<PathBuf>,
+    /// Bytes all spilled files may hold together, default 32 GiB. Higher fills the disk, lower fails big queries.
+    pub spill_bytes_max: u64,
+    /// How long connecting to an executor may take, default 5 s. Higher hides dead executors longer, lower fails on
+    /// slow networks.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// How long a connection to an executor may be silent before it is probed, and how long the probe may take; default
+    /// 10 s, so that a lost executor is noticed within 20 s. Lower takes busy executors for dead.
+    #[serde(with = "humantime_serde")]
+    pub keep_alive: Duration,
+    /// How long executors inside this process may finish running queries at shutdown, default 30 s.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
+}
+
+/// Where plans run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Mode {
+    /// In this process, without any executor.
+    #[default]
+    Embedded,
+    /// On executors inside this process, over loopback sockets: a cluster in one process. They share its memory.
+    InProcess {
+        /// How many, at least 1.
+        count: usize,
+    },
+    /// On executor processes that somebody else starts. Plans that need only one task run in this process.
+    Static {
+        /// Their addresses, such as `http://10.0.0.7:31417`.
+        addresses: Vec<Url>,
+    },
+}
+
+/// How one executor process runs.
+///
+/// It trusts whoever can reach it: its port runs any plan it is given, unencrypted, with the rights of its storage
+/// profiles. Listen only where no one but the servers and the other executors can connect.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExecutorConfig {
+    /// Where to listen, default `127.0.0.1:31417`; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Bytes all running tasks may hold together; default 60 % of the machine's or container's memory. Higher risks
+    /// that the system kills the process, lower spills or fails queries earlier. What arrives from other executors is
+    /// counted but not refused, so leave headroom.
+    pub memory_bytes_max: Option<u64>,
+    /// Folder for what does not fit into memory; default the system's folder for temporary files.
+    pub spill_dir: Option<PathBuf>,
+    /// Bytes all spilled files may hold together, default 32 GiB. Higher fills the disk, lower fails big queries.
+    pub spill_bytes_max: u64,
+    /// How long connecting to another executor may take, default 5 s. Higher hides dead executors longer, lower fails
+    /// on slow networks.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// How long a connection may be silent before it is probed, and how long the probe may take; default 10 s. Lower
+    /// takes busy peers for dead.
+    #[serde(with = "humantime_serde")]
+    pub keep_alive: Duration,
+    /// How long running queries may go on at shutdown before they are cut, default 30 s. Higher delays the exit, lower
+    /// fails queries that were nearly done.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
+}
+
+/// What the plans of one process may use.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryLimits {
+    pub(crate) memory_bytes_max: Option<u64>,
+    pub(crate) spill_dir: Option<PathBuf>,
+    pub(crate) spill_bytes_max: u64,
+}
+
+/// How connections between coordinators and executors behave.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Links {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) keep_alive: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            target_partitions: None,
+            scan_bytes_per_partition: 16 * 1024 * 1024,
+            memory_bytes_max: None,
+            spill_dir: None,
+            spill_bytes_max: SPILL_BYTES_MAX,
+            connect_timeout: CONNECT_TIMEOUT,
+            keep_alive: KEEP_ALIVE,
+            grace: GRACE,
+        }
+    }
+}
+
+impl Default for ExecutorConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 31417)),
+            memory_bytes_max: None,
+            spill_dir: None,
+            spill_bytes_max: SPILL_BYTES_MAX,
+            connect_timeout: CONNECT_TIMEOUT,
+            keep_alive: KEEP_ALIVE,
+            grace: GRACE,
+        }
+    }
+}
+
+const SPILL_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(30);
+
+impl Config {
+    /// Checks what the types cannot. Does no I/O.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the path of the first offending key.
+    pub fn validate(&self) -> Result<()> {
+        self.mode.validate()?;
+        if self.target_partitions == Some(0) {
+            return invalid("target_partitions", "must be at least 1");
+        }
+        if self.scan_bytes_per_partition == 0 {
+            return invalid("scan_bytes_per_partition", "must be at least 1");
+        }
+        self.memory().validate()?;
+        self.links().validate()
+    }
+
+    pub(crate) fn memory(&self) -> MemoryLimits {
+        MemoryLimits {
+            memory_bytes_max: self.memory_bytes_max,
+            spill_dir: self.spill_dir.clone(),
+            spill_bytes_max: self.spill_bytes_max,
+        }
+    }
+
+    pub(crate) fn links(&self) -> Links {
+        Links { connect_timeout: self.connect_timeout, keep_alive: self.keep_alive }
+    }
+}
+
+impl ExecutorConfig {
+    /// Checks what the types cannot. Does no I/O.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the path of the first offending key.
+    pub fn validate(&self) -> Result<()> {
+        self.memory().validate()?;
+        self.links().validate()
+    }
+
+    pub(crate) fn memory(&self) -> MemoryLimits {
+        MemoryLimits {
+            memory_bytes_max: self.memory_bytes_max,
+            spill_dir: self.spill_dir.clone(),
+            spill_bytes_max: self.spill_bytes_max,
+        }
+    }
+
+    pub(crate) fn links(&self) -> Links {
+        Links { connect_timeout: self.connect_timeout, keep_alive: self.keep_alive }
+    }
+}
+
+impl Mode {
+    fn validate(&self) -> Result<()> {
+        match self {
+            Mode::Embedded => Ok(()),
+            Mode::InProcess { count } if (1..=EXECUTORS_MAX).contains(count) => Ok(()),
+            Mode::InProcess { .. } => invalid("mode.count", &format!("must be between 1 and {EXECUTORS_MAX}")),
+            Mode::Static { addresses } => validate_addresses(addresses),
+        }
+    }
+}
+
+impl MemoryLimits {
+    fn validate(&self) -> Result<()> {
+        match self.memory_bytes_max {
+            Some(0) => invalid("memory_bytes_max", "must be at least 1"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Links {
+    fn validate(&self) -> Result<()> {
+        if self.connect_timeout.is_zero() {
+            return invalid("connect_timeout", "must be longer than 0");
+        }
+        if self.keep_alive.is_zero() {
+            return invalid("keep_alive", "must be longer than 0");
+        }
+        Ok(())
+    }
+}
+
+fn validate_addresses(addresses: &[Url]) -> Result<()> {
+    if !(1..=EXECUTORS_MAX).contains(&addresses.len()) {
+        return invalid("mode.addresses", &format!("must name between 1 and {EXECUTORS_MAX} executors"));
+    }
+    for (index, address) in addresses.iter().enumerate() {
+        let key = format!("mode.addresses.{index}");
+        let bare = address.path() == "/" && address.query().is_none() && address.username().is_empty();
+        if address.scheme() != "http" || address.port().is_none() || !bare {
+            return invalid(&key, &format!("must have the form http://host:port, not {address}"));
+        }
+        if addresses[..index].contains(address) {
+            return invalid(&key, &format!("{address} is listed twice"));
+        }
+    }
+    Ok(())
+}
+
+fn invalid(key: &str, detail: &str) -> Result<()> {
+    Err(Error::Config { key: format!("executor.{key}"), detail: detail.to_owned() })
+}

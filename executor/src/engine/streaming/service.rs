@@ -1,0 +1,45 @@
+//! The gRPC service of an executor: how a task's session is built, and what a stranger may send.
+
+use std::sync::Arc;
+
+use catalog::LakeCodec;
+use datafusion::error::DataFusionError;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::SessionState;
+use datafusion_distributed::{DistributedExt, Worker, WorkerQueryContext};
+use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Status};
+
+use super::channel::Workers;
+use crate::cluster::channel::{Channels, VERSION};
+use crate::error::Result;
+use crate::process::session::TaskSettings;
+
+/// The biggest message a coordinator may send: one task's plan, with all its files.
+pub(super) const PLAN_BYTES_MAX: usize = 256 << 20;
+
+/// Decides which requests reach the service.
+pub(crate) type Door = fn(Request<()>) -> std::result::Result<Request<()>, Status>;
+
+/// The service that runs tasks in `runtime` and reaches other executors over `channels`, behind `door`.
+pub(crate) fn task_routes(runtime: Arc<RuntimeEnv>, channels: Arc<Channels>, door: Door) -> Routes {
+    let workers = Workers::new(channels);
+    let worker = Worker::from_session_builder(move |query: WorkerQueryContext| {
+        let session = task_session(query, workers.clone());
+        async move { session }
+    })
+    .with_runtime_env(runtime)
+    .with_version(VERSION);
+    let service = worker.into_worker_server().max_decoding_message_size(PLAN_BYTES_MAX);
+    Routes::new(InterceptedService::new(service, door))
+}
+
+/// The session one task runs in. The library decodes the plan afterwards, in this session.
+fn task_session(query: WorkerQueryContext, workers: Workers) -> Result<SessionState, DataFusionError> {
+    let mut builder = query.builder.with_distributed_option_extension_from_headers::<TaskSettings>(&query.headers)?;
+    let options = builder.config().get_or_insert_default().options_mut();
+    let settings = options.extensions.get::<TaskSettings>().cloned().unwrap_or_default();
+    settings.apply(options)?;
+    Ok(builder.with_distributed_channel_resolver(workers).with_distributed_user_codec(LakeCodec).build())
+}

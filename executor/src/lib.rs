@@ -1,0 +1,15 @@
+//! Running a plan: how, where, and on how many processes.
+//!
+//! The doors are [`Engines`] (a logical plan in, record batches out), [`Executor`] (the process at the far end) and
+//! their configuration. This crate knows nothing of SQL text, users or sessions, and never calls a catalog.
+
+mod cluster;
+mod config;
+mod engine;
+mod error;
+mod process;
+
+pub use config::{Config, ExecutorConfig, Mode};
+pub use engine::Engines;
+pub use error::{Error, Result};
+pub use process::Executor;

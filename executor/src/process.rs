@@ -1,0 +1,113 @@
+//! The executor at the far end: a server that runs the tasks coordinators give it, until it is told to stop. Knows
+//! neither catalogs nor who asked.
+
+mod connection;
+pub(crate) mod memory;
+pub(crate) mod session;
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::Stores;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use futures::TryStreamExt;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Status};
+
+use crate::cluster::channel::{Channels, HEADERS_BYTES_MAX, RESET_STREAMS_MAX, VERSION, VERSION_HEADER};
+use crate::config::ExecutorConfig;
+use crate::engine;
+use crate::error::{Error, Result};
+
+use connection::Connection;
+
+/// Other executors one executor keeps connections to.
+const PEERS_MAX: usize = 1024;
+/// Streams one connection may have open. A query holds one per task and one per pair of tasks that exchange rows, and
+/// waits for good where it gets too few.
+const STREAMS_MAX: u32 = 64 * 1024;
+
+/// One executor, listening.
+#[derive(Debug)]
+pub struct Executor {
+    listener: TcpListener,
+    address: SocketAddr,
+    routes: Routes,
+    keep_alive: Duration,
+    grace: Duration,
+}
+
+impl Executor {
+    /// Listens on `config.listen`; reads data files through `stores`. Connections wait until [`Executor::serve`] runs.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Spill`] or [`Error::Listen`].
+    pub async fn bind(config: &ExecutorConfig, stores: Arc<Stores>) -> Result<Self> {
+        config.validate()?;
+        Self::with_runtime(config, memory::runtime_env(&config.memory(), stores)?).await
+    }
+
+    /// Like [`Executor::bind`], with memory, spill folder and stores that are shared with others.
+    pub(crate) async fn with_runtime(config: &ExecutorConfig, runtime: Arc<RuntimeEnv>) -> Result<Self> {
+        let failed = |source| Error::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let routes = engine::task_routes(runtime, Channels::new(config.links(), PEERS_MAX), same_version);
+        Ok(Self { listener, address, routes, keep_alive: config.keep_alive, grace: config.grace })
+    }
+
+    /// Where it listens, with the port the system chose.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs tasks until `shutdown` ends; then accepts no more connections, lets running queries end within the grace
+    /// period and cuts the others.
+    ///
+    /// # Errors
+    /// [`Error::Serve`] where the server ends by itself.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
+        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+        let severed = cut.clone();
+        let incoming = TcpIncoming::from(self.listener)
+            .with_nodelay(Some(true))
+            .map_ok(move |socket| Connection::new(socket, severed.clone()));
+        let mut server = pin!(
+            Server::builder()
+                .http2_keepalive_interval(Some(self.keep_alive))
+                .http2_keepalive_timeout(Some(self.keep_alive))
+                .http2_max_header_list_size(HEADERS_BYTES_MAX)
+                .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
+                .max_concurrent_streams(STREAMS_MAX)
+                .add_routes(self.routes)
+                .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
+        );
+        let ended = |result: std::result::Result<(), _>| result.map_err(|source| Error::Serve { source });
+        tokio::select! {
+            result = &mut server => return ended(result),
+            () = shutdown => stop.cancel(),
+        }
+        if let Ok(result) = tokio::time::timeout(self.grace, &mut server).await {
+            return ended(result);
+        }
+        tracing::warn!(address = %self.address, grace = ?self.grace, "running queries are cut at shutdown");
+        cut.cancel();
+        ended(server.await)
+    }
+}
+
+/// Lets requests of the same version pass.
+#[allow(clippy::result_large_err, reason = "the type of a tonic interceptor")]
+fn same_version(request: Request<()>) -> std::result::Result<Request<()>, Status> {
+    match request.metadata().get(VERSION_HEADER.as_str()).and_then(|value| value.to_str().ok()) {
+        Some(VERSION) => Ok(request),
+        Some(other) => Err(Status::failed_precondition(format!("it runs version {VERSION}, not {other}"))),
+        None => Err(Status::failed_precondition("it works for lakewing servers and executors only")),
+    }
+}

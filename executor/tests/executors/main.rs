@@ -1,0 +1,9 @@
+//! Plans on executors over real sockets, seen through the crate's doors.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod failure;
+mod memory;
+mod results;
+mod shutdown;
+mod support;

@@ -1,0 +1,69 @@
+//! Executors end when they are told to: running queries first, within the grace period.
+
+use std::time::{Duration, Instant};
+
+use datafusion::prelude::SessionConfig;
+use executor::{ExecutorConfig, Mode};
+use futures::{StreamExt, TryStreamExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Process, config, engines, executor_config, listed, ours, run, session, start, tables};
+
+const ENDLESS: &str = "SELECT a.id, b.amount FROM fact a JOIN fact b ON a.id + b.id >= 0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_query_ends_within_the_grace_period() {
+    let folder = tables().await;
+    let patient = ExecutorConfig { grace: Duration::from_secs(60), ..executor_config() };
+    let mut processes = [Process::start(patient.clone()), Process::start(patient)];
+    let there = engines(&config(listed(&processes))).await;
+    let session = session(&there, SessionConfig::new(), &folder).await;
+
+    let mut rows = start(&there, &session, "SELECT id, at FROM fact WHERE id >= 0").await.unwrap();
+    let first = rows.next().await.unwrap().unwrap().num_rows();
+    processes.iter_mut().for_each(Process::stop);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let address = processes[0].address.socket_addrs(|| None).unwrap()[0];
+    assert!(TcpStream::connect(address).await.is_err(), "accepts no more");
+    let rest = rows.try_fold(0, |sum, batch| async move { Ok(sum + batch.num_rows()) }).await.unwrap();
+    assert_eq!(first + rest, 120_000);
+    for process in &processes {
+        assert!(process.has_ended(Duration::from_secs(5)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_grace_period_a_query_is_cut() {
+    let folder = tables().await;
+    let mut processes = [Process::start(executor_config()), Process::start(executor_config())];
+    let there = engines(&config(listed(&processes))).await;
+    let session = session(&there, SessionConfig::new(), &folder).await;
+
+    let mut rows = start(&there, &session, ENDLESS).await.unwrap();
+    rows.next().await.unwrap().unwrap();
+    let began = Instant::now();
+    processes.iter_mut().for_each(Process::stop);
+    let error = loop {
+        if let Err(error) = rows.next().await.unwrap() {
+            break error;
+        }
+    };
+    assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+    ours(&error);
+    for process in &processes {
+        assert!(process.has_ended(Duration::from_secs(5)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn executors_inside_this_process_end_with_the_engines() {
+    let folder = tables().await;
+    let there = engines(&config(Mode::InProcess { count: 2 })).await;
+    let session = session(&there, SessionConfig::new(), &folder).await;
+    let mut rows = start(&there, &session, ENDLESS).await.unwrap();
+    rows.next().await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(10), there.shutdown()).await.unwrap();
+    assert!(rows.any(|batch| std::future::ready(batch.is_err())).await, "the query is cut");
+    let error = run(&there, &session, "SELECT count(*) AS n FROM fact GROUP BY grp").await.unwrap_err();
+    ours(&error);
+}

@@ -1,0 +1,138 @@
+//! The rooms, wired: configuration in, a running server out. The only place that knows which room needs which.
+//!
+//! Starting does no more than it must: catalogs are not contacted and tables not loaded before a statement names them.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::{Lakehouse, Stores};
+use executor::Engines;
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tracing::{error, info};
+
+use crate::auth::Authenticator;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::flight::Flight;
+use crate::query::Queries;
+use crate::session::Sessions;
+use crate::shutdown::Lifecycle;
+use crate::tls;
+
+/// Probes silent connections, so that proxies keep them and lost clients are noticed.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Tokens and connection properties travel in headers; the usual 8 KiB are too few for some clients.
+const HEADERS_BYTES_MAX: u32 = 64 * 1024;
+/// What a client may send ahead of our reading, per call and in all.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Calls that one connection may have open.
+const STREAMS_MAX: u32 = 1024;
+
+/// A running server.
+pub struct App {
+    address: SocketAddr,
+    encrypted: bool,
+    lakehouse: Arc<Lakehouse>,
+    engines: Arc<Engines>,
+    lifecycle: Lifecycle,
+    grace: Duration,
+}
+
+impl App {
+    /// Starts a server as `config` describes it; it accepts connections when this returns.
+    /// Fails where the configuration contradicts itself, a file it names cannot be read, or the address is taken.
+    pub async fn start(config: Config) -> Result<Self> {
+        config.validate()?;
+        if config.is_embedded() {
+            create_folder(&config.data_dir)?;
+        }
+        let lake = config.lake()?;
+        let stores = Stores::new(&lake.storage)?;
+        let lakehouse = Arc::new(Lakehouse::new(&lake, Arc::clone(&stores))?);
+        let engines = Arc::new(Engines::start(&config.executor, stores).await?);
+        let queries = Queries::new(Arc::clone(&lakehouse), Arc::clone(&engines));
+        let sessions = Sessions::new(config.starting_catalog()?, config.default_namespace);
+        let flight = Flight::new(queries, Authenticator::new(&config.auth)?, sessions)?;
+        let router = server(config.tls.as_ref())?.add_service(flight.into_server());
+
+        let failed = |source| Error::Io {
+            action: format!("listen on {}", config.listen),
+            source,
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let lifecycle = Lifecycle::default();
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let serving = router.serve_with_incoming_shutdown(incoming, lifecycle.stop().cancelled_owned());
+        lifecycle.spawn(async move {
+            if let Err(error) = serving.await {
+                error!(%error, "the server failed");
+            }
+        });
+        info!(%address, catalogs = ?lakehouse.catalog_names(), "serving");
+        let encrypted = config.tls.is_some();
+        Ok(Self {
+            address,
+            encrypted,
+            lakehouse,
+            engines,
+            lifecycle,
+            grace: config.shutdown_grace,
+        })
+    }
+
+    /// Where it listens, with the port that the system chose.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// [`App::address`] as Flight clients write it.
+    pub fn url(&self) -> String {
+        format!(
+            "{}://{}",
+            if self.encrypted { "grpc+tls" } else { "grpc" },
+            self.address
+        )
+    }
+
+    /// The lake it serves.
+    pub fn lakehouse(&self) -> &Lakehouse {
+        &self.lakehouse
+    }
+
+    /// Accepts no more connections, lets running calls finish within the configured grace period, and ends the rest.
+    pub async fn shutdown(self) {
+        self.lifecycle.finish(self.grace).await;
+        self.engines.shutdown().await;
+        info!(address = %self.address, "stopped");
+    }
+}
+
+fn server(tls: Option<&tls::Config>) -> Result<Server> {
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_MAX);
+    let Some(tls) = tls else { return Ok(server) };
+    let unusable = |error: tonic::transport::Error| {
+        let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        Error::config("tls", format!("the certificate and its key cannot be used: {reason}"))
+    };
+    server.tls_config(tls.load()?).map_err(unusable)
+}
+
+fn create_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+        action: format!("create {}", folder.display()),
+        source,
+    })
+}

@@ -1,0 +1,160 @@
+//! A connection to a Flight SQL server: a statement goes in, an answer comes back batch by batch.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use arrow_flight::FlightEndpoint;
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use catalog::Secret;
+use futures::TryStreamExt;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::error::{Error, Result};
+use crate::tls;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// One row may be larger than gRPC's usual 4 MiB.
+const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Which server, and who asks it.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// `grpc://host:port` or `grpc+tls://host:port`.
+    pub(crate) url: String,
+    /// User and password; without them nobody logs in.
+    pub(crate) login: Option<(String, Secret)>,
+    /// PEM file of the authority that vouches for the server.
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// An open connection.
+pub(crate) struct Connection {
+    client: FlightSqlServiceClient<Channel>,
+}
+
+impl Connection {
+    /// Connects to `target`. The login is checked by the first statement.
+    pub(crate) async fn open(target: &Target) -> Result<Self> {
+        let endpoint = endpoint(target)?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| unreachable(&target.url, &error))?;
+        let client = FlightServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let mut client = FlightSqlServiceClient::new_from_inner(client);
+        if let Some((user, password)) = &target.login {
+            let credentials = STANDARD.encode(format!("{user}:{}", password.expose()));
+            client.set_header("authorization", format!("Basic {credentials}"));
+        }
+        Ok(Self { client })
+    }
+
+    /// Sends `statement`. The answer borrows the connection: one at a time.
+    pub(crate) async fn query(&mut self, statement: &str) -> Result<Answer<'_>> {
+        let info = self.client.execute(statement.to_owned(), None).await.map_err(refused)?;
+        let endpoints = info.endpoint.clone().into();
+        let schema = info.try_decode_schema().map_err(|error| refused(error.into()))?;
+        Ok(Answer {
+            client: &mut self.client,
+            schema: Arc::new(schema),
+            endpoints,
+            current: None,
+        })
+    }
+}
+
+/// The rows of an answer, fetched as they are asked for. Dropping it cancels the query.
+pub(crate) struct Answer<'a> {
+    client: &'a mut FlightSqlServiceClient<Channel>,
+    schema: SchemaRef,
+    endpoints: VecDeque<FlightEndpoint>,
+    current: Option<FlightRecordBatchStream>,
+}
+
+impl Answer<'_> {
+    /// The columns.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The next rows, nothing after the last.
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(stream) = &mut self.current
+                && let Some(batch) = stream.try_next().await.map_err(refused)?
+            {
+                return Ok(Some(batch));
+            }
+            let Some(endpoint) = self.endpoints.pop_front() else {
+                return Ok(None);
+            };
+            let ticket = endpoint.ticket.unwrap_or_default();
+            self.current = Some(self.client.do_get(ticket).await.map_err(refused)?);
+        }
+    }
+}
+
+fn endpoint(target: &Target) -> Result<Endpoint> {
+    let invalid = || Error::config("--url", "must be grpc://HOST:PORT or grpc+tls://HOST:PORT");
+    let (scheme, address) = target.url.split_once("://").ok_or_else(invalid)?;
+    let encrypted = match scheme {
+        "grpc" | "grpc+tcp" => false,
+        "grpc+tls" => true,
+        _ => return Err(invalid()),
+    };
+    let url = format!("{}://{address}", if encrypted { "https" } else { "http" });
+    let endpoint = Endpoint::from_shared(url)
+        .map_err(|_| invalid())?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL);
+    if !encrypted {
+        return Ok(endpoint);
+    }
+    endpoint
+        .tls_config(tls::client(target.ca.as_deref())?)
+        .map_err(|error| unreachable(&target.url, &error))
+}
+
+fn unreachable(url: &str, error: &tonic::transport::Error) -> Error {
+    Error::Remote {
+        detail: format!("cannot connect to {url}: {}", innermost(error)),
+        hint: Some("start a server with \"lakewing serve\", name another with --url, or ask none with --local".into()),
+    }
+}
+
+fn refused(error: FlightError) -> Error {
+    let detail = match error {
+        FlightError::Tonic(status) => said(&status),
+        other => other.to_string(),
+    };
+    Error::Remote { detail, hint: None }
+}
+
+/// What the server says, or why its connection failed.
+fn said(status: &Status) -> String {
+    match std::error::Error::source(status) {
+        Some(cause) => format!("the connection failed: {}", innermost(cause)),
+        None => status.message().to_owned(),
+    }
+}
+
+/// The message of the deepest cause: the layers above it say no more than that there is one.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}

@@ -1,0 +1,202 @@
+//! The ways a call can fail, and the one table from [`ErrorKind`] to gRPC codes. Errors of the lake and of the engine
+//! travel through DataFusion inside its own errors: only this file digs them out again.
+
+mod dig;
+
+use datafusion::error::DataFusionError;
+use proto::ErrorKind;
+use tonic::{Code, Status};
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Drivers refuse header lists above 8 KiB, and gRPC sends messages percent-encoded in a header.
+const MESSAGE_BYTES_MAX: usize = 6 * 1024;
+
+/// Why a call, a statement or the start of the server failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration contradicts itself; `key` is the path of the offending key.
+    #[error("{key}: {detail}")]
+    Config {
+        /// Path of the key.
+        key: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The server cannot start or its network fails.
+    #[error("cannot {action}")]
+    Io {
+        /// What was tried.
+        action: String,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A statement that can never work as it is written.
+    #[error("{detail}")]
+    Statement {
+        /// What is wrong with it.
+        detail: String,
+        /// What to write instead.
+        hint: Option<String>,
+    },
+    /// A statement or call that is understood and not offered.
+    #[error("{what} is not supported{reason}")]
+    Unsupported {
+        /// Its name.
+        what: String,
+        /// Empty, or why, beginning with punctuation.
+        reason: &'static str,
+    },
+    /// A message that breaks the protocol, or a handle that this server did not make.
+    #[error("{detail}")]
+    Request {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// No or wrong credentials.
+    #[error("{detail}")]
+    Unauthenticated {
+        /// What is wrong with them.
+        detail: String,
+    },
+    /// A handle of somebody else.
+    #[error("this {what} belongs to another user")]
+    Forbidden {
+        /// What was used.
+        what: &'static str,
+    },
+    /// A handle that was closed or has expired.
+    #[error("this {what} is closed")]
+    Closed {
+        /// What was used.
+        what: &'static str,
+    },
+    /// A server that this process asked as a client does not answer, or refuses.
+    #[error("{detail}")]
+    Remote {
+        /// What it said, or why it did not answer.
+        detail: String,
+        /// What to do, where that is known.
+        hint: Option<String>,
+    },
+    /// The lake does not answer as asked.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    /// The engine cannot run the plan.
+    #[error("{}", dig::message(.0))]
+    Executor(#[from] executor::Error),
+    /// Planning or running a query failed.
+    #[error("{}", dig::message(.0))]
+    Query(#[from] DataFusionError),
+    /// Code that should not panic did.
+    #[error("the query failed unexpectedly: the server's log says more")]
+    Panic,
+}
+
+impl Error {
+    pub(crate) fn config(key: impl Into<String>, detail: impl Into<String>) -> Self {
+        Error::Config {
+            key: key.into(),
+            detail: detail.into(),
+        }
+    }
+
+    pub(crate) fn statement(detail: impl Into<String>) -> Self {
+        Error::Statement {
+            detail: detail.into(),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn request(detail: impl Into<String>) -> Self {
+        Error::Request { detail: detail.into() }
+    }
+
+    pub(crate) fn unauthenticated(detail: impl Into<String>) -> Self {
+        Error::Unauthenticated { detail: detail.into() }
+    }
+
+    pub(crate) fn unsupported(what: impl Into<String>, reason: &'static str) -> Self {
+        Error::Unsupported {
+            what: what.into(),
+            reason,
+        }
+    }
+
+    /// The kind that decides the client's status code.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Config { .. } | Error::Statement { .. } | Error::Request { .. } => ErrorKind::InvalidInput,
+            Error::Io { .. } | Error::Panic => ErrorKind::Internal,
+            Error::Unsupported { .. } => ErrorKind::Unsupported,
+            Error::Remote { .. } => ErrorKind::Unavailable,
+            Error::Unauthenticated { .. } => ErrorKind::Unauthenticated,
+            Error::Forbidden { .. } => ErrorKind::PermissionDenied,
+            Error::Closed { .. } => ErrorKind::NotFound,
+            Error::Catalog(error) => error.kind(),
+            Error::Executor(error) => dig::kind(error),
+            Error::Query(error) => dig::kind(error),
+        }
+    }
+
+    /// What the reader of the message can do, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Statement { hint, .. } | Error::Remote { hint, .. } => hint.clone(),
+            Error::Catalog(error) => error.hint().map(str::to_owned),
+            Error::Executor(error) => dig::hint(error),
+            Error::Query(error) => dig::hint(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = match error.hint() {
+            Some(hint) => format!("{error}\nhint: {hint}"),
+            None => error.to_string(),
+        };
+        Status::new(code(error.kind()), bounded(message))
+    }
+}
+
+/// The one table from kinds to gRPC codes.
+fn code(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::InvalidInput => Code::InvalidArgument,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::AlreadyExists => Code::AlreadyExists,
+        ErrorKind::Unauthenticated => Code::Unauthenticated,
+        ErrorKind::PermissionDenied => Code::PermissionDenied,
+        ErrorKind::Conflict => Code::Aborted,
+        ErrorKind::Unsupported => Code::Unimplemented,
+        ErrorKind::ResourceExhausted => Code::ResourceExhausted,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Cancelled => Code::Cancelled,
+        ErrorKind::Internal | ErrorKind::Unspecified => Code::Internal,
+    }
+}
+
+/// Cuts a message where its percent-encoded form would grow above [`MESSAGE_BYTES_MAX`].
+fn bounded(mut message: String) -> String {
+    let mut encoded_bytes = 0;
+    let end = message.char_indices().find(|(_, character)| {
+        encoded_bytes += if character.is_ascii_alphanumeric() {
+            1
+        } else {
+            3 * character.len_utf8()
+        };
+        encoded_bytes > MESSAGE_BYTES_MAX
+    });
+    if let Some((end, _)) = end {
+        message.truncate(end);
+        message.push_str(" ...");
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,23 @@
+//! Handshake: credentials in the request's headers, a bearer token in the answer's.
+
+use arrow_flight::HandshakeResponse;
+use futures::stream;
+use tonic::metadata::MetadataMap;
+use tonic::{Response, Status};
+
+use super::Answers;
+use crate::auth::Authenticator;
+use crate::error::Error;
+
+/// Logs a caller in. Drivers read the token from the header `authorization`; the message itself says nothing.
+pub(super) fn handshake(
+    auth: &Authenticator,
+    headers: &MetadataMap,
+) -> Result<Response<Answers<HandshakeResponse>>, Status> {
+    let token = auth.log_in(headers)?;
+    let bearer = format!("Bearer {token}").parse();
+    let bearer = bearer.map_err(|_| Error::unauthenticated("the token does not fit into a header"))?;
+    let mut response: Response<Answers<_>> = Response::new(Box::pin(stream::iter([Ok(HandshakeResponse::default())])));
+    response.metadata_mut().insert("authorization", bearer);
+    Ok(response)
+}

@@ -1,0 +1,177 @@
+//! What there is: catalogs, schemas, tables, types, and what this server can do. The schemas of the answers are
+//! literal: drivers compare them field by field.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::metadata::{
+    GetCatalogsBuilder, GetDbSchemasBuilder, GetTablesBuilder, SqlInfoData, XdbcTypeInfoData,
+};
+use arrow_flight::sql::{Command, CommandGetDbSchemas, CommandGetTables};
+use catalog::Lakehouse;
+use datafusion::error::DataFusionError;
+use futures::StreamExt;
+
+use super::{schema, sql_info, xdbc_types};
+use crate::error::{Error, Result};
+use crate::sql::information_schema::BASE_TABLE;
+use crate::sql::listing::{self, Pattern, Selection};
+
+/// Answers metadata commands.
+pub(super) struct Metadata {
+    lakehouse: Arc<Lakehouse>,
+    sql_info: SqlInfoData,
+    xdbc_types: XdbcTypeInfoData,
+}
+
+impl Metadata {
+    pub(super) fn new(lakehouse: Arc<Lakehouse>) -> Result<Self> {
+        let sql_info = sql_info::sql_info().build().map_err(flight)?;
+        let xdbc_types = xdbc_types::xdbc_types().build().map_err(flight)?;
+        Ok(Self {
+            lakehouse,
+            sql_info,
+            xdbc_types,
+        })
+    }
+
+    /// The columns of the answer, or nothing when `command` is no metadata command.
+    pub(super) fn schema(&self, command: &Command) -> Option<SchemaRef> {
+        Some(match command {
+            Command::CommandGetCatalogs(_) => GetCatalogsBuilder::new().schema(),
+            Command::CommandGetDbSchemas(_) => GetDbSchemasBuilder::new(None::<&str>, None::<&str>).schema(),
+            Command::CommandGetTables(get) => get.clone().into_builder().schema(),
+            Command::CommandGetTableTypes(get) => get.into_builder().schema(),
+            Command::CommandGetSqlInfo(_) => self.sql_info.schema(),
+            Command::CommandGetXdbcTypeInfo(_) => self.xdbc_types.schema(),
+            Command::CommandGetPrimaryKeys(_) => primary_keys(),
+            Command::CommandGetExportedKeys(_)
+            | Command::CommandGetImportedKeys(_)
+            | Command::CommandGetCrossReference(_) => foreign_keys(),
+            _ => return None,
+        })
+    }
+
+    /// The rows of the answer, or nothing when `command` is no metadata command.
+    pub(super) async fn rows(&self, command: Command) -> Result<Option<RecordBatch>> {
+        let Some(schema) = self.schema(&command) else {
+            return Ok(None);
+        };
+        let rows = match command {
+            Command::CommandGetCatalogs(_) => self.catalogs()?,
+            Command::CommandGetDbSchemas(get) => self.schemas(get).await?,
+            Command::CommandGetTables(get) => self.tables(get).await?,
+            Command::CommandGetTableTypes(get) => {
+                let mut builder = get.into_builder();
+                builder.append(BASE_TABLE);
+                builder.build().map_err(flight)?
+            }
+            Command::CommandGetSqlInfo(get) => self.sql_info.record_batch(get.info).map_err(flight)?,
+            Command::CommandGetXdbcTypeInfo(get) => self.xdbc_types.record_batch(get.data_type).map_err(flight)?,
+            // Tables of the lake declare no keys.
+            _ => RecordBatch::new_empty(schema),
+        };
+        Ok(Some(rows))
+    }
+
+    fn catalogs(&self) -> Result<RecordBatch> {
+        let mut builder = GetCatalogsBuilder::new();
+        for catalog in self.lakehouse.catalog_names() {
+            builder.append(catalog);
+        }
+        builder.build().map_err(flight)
+    }
+
+    async fn schemas(&self, get: CommandGetDbSchemas) -> Result<RecordBatch> {
+        let selection = Selection {
+            catalog: get.catalog.clone(),
+            namespaces: pattern(get.db_schema_filter_pattern.clone()),
+            tables: Pattern::Any,
+        };
+        let mut builder = get.into_builder();
+        for (catalog, namespace) in listing::namespaces(&self.lakehouse, &selection).await? {
+            builder.append(catalog, namespace);
+        }
+        builder.build().map_err(flight)
+    }
+
+    async fn tables(&self, get: CommandGetTables) -> Result<RecordBatch> {
+        let selection = Selection {
+            catalog: get.catalog.clone(),
+            namespaces: pattern(get.db_schema_filter_pattern.clone()),
+            tables: pattern(get.table_name_filter_pattern.clone()),
+        };
+        let wanted = get.table_types.is_empty() || get.table_types.iter().any(|wanted| wanted == BASE_TABLE);
+        let names = if wanted {
+            listing::tables(&self.lakehouse, &selection).await?
+        } else {
+            Vec::new()
+        };
+        let include_schema = get.include_schema;
+        let mut builder = get.into_builder();
+        if include_schema {
+            let mut loaded = Box::pin(listing::schemas(Arc::clone(&self.lakehouse), names));
+            while let Some((name, columns)) = loaded.next().await {
+                let columns = columns.map_or_else(Schema::empty, |columns| schema::of_table(&name, &columns));
+                append(&mut builder, &name, &columns)?;
+            }
+        } else {
+            for name in names {
+                append(&mut builder, &name, &Schema::empty())?;
+            }
+        }
+        builder.build().map_err(flight)
+    }
+}
+
+fn append(builder: &mut GetTablesBuilder, name: &catalog::TableName, columns: &Schema) -> Result<()> {
+    builder
+        .append(&name.catalog, &name.namespace, &name.table, BASE_TABLE, columns)
+        .map_err(flight)
+}
+
+fn pattern(pattern: Option<String>) -> Pattern {
+    pattern.map_or(Pattern::Any, Pattern::Like)
+}
+
+fn primary_keys() -> SchemaRef {
+    let optional = |name: &str| Field::new(name, DataType::Utf8, true);
+    let text = |name: &str| Field::new(name, DataType::Utf8, false);
+    Arc::new(Schema::new(vec![
+        optional("catalog_name"),
+        optional("db_schema_name"),
+        text("table_name"),
+        text("column_name"),
+        optional("key_name"),
+        Field::new("key_sequence", DataType::Int32, false),
+    ]))
+}
+
+fn foreign_keys() -> SchemaRef {
+    let optional = |name: &str| Field::new(name, DataType::Utf8, true);
+    let text = |name: &str| Field::new(name, DataType::Utf8, false);
+    Arc::new(Schema::new(vec![
+        optional("pk_catalog_name"),
+        optional("pk_db_schema_name"),
+        text("pk_table_name"),
+        text("pk_column_name"),
+        optional("fk_catalog_name"),
+        optional("fk_db_schema_name"),
+        text("fk_table_name"),
+        text("fk_column_name"),
+        Field::new("key_sequence", DataType::Int32, false),
+        optional("fk_key_name"),
+        optional("pk_key_name"),
+        Field::new("update_rule", DataType::UInt8, false),
+        Field::new("delete_rule", DataType::UInt8, false),
+    ]))
+}
+
+fn flight(error: FlightError) -> Error {
+    Error::from(match error {
+        FlightError::Arrow(error) => DataFusionError::from(error),
+        other => DataFusionError::External(Box::new(other)),
+    })
+}

@@ -1,0 +1,80 @@
+//! What one login keeps between its statements: where unqualified names look and what was SET. Knows neither SQL text
+//! nor any protocol.
+
+mod settings;
+mod store;
+
+use datafusion::prelude::SessionConfig;
+
+use settings::Settings;
+pub(crate) use settings::{SETTINGS, Setting};
+pub use store::Sessions;
+
+/// The part of a login that changes what a statement means. A value: a statement keeps the one it began with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// On whose behalf statements run.
+    pub user: String,
+    /// The catalog of names that name none.
+    pub catalog: String,
+    /// The namespace of names that name none.
+    pub namespace: String,
+    /// What was SET.
+    pub(crate) settings: Settings,
+}
+
+impl Session {
+    /// A session in which nothing was SET.
+    pub fn new(user: impl Into<String>, catalog: impl Into<String>, namespace: impl Into<String>) -> Self {
+        Self {
+            user: user.into(),
+            catalog: catalog.into(),
+            namespace: namespace.into(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// How DataFusion is told. `information_schema` is our own, not DataFusion's.
+    pub(crate) fn config(&self) -> crate::error::Result<SessionConfig> {
+        let mut config = SessionConfig::new()
+            .with_default_catalog_and_schema(&self.catalog, &self.namespace)
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(false);
+        self.settings.apply(&mut config)?;
+        Ok(config)
+    }
+}
+
+impl From<Session> for proto::Session {
+    fn from(session: Session) -> Self {
+        let Session {
+            user,
+            catalog,
+            namespace,
+            settings,
+        } = session;
+        Self {
+            user,
+            catalog,
+            namespace,
+            settings: settings.into(),
+        }
+    }
+}
+
+impl From<proto::Session> for Session {
+    fn from(session: proto::Session) -> Self {
+        let proto::Session {
+            user,
+            catalog,
+            namespace,
+            settings,
+        } = session;
+        Self {
+            user,
+            catalog,
+            namespace,
+            settings: settings.into(),
+        }
+    }
+}

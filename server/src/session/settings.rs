@@ -1,0 +1,180 @@
+//! Every setting that SET accepts, typed and documented. A name that is not in [`SETTINGS`] cannot be set: the
+//! engine's other options decide over memory, files and correctness, and are not the user's.
+
+use std::collections::{BTreeMap, HashMap};
+
+use arrow::array::timezone::Tz;
+use datafusion::prelude::SessionConfig;
+
+use crate::error::{Error, Result};
+
+/// More rows per batch than this only cost memory.
+const BATCH_SIZE_MAX: usize = 65_536;
+
+/// One setting.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// Its name in SET, SHOW and RESET.
+    pub(crate) name: &'static str,
+    /// Other names that clients use for it.
+    aliases: &'static [&'static str],
+    /// The engine's own name for it, which SET accepts too.
+    option: &'static str,
+    /// What holds where nothing was SET.
+    pub(crate) default: &'static str,
+    /// Meaning and effect.
+    pub(crate) description: &'static str,
+    /// Says what is wrong with a value.
+    check: fn(&str) -> Result<(), String>,
+}
+
+/// All settings besides `catalog` and `schema`, by name.
+pub(crate) static SETTINGS: &[Setting] = &[
+    Setting {
+        name: "batch_size",
+        aliases: &[],
+        option: "datafusion.execution.batch_size",
+        default: "8192",
+        description: "rows that operators pass on at once; fewer answer sooner, more run faster",
+        check: batch_size,
+    },
+    Setting {
+        name: "time_zone",
+        aliases: &["timezone", "time.zone"],
+        option: "datafusion.execution.time_zone",
+        default: "UTC",
+        description: "the zone of current_date, and of timestamps that are cast to one with a zone",
+        check: time_zone,
+    },
+];
+
+impl Setting {
+    /// The setting that SET, SHOW or RESET means by `name`.
+    pub(crate) fn find(name: &str) -> Result<&'static Self> {
+        let lower = name.to_lowercase();
+        let found = SETTINGS
+            .iter()
+            .find(|setting| setting.name == lower || setting.option == lower || setting.aliases.contains(&&*lower));
+        found.ok_or_else(|| {
+            let names = SETTINGS
+                .iter()
+                .map(|setting| setting.name)
+                .collect::<Vec<_>>()
+                .join(", ");
+            Error::Statement {
+                detail: format!("there is no setting \"{name}\""),
+                hint: Some(format!("the settings are catalog, schema, {names}")),
+            }
+        })
+    }
+}
+
+/// The settings of one session that differ from the defaults; every value has passed its check.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Settings(BTreeMap<String, String>);
+
+impl Settings {
+    /// The value in force.
+    pub(crate) fn get(&self, setting: &Setting) -> &str {
+        self.0.get(setting.name).map_or(setting.default, String::as_str)
+    }
+
+    /// Sets a value that passes the setting's check.
+    pub(crate) fn set(&mut self, setting: &Setting, value: &str) -> Result<()> {
+        (setting.check)(value)
+            .map_err(|detail| Error::statement(format!("\"{value}\" is no value of {}: {detail}", setting.name)))?;
+        self.0.insert(setting.name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    /// Back to the default.
+    pub(crate) fn reset(&mut self, setting: &Setting) {
+        self.0.remove(setting.name);
+    }
+
+    /// Hands every setting, defaults too, to the engine.
+    pub(super) fn apply(&self, config: &mut SessionConfig) -> Result<()> {
+        for setting in SETTINGS {
+            config.options_mut().set(setting.option, self.get(setting))?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Settings> for HashMap<String, String> {
+    fn from(settings: Settings) -> Self {
+        settings.0.into_iter().collect()
+    }
+}
+
+impl From<HashMap<String, String>> for Settings {
+    fn from(settings: HashMap<String, String>) -> Self {
+        Self(settings.into_iter().collect())
+    }
+}
+
+fn batch_size(value: &str) -> Result<(), String> {
+    match value.parse::<usize>() {
+        Ok(1..=BATCH_SIZE_MAX) => Ok(()),
+        _ => Err(format!("it is a number from 1 to {BATCH_SIZE_MAX}")),
+    }
+}
+
+fn time_zone(value: &str) -> Result<(), String> {
+    match value.parse::<Tz>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err("it is a name such as Europe/Berlin or an offset such as +02:00".to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn set(name: &str, value: &str) -> Result<SessionConfig> {
+        let mut settings = Settings::default();
+        settings.set(Setting::find(name)?, value)?;
+        let mut config = SessionConfig::new();
+        settings.apply(&mut config)?;
+        Ok(config)
+    }
+
+    #[test]
+    fn values_reach_the_engine() {
+        assert_eq!(set("batch_size", "1024").unwrap().batch_size(), 1024);
+        assert_eq!(set("DataFusion.execution.batch_size", "7").unwrap().batch_size(), 7);
+        for name in ["time_zone", "TimeZone", "datafusion.execution.time_zone"] {
+            let config = set(name, "Europe/Berlin").unwrap();
+            assert_eq!(config.options().execution.time_zone.as_deref(), Some("Europe/Berlin"));
+        }
+        assert!(set("time_zone", "+02:00").is_ok());
+    }
+
+    #[test]
+    fn defaults_are_the_engines_own() {
+        for setting in SETTINGS {
+            assert_eq!((setting.check)(setting.default), Ok(()), "{}", setting.name);
+        }
+        let mut config = SessionConfig::new();
+        Settings::default().apply(&mut config).unwrap();
+        assert_eq!(config.batch_size(), SessionConfig::new().batch_size());
+    }
+
+    #[test]
+    fn names_and_values_outside_the_list_are_refused() {
+        let check = |name: &str, value: &str, expect: &str| {
+            let error = set(name, value).unwrap_err();
+            assert!(error.to_string().contains(expect), "{error}");
+        };
+        check(
+            "datafusion.runtime.memory_limit",
+            "1G",
+            "there is no setting \"datafusion.runtime.memory_limit\"",
+        );
+        check("datafusion.optimizer.max_passes", "0", "there is no setting");
+        check("batch_size", "0", "from 1 to 65536");
+        check("batch_size", "many", "from 1 to 65536");
+        check("time_zone", "Mars/Olympus", "such as Europe/Berlin");
+    }
+}

@@ -1,0 +1,11 @@
+//! From SQL text to a plan whose tables are pinned, or to a command on the session. The only room that sees SQL text;
+//! it runs nothing.
+
+pub(crate) mod command;
+pub(crate) mod information_schema;
+pub(crate) mod listing;
+pub(crate) mod parse;
+pub(crate) mod pinned;
+pub(crate) mod plan;
+pub(crate) mod show;
+pub(crate) mod types;

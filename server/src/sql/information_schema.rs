@@ -1,0 +1,303 @@
+//! `information_schema` over the whole lake: `schemata`, `tables`, `columns` and `views`, with `routines` and
+//! `parameters` from the engine. A filter on a name is answered before anything is listed or loaded, so that a lake of
+//! many tables can be asked about one.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray, new_null_array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use catalog::{Lakehouse, TableName};
+use datafusion::catalog::information_schema::InformationSchemaProvider;
+use datafusion::catalog::memory::MemorySourceConfig;
+use datafusion::catalog::{EmptyCatalogProviderList, SchemaProvider, Session, TableProvider};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr::Like;
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use futures::StreamExt;
+
+use super::listing::{self, Pattern, Selection};
+use super::types::SqlType;
+
+/// What tables of the lake are called; no other kind exists.
+pub(crate) const BASE_TABLE: &str = "BASE TABLE";
+
+/// The schema `information_schema`, the same in every catalog.
+#[derive(Debug)]
+pub(super) struct InformationSchema {
+    lakehouse: Arc<Lakehouse>,
+    engine: InformationSchemaProvider,
+}
+
+impl InformationSchema {
+    pub(super) fn new(lakehouse: Arc<Lakehouse>) -> Self {
+        Self {
+            lakehouse,
+            engine: InformationSchemaProvider::new(Arc::new(EmptyCatalogProviderList)),
+        }
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for InformationSchema {
+    fn table_names(&self) -> Vec<String> {
+        ["schemata", "tables", "columns", "views", "routines", "parameters"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let kind = match name {
+            "schemata" => Kind::Schemata,
+            "tables" => Kind::Tables,
+            "columns" => Kind::Columns,
+            "views" => Kind::Views,
+            "routines" | "parameters" => return self.engine.table(name).await,
+            _ => return Ok(None),
+        };
+        Ok(Some(Arc::new(Listing {
+            kind,
+            schema: kind.schema(),
+            lakehouse: Arc::clone(&self.lakehouse),
+        })))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.table_names().iter().any(|known| known == name)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Schemata,
+    Tables,
+    Columns,
+    Views,
+}
+
+impl Kind {
+    fn schema(self) -> SchemaRef {
+        let text = |name: &str| Field::new(name, DataType::Utf8, false);
+        let optional_text = |name: &str| Field::new(name, DataType::Utf8, true);
+        let optional_number = |name: &str| Field::new(name, DataType::Int32, true);
+        let table = [text("table_catalog"), text("table_schema"), text("table_name")];
+        let fields = match self {
+            Kind::Schemata => vec![text("catalog_name"), text("schema_name"), optional_text("schema_owner")],
+            Kind::Tables => [&table[..], &[text("table_type")]].concat(),
+            Kind::Views => [&table[..], &[optional_text("definition")]].concat(),
+            Kind::Columns => {
+                let columns = [
+                    text("column_name"),
+                    Field::new("ordinal_position", DataType::Int32, false),
+                    optional_text("column_default"),
+                    text("is_nullable"),
+                    text("data_type"),
+                    optional_number("character_maximum_length"),
+                    optional_number("numeric_precision"),
+                    optional_number("numeric_precision_radix"),
+                    optional_number("numeric_scale"),
+                    optional_number("datetime_precision"),
+                ];
+                [&table[..], &columns].concat()
+            }
+        };
+        Arc::new(Schema::new(fields))
+    }
+}
+
+#[derive(Debug)]
+struct Listing {
+    kind: Kind,
+    schema: SchemaRef,
+    lakehouse: Arc<Lakehouse>,
+}
+
+impl Listing {
+    async fn rows(&self, selection: &Selection) -> Result<RecordBatch> {
+        let lake = &self.lakehouse;
+        let columns: Vec<ArrayRef> = match self.kind {
+            Kind::Views => return Ok(RecordBatch::new_empty(Arc::clone(&self.schema))),
+            Kind::Schemata => {
+                let names = listing::namespaces(lake, selection).await.map_err(external)?;
+                let owners = new_null_array(&DataType::Utf8, names.len());
+                vec![
+                    texts(names.iter().map(|name| &name.0)),
+                    texts(names.iter().map(|name| &name.1)),
+                    owners,
+                ]
+            }
+            Kind::Tables => {
+                let names = listing::tables(lake, selection).await.map_err(external)?;
+                let mut columns = name_columns(&names);
+                columns.push(texts(names.iter().map(|_| BASE_TABLE)));
+                columns
+            }
+            Kind::Columns => {
+                let names = listing::tables(lake, selection).await.map_err(external)?;
+                let loaded: Vec<_> = listing::schemas(Arc::clone(lake), names).collect().await;
+                columns_of(&loaded)
+            }
+        };
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+}
+
+#[async_trait]
+impl TableProvider for Listing {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    /// Lists and loads while planning: the plan carries the rows, so that it can run anywhere.
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = self.rows(&selection(filters)).await?;
+        Ok(MemorySourceConfig::try_new_exec(
+            &[vec![rows]],
+            self.schema(),
+            projection.cloned(),
+        )?)
+    }
+}
+
+/// The names that filters ask for; what it does not understand is left to the engine, which filters again.
+fn selection(filters: &[Expr]) -> Selection {
+    let mut selection = Selection::default();
+    for filter in filters {
+        let Some((column, pattern)) = name_condition(filter) else {
+            continue;
+        };
+        match (column, pattern) {
+            ("catalog_name" | "table_catalog", Pattern::Exact(name)) => selection.catalog = Some(name),
+            ("schema_name" | "table_schema", pattern) => selection.namespaces = pattern,
+            ("table_name", pattern) => selection.tables = pattern,
+            _ => {}
+        }
+    }
+    selection
+}
+
+fn name_condition(filter: &Expr) -> Option<(&str, Pattern)> {
+    let literal = |expr: &Expr| match expr {
+        Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_owned),
+        _ => None,
+    };
+    match filter {
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::Eq,
+            right,
+        }) => match (left.as_ref(), right.as_ref()) {
+            (Expr::Column(column), value) | (value, Expr::Column(column)) => {
+                Some((&column.name, Pattern::Exact(literal(value)?)))
+            }
+            _ => None,
+        },
+        Expr::Like(Like {
+            negated: false,
+            expr,
+            pattern,
+            escape_char: None,
+            case_insensitive: false,
+        }) => match expr.as_ref() {
+            Expr::Column(column) => Some((&column.name, Pattern::Like(literal(pattern)?))),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn columns_of(tables: &[(TableName, Option<SchemaRef>)]) -> Vec<ArrayRef> {
+    let fields: Vec<_> = tables
+        .iter()
+        .filter_map(|(name, schema)| Some((name, schema.as_ref()?)))
+        .flat_map(|(name, schema)| {
+            (1..)
+                .zip(schema.fields())
+                .map(move |(position, field)| (name, position, field))
+        })
+        .collect();
+    let types: Vec<_> = fields
+        .iter()
+        .map(|(_, _, field)| SqlType::of(field.data_type()))
+        .collect();
+    let numbers = |number: fn(&SqlType) -> Option<i32>| -> ArrayRef {
+        Arc::new(types.iter().map(number).collect::<Int32Array>())
+    };
+    let mut columns = name_columns(fields.iter().map(|(name, ..)| *name));
+    columns.extend([
+        texts(fields.iter().map(|(_, _, field)| field.name())),
+        Arc::new(
+            fields
+                .iter()
+                .map(|(_, position, _)| Some(*position))
+                .collect::<Int32Array>(),
+        ),
+        new_null_array(&DataType::Utf8, fields.len()),
+        texts(
+            fields
+                .iter()
+                .map(|(_, _, field)| if field.is_nullable() { "YES" } else { "NO" }),
+        ),
+        texts(types.iter().map(|sql| sql.name)),
+        new_null_array(&DataType::Int32, fields.len()),
+        numbers(|sql| sql.precision.filter(|_| sql.is_numeric())),
+        numbers(|sql| sql.is_numeric().then_some(10)),
+        numbers(|sql| sql.scale),
+        numbers(|sql| sql.precision.filter(|_| sql.name.starts_with("TIME"))),
+    ]);
+    columns
+}
+
+fn name_columns<'a>(names: impl IntoIterator<Item = &'a TableName> + Clone) -> Vec<ArrayRef> {
+    let column = |part: fn(&TableName) -> &String| texts(names.clone().into_iter().map(part));
+    vec![
+        column(|name| &name.catalog),
+        column(|name| &name.namespace),
+        column(|name| &name.table),
+    ]
+}
+
+fn texts(values: impl IntoIterator<Item = impl AsRef<str>>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(values))
+}
+
+fn external(error: crate::error::Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::{col, lit};
+
+    use super::*;
+
+    #[test]
+    fn filters_on_names_are_understood() {
+        let filters = [
+            col("table_catalog").eq(lit("lake")),
+            lit("tpch").eq(col("table_schema")),
+            col("table_name").like(lit("o%")),
+            col("table_type").eq(lit("VIEW")),
+            col("table_name").not_eq(lit("x")),
+        ];
+        let found = selection(&filters);
+        assert_eq!(found.catalog.as_deref(), Some("lake"));
+        assert_eq!(found.namespaces, Pattern::Exact("tpch".to_owned()));
+        assert_eq!(found.tables, Pattern::Like("o%".to_owned()));
+    }
+}

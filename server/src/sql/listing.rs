@@ -1,0 +1,156 @@
+//! Which namespaces and tables there are, for metadata calls and `information_schema`. Names are filtered before
+//! anything is loaded, and one catalog or table that does not answer never hides the others.
+
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, StringArray};
+use arrow::compute::kernels::comparison::like;
+use arrow::datatypes::SchemaRef;
+use catalog::{Lakehouse, TableName};
+use datafusion::catalog::TableProvider;
+use datafusion::error::DataFusionError;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use proto::ErrorKind;
+use tracing::warn;
+
+use crate::error::Result;
+
+/// Calls to catalogs and tables that run at once; more answer sooner and may overload a small catalog.
+const CONCURRENCY: usize = 16;
+
+/// The names a listing is about; everything by default.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Selection {
+    /// Exactly this catalog; it must answer. Without one, catalogs that do not answer are left out.
+    pub(crate) catalog: Option<String>,
+    /// These namespaces.
+    pub(crate) namespaces: Pattern,
+    /// These tables.
+    pub(crate) tables: Pattern,
+}
+
+/// A condition on a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    /// Every name.
+    #[default]
+    Any,
+    /// This name only.
+    Exact(String),
+    /// Names that match with `%` and `_`; `\` takes the meaning from either.
+    Like(String),
+}
+
+impl Pattern {
+    fn select(&self, mut names: Vec<String>) -> Result<Vec<String>> {
+        match self {
+            Pattern::Any => {}
+            Pattern::Exact(wanted) => names.retain(|name| name == wanted),
+            Pattern::Like(pattern) => {
+                let texts = StringArray::from_iter_values(&names);
+                let matches: BooleanArray =
+                    like(&texts, &StringArray::new_scalar(pattern)).map_err(DataFusionError::from)?;
+                let mut matches = matches.iter();
+                names.retain(|_| matches.next() == Some(Some(true)));
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// The selected catalogs.
+pub(crate) fn catalogs(lakehouse: &Lakehouse, selection: &Selection) -> Vec<String> {
+    let mut names = lakehouse.catalog_names();
+    names.retain(|name| selection.catalog.as_ref().is_none_or(|wanted| wanted == name));
+    names
+}
+
+/// The selected namespaces as catalog and namespace, in the order of the catalogs.
+pub(crate) async fn namespaces(lakehouse: &Lakehouse, selection: &Selection) -> Result<Vec<(String, String)>> {
+    let listed = stream::iter(catalogs(lakehouse, selection)).map(|catalog| async move {
+        let names = lakehouse.list_namespaces(&catalog).await;
+        let names = selection.namespaces.select(tolerate(names, selection, &catalog)?)?;
+        Ok(names
+            .into_iter()
+            .map(|namespace| (catalog.clone(), namespace))
+            .collect::<Vec<_>>())
+    });
+    listed.buffered(CONCURRENCY).try_concat().await
+}
+
+/// The selected tables, in the order of the catalogs. Loads none of them.
+pub(crate) async fn tables(lakehouse: &Lakehouse, selection: &Selection) -> Result<Vec<TableName>> {
+    let namespaces = namespaces(lakehouse, selection).await?;
+    let listed = stream::iter(namespaces).map(|(catalog, namespace)| async move {
+        let names = lakehouse.list_tables(&catalog, &namespace).await;
+        let names = selection.tables.select(tolerate(names, selection, &catalog)?)?;
+        Ok(names
+            .into_iter()
+            .map(|table| TableName::new(&catalog, &namespace, table))
+            .collect::<Vec<_>>())
+    });
+    listed.buffered(CONCURRENCY).try_concat().await
+}
+
+/// Loads each table for its schema, in order; none where it cannot be loaded.
+pub(crate) fn schemas(
+    lakehouse: Arc<Lakehouse>,
+    names: Vec<TableName>,
+) -> impl Stream<Item = (TableName, Option<SchemaRef>)> {
+    let loads = stream::iter(names).map(move |name| {
+        let lakehouse = Arc::clone(&lakehouse);
+        async move {
+            match lakehouse.table(&name).await {
+                Ok(table) => (name, Some(table.schema())),
+                Err(error) => {
+                    warn!(table = %name, %error, "listed without columns: the table cannot be loaded");
+                    (name, None)
+                }
+            }
+        }
+    });
+    loads.buffered(CONCURRENCY)
+}
+
+/// Turns the failure of a catalog that nobody asked for by name into an empty list.
+fn tolerate(names: catalog::Result<Vec<String>>, selection: &Selection, catalog: &str) -> Result<Vec<String>> {
+    match names {
+        Ok(names) => Ok(names),
+        // A namespace may have been dropped since it was listed.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if selection.catalog.is_some() => Err(error.into()),
+        Err(error) => {
+            warn!(catalog, %error, "left out of a listing: the catalog does not answer");
+            Ok(Vec::new())
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_sql_does() {
+        let check = |pattern: Pattern, expect: &[&str]| {
+            let names = ["orders", "order_items", "orderXitems", "Orders", "100%"]
+                .map(str::to_owned)
+                .to_vec();
+            assert_eq!(pattern.select(names).unwrap(), expect, "{pattern:?}");
+        };
+        let like = |pattern: &str| Pattern::Like(pattern.to_owned());
+        check(
+            Pattern::Any,
+            &["orders", "order_items", "orderXitems", "Orders", "100%"],
+        );
+        check(Pattern::Exact("orders".to_owned()), &["orders"]);
+        check(Pattern::Exact("order%".to_owned()), &[]);
+        check(like("order%"), &["orders", "order_items", "orderXitems"]);
+        check(like("order_items"), &["order_items", "orderXitems"]);
+        check(like("order\\_items"), &["order_items"]);
+        check(like("%\\%"), &["100%"]);
+        check(like("%"), &["orders", "order_items", "orderXitems", "Orders", "100%"]);
+        check(like(""), &[]);
+    }
+}

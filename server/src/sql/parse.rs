@@ -1,0 +1,187 @@
+//! One text to one [`Statement`]. What this server does not offer is refused here by name, before anything is planned:
+//! the parser decides what a statement is, never its first word.
+
+use std::ops::ControlFlow;
+
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::{DFParserBuilder, ExplainStatement, Statement as Parsed};
+use datafusion::sql::sqlparser::ast::{self, ObjectName, Visit, Visitor};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use super::command::Command;
+use super::show::Show;
+use crate::error::{Error, Result};
+
+/// Deeper nesting of expressions and queries is refused, so that no text can exhaust the stack.
+const NESTING_MAX: usize = 50;
+
+const READ_ONLY: &str = ": this server reads tables and does not write them";
+const NO_TRANSACTIONS: &str = ": every statement stands alone";
+
+/// What a text asks for.
+#[derive(Debug)]
+pub(crate) enum Statement {
+    /// Rows: a query, EXPLAIN or DESCRIBE.
+    Query {
+        /// The query with its parameters numbered from `$1`.
+        query: Box<Parsed>,
+        /// How many parameters it takes.
+        parameters: usize,
+    },
+    /// Rows about the lake or the session.
+    Show(Show),
+    /// A change to the session; gives no rows.
+    Command(Command),
+}
+
+impl Statement {
+    /// Reads exactly one statement. `?` and `$1` are both understood, not in one statement.
+    pub(crate) fn parse(sql: &str) -> Result<Self> {
+        let (tokens, parameters) = tokenize(sql)?;
+        let mut parser = DFParserBuilder::new(tokens)
+            .with_dialect(&GenericDialect {})
+            .with_recursion_limit(NESTING_MAX)
+            .build()?;
+        let mut statements = parser.parse_statements()?;
+        match (statements.pop_front(), statements.len()) {
+            (None, _) => Err(Error::statement("the statement is empty")),
+            (Some(statement), 0) => Self::classify(statement, parameters),
+            (Some(_), more) => Err(Error::statement(format!(
+                "a call takes one statement, and this one has {}",
+                more + 1
+            ))),
+        }
+    }
+
+    /// Whether it changes something and gives no rows.
+    pub(crate) fn is_update(&self) -> bool {
+        matches!(self, Statement::Command(_))
+    }
+
+    fn classify(statement: Parsed, parameters: usize) -> Result<Self> {
+        let found = match Command::parse(&statement)? {
+            Some(command) => Some(Statement::Command(command)),
+            None => Show::parse(&statement)?.map(Statement::Show),
+        };
+        match found {
+            Some(_) if parameters > 0 => Err(Error::statement("only queries take parameters")),
+            Some(found) => Ok(found),
+            None => {
+                let query = Show::describe(statement)?;
+                refuse_all_but_queries(&query)?;
+                Ok(Statement::Query {
+                    query: Box::new(query),
+                    parameters,
+                })
+            }
+        }
+    }
+}
+
+/// The parts of a name, in lower case unless quoted.
+pub(super) fn name_parts(name: &ObjectName) -> Result<Vec<String>> {
+    let part = |part: &ast::ObjectNamePart| match part.as_ident() {
+        Some(ident) if ident.quote_style.is_some() => Ok(ident.value.clone()),
+        Some(ident) => Ok(ident.value.to_lowercase()),
+        None => Err(Error::statement(format!("\"{name}\" is no name"))),
+    };
+    name.0.iter().map(part).collect()
+}
+
+/// The tokens, with every `?` replaced by `$1`, `$2` and so on, and the number of parameters.
+fn tokenize(sql: &str) -> Result<(Vec<TokenWithSpan>, usize)> {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
+    let mut tokens = tokens.map_err(|error| DataFusionError::from(ParserError::from(error)))?;
+    let (mut positional, mut highest) = (0, 0);
+    for token in &mut tokens {
+        let Token::Placeholder(name) = &mut token.token else {
+            continue;
+        };
+        if name == "?" {
+            positional += 1;
+            *name = format!("${positional}");
+        } else {
+            let number = name
+                .strip_prefix('$')
+                .and_then(|number| number.parse().ok())
+                .filter(|number| *number > 0);
+            let number: usize = number.ok_or_else(|| {
+                Error::statement(format!("\"{name}\" is no parameter: write ? or number them from $1"))
+            })?;
+            highest = highest.max(number);
+        }
+    }
+    if positional > 0 && highest > 0 {
+        return Err(Error::statement(
+            "a statement writes its parameters as ? or as $1, not both",
+        ));
+    }
+    Ok((tokens, positional.max(highest)))
+}
+
+fn refuse_all_but_queries(statement: &Parsed) -> Result<()> {
+    match statement {
+        Parsed::Statement(statement) => match statement.visit(&mut OnlyQueries) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(error) => Err(error),
+        },
+        Parsed::Explain(ExplainStatement { statement, .. }) => refuse_all_but_queries(statement),
+        Parsed::CreateExternalTable(_) => Err(Error::unsupported("CREATE EXTERNAL TABLE", READ_ONLY)),
+        Parsed::CopyTo(_) => Err(Error::unsupported("COPY", READ_ONLY)),
+        Parsed::Reset(_) => Err(Error::unsupported("RESET inside another statement", "")),
+    }
+}
+
+/// Stops at the first thing that is not a query, however deep: `WITH ... INSERT` and `SELECT ... INTO` are writes.
+struct OnlyQueries;
+
+impl Visitor for OnlyQueries {
+    type Break = Error;
+
+    fn pre_visit_statement(&mut self, statement: &ast::Statement) -> ControlFlow<Error> {
+        use ast::Statement::{Explain, ExplainTable, Query};
+        match statement {
+            Query(_) | Explain { .. } | ExplainTable { .. } => ControlFlow::Continue(()),
+            refused => ControlFlow::Break(refusal(refused)),
+        }
+    }
+
+    fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<Error> {
+        match select.into {
+            Some(_) => ControlFlow::Break(Error::unsupported("SELECT INTO", READ_ONLY)),
+            None => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Names a statement by the words it begins with once it is printed again, without comments.
+pub(super) fn refusal(statement: &ast::Statement) -> Error {
+    use ast::Statement as S;
+    let text = statement.to_string();
+    let mut words = text
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty());
+    let first = words.next().unwrap_or("this statement").to_uppercase();
+    let name = match (first.as_str(), words.next().map(str::to_uppercase)) {
+        ("CREATE" | "DROP" | "ALTER" | "SHOW" | "SET" | "START", Some(second)) if second != "OR" => {
+            format!("{first} {second}")
+        }
+        _ => first,
+    };
+    let reason = match statement {
+        S::StartTransaction { .. } | S::Commit { .. } | S::Rollback { .. } | S::Savepoint { .. } => NO_TRANSACTIONS,
+        _ => match name.split(' ').next() {
+            Some(
+                "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" | "CREATE" | "DROP" | "ALTER" | "COPY"
+                | "OPTIMIZE" | "VACUUM" | "COMMENT" | "GRANT" | "REVOKE",
+            ) => READ_ONLY,
+            _ => "",
+        },
+    };
+    Error::unsupported(name, reason)
+}
+
+#[cfg(test)]
+mod tests;

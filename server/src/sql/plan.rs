@@ -1,0 +1,171 @@
+//! Statements to logical plans: names become tables pinned for this one statement, parameters become values.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use catalog::Lakehouse;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SessionState, SessionStateDefaults};
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::prelude::SQLOptions;
+use datafusion::sql::parser::Statement as Parsed;
+use executor::Engines;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::parse::Statement;
+use super::pinned::{PinnedCatalogs, PinnedTables};
+use crate::error::{Error, Result};
+use crate::session::Session;
+
+/// Tables that are resolved at once while a statement is planned.
+const RESOLVE_CONCURRENCY: usize = 8;
+
+/// A statement that is ready to run: all of its tables are pinned.
+pub(crate) struct Plan {
+    /// The engine's view of the session and of the pinned tables.
+    pub(crate) state: SessionState,
+    /// What to run, not yet optimised.
+    pub(crate) plan: LogicalPlan,
+    /// How many parameters the statement takes.
+    pub(crate) parameters: usize,
+}
+
+/// Plans statements that give rows.
+#[derive(Clone)]
+pub(crate) struct Planner {
+    lakehouse: Arc<Lakehouse>,
+    engines: Arc<Engines>,
+    table_functions: HashSet<String>,
+}
+
+impl Planner {
+    pub(crate) fn new(lakehouse: Arc<Lakehouse>, engines: Arc<Engines>) -> Self {
+        let table_functions = SessionStateDefaults::default_table_functions();
+        let table_functions = table_functions
+            .iter()
+            .map(|function| function.name().to_owned())
+            .collect();
+        Self {
+            lakehouse,
+            engines,
+            table_functions,
+        }
+    }
+
+    /// Plans `statement`, which must not be a command. Runs nothing.
+    pub(crate) async fn plan(&self, session: &Session, statement: Statement) -> Result<Plan> {
+        let (query, parameters) = match statement {
+            Statement::Query { query, parameters } => (*query, parameters),
+            Statement::Show(show) => (show.query(session, &self.lakehouse.catalog_names())?, 0),
+            Statement::Command(_) => return Err(Error::statement("this statement gives no rows")),
+        };
+        let tables = Arc::new(PinnedTables::new(
+            Arc::clone(&self.lakehouse),
+            self.table_functions.clone(),
+        ));
+        let state = self
+            .engines
+            .session_state(session.config()?, Arc::new(PinnedCatalogs(tables)))?;
+        resolve_tables(&state, &query).await?;
+        let plan = state.statement_to_plan(query).await?;
+        only_reads().verify_plan(&plan)?;
+        Ok(Plan {
+            state,
+            plan,
+            parameters,
+        })
+    }
+}
+
+impl Plan {
+    /// The columns of the result.
+    pub(crate) fn schema(&self) -> Result<SchemaRef> {
+        match &self.plan {
+            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_) => {
+                Ok(Arc::clone(self.plan.schema().inner()))
+            }
+            // Only the analysed plan has the types that coercion decides on, such as those of a UNION.
+            plan => {
+                let analyzer = self.state.analyzer();
+                let plan = analyzer.execute_and_check(plan.clone(), self.state.config_options(), |_, _| {})?;
+                Ok(Arc::clone(plan.schema().inner()))
+            }
+        }
+    }
+
+    /// As [`Plan::schema`], and a best guess where the columns depend on parameters that are not bound yet.
+    pub(crate) fn schema_before_binding(&self) -> Result<SchemaRef> {
+        match self.schema() {
+            Err(_) if self.parameters > 0 => Ok(Arc::clone(self.plan.schema().inner())),
+            schema => schema,
+        }
+    }
+
+    /// One nullable field per parameter, named `$1` and so on; of type Null where nothing shows what is expected.
+    pub(crate) fn parameter_schema(&self) -> Result<Schema> {
+        let mut types = vec![DataType::Null; self.parameters];
+        self.plan.apply_with_subqueries(|plan| {
+            plan.apply_expressions(|expr| {
+                expr.apply(|expr| {
+                    if let Expr::Placeholder(Placeholder { id, field: Some(field) }) = expr
+                        && let Some(slot) = slot(id).and_then(|slot| types.get_mut(slot))
+                        && slot.is_null()
+                    {
+                        slot.clone_from(field.data_type());
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })
+        })?;
+        let field = |(number, data_type)| Field::new(format!("${number}"), data_type, true);
+        Ok(Schema::new((1..).zip(types).map(field).collect::<Vec<_>>()))
+    }
+
+    /// Puts `values` in the place of the parameters. There must be one for each.
+    pub(crate) fn bind(mut self, values: Vec<ScalarValue>) -> Result<Self> {
+        if values.len() != self.parameters {
+            let detail = format!(
+                "the statement takes {} parameters, and {} are bound",
+                self.parameters,
+                values.len()
+            );
+            return Err(Error::statement(detail));
+        }
+        if !values.is_empty() {
+            self.plan = self.plan.with_param_values(ParamValues::from(values))?;
+            self.parameters = 0;
+        }
+        Ok(self)
+    }
+}
+
+/// Resolves all tables side by side; DataFusion would ask for one after the other.
+async fn resolve_tables(state: &SessionState, query: &Parsed) -> Result<()> {
+    let references = state.resolve_table_references(query)?;
+    let lookups = stream::iter(references).map(|reference| async move {
+        let schema = state.schema_for_ref(reference.clone())?;
+        schema.table(reference.table()).await.map(|_| ())
+    });
+    lookups
+        .buffer_unordered(RESOLVE_CONCURRENCY)
+        .try_collect::<()>()
+        .await
+        .map_err(|e: DataFusionError| e.into())
+}
+
+/// The second guard behind the parser: no plan that writes or changes anything leaves this room.
+fn only_reads() -> SQLOptions {
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+}
+
+/// The index of the parameter `$n`.
+fn slot(id: &str) -> Option<usize> {
+    id.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)
+}

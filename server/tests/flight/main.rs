@@ -1,0 +1,10 @@
+//! The Flight SQL door, from outside: a real server on a socket, asked by the Flight SQL client of arrow-rs, and by
+//! hand where that client would hide a mistake.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod house;
+mod metadata;
+mod prepared;
+mod protocol;
+mod query;
+mod session;

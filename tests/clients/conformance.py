@@ -1,0 +1,136 @@
+"""Reads tables that other engines wrote, and compares with the answers of an independent reader.
+
+{"tables": folder with iceberg/ and delta/, "do": "prepare"} makes the Iceberg tables believe that they lie there;
+{"tables": the same, "do": "read", "uri": Flight SQL server} answers with one verdict per table.
+"""
+
+import datetime
+import decimal
+import json
+import math
+import pathlib
+import re
+import sys
+import uuid
+
+from relocate import relocate
+
+
+def expected_tables(folder):
+    for kind in ("iceberg", "delta"):
+        for table in json.loads((folder / kind / "expected.json").read_text())["tables"]:
+            yield kind, folder / kind / table["path"], table
+
+
+def prepare(folder):
+    for kind, path, table in expected_tables(folder):
+        if kind == "iceberg" and table.get("path_map"):
+            relocate(path, {**table["path_map"], "root": folder / kind})
+
+
+def plain(value, kind=""):
+    """A value in the spelling of expected.json."""
+    if isinstance(value, decimal.Decimal):
+        return format(value, "f")
+    if isinstance(value, datetime.datetime):
+        text = value.astimezone(datetime.UTC) if value.tzinfo else value
+        return text.replace(tzinfo=None).isoformat() + ("Z" if value.tzinfo else "")
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, bytes):
+        return str(uuid.UUID(bytes=value)) if kind == "uuid" else "0x" + value.hex()
+    if isinstance(value, dict):
+        return {name: plain(field) for name, field in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def same(one, two):
+    if isinstance(one, float) or isinstance(two, float):
+        numbers = isinstance(one, (int, float)) and isinstance(two, (int, float))
+        return numbers and (math.isclose(one, two, rel_tol=1e-6) or (math.isnan(one) and math.isnan(two)))
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(same, one, two))
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(same(field, two[name]) for name, field in one.items())
+    return type(one) is type(two) and one == two
+
+
+def same_rows(expected, got, ordered):
+    def key(row):
+        return re.sub(r"-?\d+\.\d+(e[-+]?\d+)?", lambda number: f"{float(number[0]):.4g}", json.dumps(row))
+
+    if not ordered:
+        expected, got = sorted(expected, key=key), sorted(got, key=key)
+    return same(expected, got)
+
+
+def query(cursor, sql, kinds=()):
+    cursor.execute(sql)
+    table = cursor.fetch_arrow_table()
+    kinds = list(kinds) or [""] * table.num_columns
+    columns = [[plain(value, kind) for value in column.to_pylist()] for column, kind in zip(table.columns, kinds)]
+    return table.column_names, [list(row) for row in zip(*columns)] if columns else []
+
+
+def contradictions(cursor, reference, table):
+    """Every answer that differs from the expected one, and every one that is missing."""
+    columns = table.get("columns") or []
+    names = ", ".join('"' + column["name"].replace('"', '""') + '"' for column in columns) or "*"
+    _, rows = query(cursor, f"SELECT {names} FROM {reference}", [column["type"] for column in columns])
+    if table["row_count"] is None:
+        yield f"{len(rows)} rows, although data files are missing"
+        return
+    if len(rows) != table["row_count"]:
+        yield f"{len(rows)} rows, expected {table['row_count']}"
+    if table.get("rows") is not None and not same_rows(table["rows"], rows, ordered=False):
+        yield f"rows {rows}, expected {table['rows']}"
+    _, count = query(cursor, f"SELECT count(*) FROM {reference}")
+    if count != [[table["row_count"]]]:
+        yield f"count(*) {count}, expected {table['row_count']}"
+    for check in table["checks"]:
+        sql = re.sub(r"\bFROM t\b", lambda _: f"FROM {reference} AS t", check["select"])
+        _, rows = query(cursor, sql)
+        if not same_rows(check["expect"], rows, ordered="ORDER BY" in sql):
+            yield f"{check['select']}: {rows}, expected {check['expect']}"
+
+
+def older_contradictions(cursor, folder, table):
+    for older in table.get("other_metadata", []):
+        names, rows = query(cursor, f'SELECT * FROM iceberg."{(folder / older["metadata"]).as_uri()}"')
+        if len(rows) != older["row_count"] or names != older["columns"]:
+            yield f"{older['metadata']}: {len(rows)} rows of {names}, expected {older['row_count']} of {older['columns']}"
+
+
+def verdict(cursor, kind, folder, table, errors):
+    place = folder / table["metadata"] if kind == "iceberg" else folder
+    try:
+        wrong = list(contradictions(cursor, f'{kind}."{place.as_uri()}"', table))
+        wrong += older_contradictions(cursor, folder, table)
+    except errors as error:
+        return {"refused": str(error), "unsupported": type(error).__name__ == "NotSupportedError"}
+    return {"wrong": wrong} if wrong else {"equal": True}
+
+
+def read(folder, uri):
+    import adbc_driver_flightsql.dbapi as flight_sql
+    from adbc_driver_manager import Error
+
+    answers = []
+    with flight_sql.connect(uri, autocommit=True) as connection, connection.cursor() as cursor:
+        for kind, path, table in expected_tables(folder):
+            answer = {"table": f"{kind}/{table['path']}", "expect": table["expect"]}
+            answers.append(answer | verdict(cursor, kind, path, table, Error))
+    return answers
+
+
+request = json.loads(sys.argv[1])
+tables = pathlib.Path(request["tables"]).resolve()
+if request["do"] == "prepare":
+    answer = prepare(tables)
+else:
+    answer = read(tables, request["uri"])
+print(json.dumps(answer))

@@ -1,0 +1,77 @@
+//! Tables that other engines wrote: each is read right or refused by name, never read wrong.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use harness::{Lake, python, workspace};
+use serde_json::{Value, json};
+
+/// Tables of Spark, Databricks, DuckDB and others with the answers of an independent reader; they lie beside the checkout.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_other_engines() -> Result<()> {
+    let tables = workspace().join("../shared/data");
+    if !tables.exists() {
+        eprintln!("skipped: {} is not there", tables.display());
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    copy(&tables, folder.path())?;
+    python("conformance.py", json!({"tables": folder.path(), "do": "prepare"})).await?;
+    let storage = format!("[[storage]]\nprefix = \"file://{}\"\n", folder.path().display());
+    let lake = Lake::embedded().section(&storage).start().await?;
+    let uri = format!("grpc://{}", lake.address());
+    let answers = python(
+        "conformance.py",
+        json!({"tables": folder.path(), "do": "read", "uri": uri}),
+    )
+    .await?;
+
+    let answers = answers.as_array().context("no list of answers")?;
+    let broken = answers
+        .iter()
+        .filter(|answer| !is_right(answer))
+        .map(Value::to_string)
+        .collect::<Vec<_>>();
+    let equal = answers.iter().filter(|answer| !answer["equal"].is_null()).count();
+    let refused = answers
+        .iter()
+        .filter(|answer| !answer["refused"].is_null())
+        .collect::<Vec<_>>();
+    for answer in &refused {
+        eprintln!("refused {}: {}", answer["table"], answer["refused"]);
+    }
+    eprintln!(
+        "{} tables: {equal} equal, {} refused, {} wrong",
+        answers.len(),
+        refused.len(),
+        broken.len()
+    );
+    ensure!(broken.is_empty(), "\n{}", broken.join("\n"));
+    ensure!(equal > 0, "no table was read at all");
+    Ok(())
+}
+
+/// A table that can be read must be equal or refused as unsupported, by its name; a broken one may fail in any way.
+fn is_right(answer: &Value) -> bool {
+    let name = answer["table"]
+        .as_str()
+        .and_then(|path| path.rsplit('/').next())
+        .unwrap_or_default();
+    let by_name = answer["refused"].as_str().is_some_and(|message| message.contains(name));
+    let refused = by_name && (answer["unsupported"] == json!(true) || answer["expect"] != json!("rows"));
+    let may_be_read = ["rows", "rows_or_error"]
+        .iter()
+        .any(|expect| answer["expect"] == json!(expect));
+    refused || (may_be_read && answer["equal"] == json!(true))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let copied = Command::new("cp")
+        .args(["-r", "--no-preserve=mode"])
+        .arg(from.join("."))
+        .arg(to)
+        .status()?;
+    ensure!(copied.success(), "cannot copy {}", from.display());
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! Lakewing against real parts: the binary with real drivers, S3, catalogs and other engines' tables.
+
+mod bad_input;
+mod catalogs;
+mod cli;
+mod clients;
+mod conformance;
+mod shutdown;
+mod tpch;

@@ -1,0 +1,23 @@
+//! The house seen from outside: Lakewing processes in three sizes, the real parts beside them, and a Flight SQL client.
+//!
+//! Nothing here looks into the crates: a test sees what a user sees.
+
+mod answer;
+mod client;
+mod data;
+mod lake;
+mod minio;
+mod parts;
+mod postgres;
+mod process;
+mod rest_catalog;
+
+pub use answer::{Cell, rows, same_rows};
+pub use client::Client;
+pub use data::{demo, tpch_parquet};
+pub use lake::{Lake, LakeBuilder};
+pub use minio::Minio;
+pub use parts::{java, lakewing, part, python, workspace};
+pub use postgres::Postgres;
+pub use process::{Process, free_port};
+pub use rest_catalog::RestCatalog;

@@ -1,0 +1,112 @@
+//! A server process of a test: started with a log, waited for with a deadline, killed when dropped.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// A port of 127.0.0.1 that nobody listens on now, below those that the system gives to outgoing connections, and never
+/// the same twice in this process.
+pub fn free_port() -> Result<u16> {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id() * 100 + TAKEN.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(20_000 + number % 12_000)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+}
+
+/// A running server. What it printed is printed again when it is dropped, so that a failed test shows it.
+pub struct Process {
+    child: Child,
+    name: String,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output in `folder/NAME.log`.
+    pub fn start(name: &str, mut command: Command, folder: &Path) -> Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let output = File::create(&log)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {name}: {command:?}"))?;
+        Ok(Self {
+            child,
+            name: name.to_owned(),
+            log,
+        })
+    }
+
+    /// Waits until it has printed `text`, as [`Process::ready`] does.
+    pub async fn prints(&mut self, text: &str) -> Result<()> {
+        let log = self.log.clone();
+        self.ready(async || std::fs::read_to_string(&log).is_ok_and(|printed| printed.contains(text)))
+            .await
+    }
+
+    /// Waits until `is_ready`, at most a minute; fails at once when the process ends.
+    pub async fn ready(&mut self, is_ready: impl AsyncFn() -> bool) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !is_ready().await {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended ({status}) before it was ready: {}", self.name, self.output());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{} is not ready after 60 s: {}",
+                self.name,
+                self.output()
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    /// What the process has printed.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end with SIGTERM and waits at most half a minute.
+    pub async fn terminate(mut self) -> Result<ExitStatus> {
+        let sent = Command::new("kill").arg(self.id().to_string()).status()?;
+        ensure!(sent.success(), "{} is not there any more", self.name);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{} still runs 30 s after SIGTERM: {}",
+                self.name,
+                self.output()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // An error means that it ended in between.
+            self.child.kill().ok();
+            self.child.wait().ok();
+            eprintln!("--- {} printed:\n{}", self.name, self.output());
+        }
+    }
+}
