@@ -143,7 +143,10 @@ impl CatalogConfig {
             }
             CatalogConfig::IcebergSql { uri, warehouse, .. } => {
                 let uri = uri.expose();
-                if !["sqlite:", "postgres://", "postgresql://"].iter().any(|s| uri.starts_with(s)) {
+                if !["sqlite:", "postgres://", "postgresql://"]
+                    .iter()
+                    .any(|s| uri.starts_with(s))
+                {
                     return invalid(format!("{key}.uri"), "must begin with sqlite: or postgresql://");
                 }
                 validate_location(&format!("{key}.warehouse"), warehouse)
@@ -181,7 +184,10 @@ impl StorageProfile {
             return invalid(key, "access_key_id and secret_access_key go together");
         }
         if self.endpoint.as_ref().is_some_and(|e| e.starts_with("http://")) && !self.allow_http {
-            return invalid(format!("{key}.endpoint"), "is not encrypted: set allow_http = true to allow it");
+            return invalid(
+                format!("{key}.endpoint"),
+                "is not encrypted: set allow_http = true to allow it",
+            );
         }
         Ok(())
     }
@@ -195,7 +201,10 @@ fn validate_location(key: &str, url: &Url) -> Result<()> {
 }
 
 fn invalid(key: impl Into<String>, detail: impl Into<String>) -> Result<()> {
-    Err(Error::Config { key: key.into(), detail: detail.into() })
+    Err(Error::Config {
+        key: key.into(),
+        detail: detail.into(),
+    })
 }
 
 fn connect_timeout() -> Duration {

@@ -164,7 +164,11 @@ impl Error {
             }
             other => innermost(other),
         };
-        Error::Storage { url: url.into(), reason, source }
+        Error::Storage {
+            url: url.into(),
+            reason,
+            source,
+        }
     }
 }
 

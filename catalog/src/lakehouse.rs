@@ -47,7 +47,12 @@ impl Lakehouse {
             catalogs.insert(name.clone(), client::client(name, catalog, &stores)?);
         }
         let manifests = ManifestCache::new(Arc::clone(&stores));
-        Ok(Self { catalogs, roots, stores, manifests })
+        Ok(Self {
+            catalogs,
+            roots,
+            stores,
+            manifests,
+        })
     }
 
     /// The catalogs' names, sorted.
@@ -57,11 +62,14 @@ impl Lakehouse {
 
     /// The catalog of that name.
     pub fn client(&self, catalog: &str) -> Result<&dyn CatalogClient> {
-        self.catalogs.get(catalog).map(AsRef::as_ref).ok_or_else(|| Error::NotFound {
-            what: "catalog",
-            name: catalog.to_owned(),
-            hint: Some(format!("there are the catalogs {}", self.catalog_names().join(", "))),
-        })
+        self.catalogs
+            .get(catalog)
+            .map(AsRef::as_ref)
+            .ok_or_else(|| Error::NotFound {
+                what: "catalog",
+                name: catalog.to_owned(),
+                hint: Some(format!("there are the catalogs {}", self.catalog_names().join(", "))),
+            })
     }
 
     /// The object stores that the catalogs' tables lie on.
@@ -92,16 +100,20 @@ impl Lakehouse {
     pub async fn table_at(&self, format: PathFormat, location: &str) -> Result<LakeTable> {
         let location = location.trim_end_matches('/');
         if !self.may_be_named(location) {
-            let detail = format!(
-                "tables at \"{location}\" may not be read by path: no storage profile has a prefix above it"
-            );
+            let detail =
+                format!("tables at \"{location}\" may not be read by path: no storage profile has a prefix above it");
             return Err(Error::InvalidName { detail });
         }
         let at = match format {
-            PathFormat::Delta => TableLocation::Delta { root: location.to_owned() },
+            PathFormat::Delta => TableLocation::Delta {
+                root: location.to_owned(),
+            },
             PathFormat::Iceberg => {
                 let metadata_location = locate::newest_metadata(&self.stores, location).await?;
-                TableLocation::Iceberg { metadata_location, metadata: None }
+                TableLocation::Iceberg {
+                    metadata_location,
+                    metadata: None,
+                }
             }
         };
         self.open(location.to_owned(), at).await
@@ -121,7 +133,10 @@ impl Lakehouse {
                 let snapshot = DeltaSnapshot::latest(table.clone(), &root, Arc::clone(&self.stores)).await?;
                 TableSnapshot::delta(table, snapshot)
             }
-            TableLocation::Iceberg { metadata_location, metadata } => {
+            TableLocation::Iceberg {
+                metadata_location,
+                metadata,
+            } => {
                 let metadata = match metadata {
                     Some(metadata) => *metadata,
                     None => read::metadata(&self.stores, &table, &metadata_location).await?,
@@ -135,7 +150,10 @@ impl Lakehouse {
 
     /// The error for a name that names nothing, with the name that was probably meant.
     async fn no_such_table(&self, name: &TableName) -> Error {
-        let tables = self.list_tables(&name.catalog, &name.namespace).await.unwrap_or_default();
+        let tables = self
+            .list_tables(&name.catalog, &name.namespace)
+            .await
+            .unwrap_or_default();
         let hint = match closest(&name.table, &tables) {
             Some(table) => Some(format!("did you mean {}.{}.{table}?", name.catalog, name.namespace)),
             None if tables.is_empty() => {
@@ -147,6 +165,10 @@ impl Lakehouse {
             None => None,
         };
         let hint = hint.or_else(|| Some("SHOW TABLES lists what there is".to_owned()));
-        Error::NotFound { what: "table", name: name.to_string(), hint }
+        Error::NotFound {
+            what: "table",
+            name: name.to_string(),
+            hint,
+        }
     }
 }

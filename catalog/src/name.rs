@@ -16,7 +16,11 @@ pub struct TableName {
 impl TableName {
     /// Builds a name from its three parts.
     pub fn new(catalog: impl Into<String>, namespace: impl Into<String>, table: impl Into<String>) -> Self {
-        Self { catalog: catalog.into(), namespace: namespace.into(), table: table.into() }
+        Self {
+            catalog: catalog.into(),
+            namespace: namespace.into(),
+            table: table.into(),
+        }
     }
 }
 

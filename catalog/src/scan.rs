@@ -28,6 +28,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 
+use proto::ColumnMatch;
+
 use crate::snapshot::{DataFile, FileList, TableSnapshot};
 use source::LakeParquetSource;
 
@@ -48,24 +50,35 @@ pub(crate) async fn plan(
     request: Request<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = snapshot.schema();
-    let projection = request.projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
+    let projection = request
+        .projection
+        .cloned()
+        .unwrap_or_else(|| (0..schema.fields().len()).collect());
     let predicate = match conjunction(request.filters.iter().cloned()) {
         Some(filter) => Some(state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(schema))?)?),
         None => None,
     };
-    let mut list = snapshot.files(&wanted_columns(schema, &projection, request.filters)).await?;
+    let mut list = snapshot
+        .files(&wanted_columns(schema, &projection, request.filters))
+        .await?;
     if let Some(predicate) = &predicate {
         list.files = prune::files(list.files, &list.constant_columns, schema, predicate)?;
     }
     if list.files.is_empty() {
         return Ok(Arc::new(EmptyExec::new(Arc::new(schema.project(&projection)?))));
     }
-    let layout = Layout::new(schema, &list);
     let parts = by_store(std::mem::take(&mut list.files));
-    let mut scans = Vec::with_capacity(parts.len());
-    for (store_url, files) in parts {
-        scans.push(layout.scan(snapshot, state, &projection, (store_url, files), (&list, request.limit))?);
-    }
+    let scan = Scan {
+        snapshot,
+        state,
+        projection: &projection,
+        limit: request.limit,
+        layout: Layout::new(schema, list),
+    };
+    let mut scans = parts
+        .into_iter()
+        .map(|(store_url, files)| scan.of_store(store_url, files))
+        .collect::<Result<Vec<_>>>()?;
     match scans.len() {
         1 => Ok(scans.swap_remove(0)),
         _ => UnionExec::try_new(scans),
@@ -77,10 +90,12 @@ struct Layout {
     table_schema: TableSchema,
     /// Position in the table -> position in the scan.
     positions: Vec<usize>,
+    column_match: ColumnMatch,
+    partition_field_ids: Vec<i32>,
 }
 
 impl Layout {
-    fn new(schema: &SchemaRef, list: &FileList) -> Self {
+    fn new(schema: &SchemaRef, list: FileList) -> Self {
         let constant = |index: &usize| list.constant_columns.contains(index);
         let in_files: Vec<usize> = (0..schema.fields().len()).filter(|index| !constant(index)).collect();
         let mut positions = vec![0; schema.fields().len()];
@@ -88,39 +103,64 @@ impl Layout {
             positions[*index] = position;
         }
         let fields = |indices: &[usize]| -> Vec<FieldRef> {
-            indices.iter().map(|index| Arc::clone(&schema.fields()[*index])).collect()
+            indices
+                .iter()
+                .map(|index| Arc::clone(&schema.fields()[*index]))
+                .collect()
         };
         let file_schema = Arc::new(Schema::new(fields(&in_files)));
-        let table_schema =
-            TableSchema::builder(file_schema).with_table_partition_cols(fields(&list.constant_columns)).build();
-        Self { table_schema, positions }
+        let table_schema = TableSchema::builder(file_schema)
+            .with_table_partition_cols(fields(&list.constant_columns))
+            .build();
+        let FileList {
+            column_match,
+            partition_field_ids,
+            ..
+        } = list;
+        Self {
+            table_schema,
+            positions,
+            column_match,
+            partition_field_ids,
+        }
     }
+}
 
-    fn scan(
-        &self,
-        snapshot: &TableSnapshot,
-        state: &dyn Session,
-        projection: &[usize],
-        (store_url, files): (ObjectStoreUrl, Vec<DataFile>),
-        (list, limit): (&FileList, Option<usize>),
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+/// One scan that is being planned.
+struct Scan<'a> {
+    snapshot: &'a TableSnapshot,
+    state: &'a dyn Session,
+    projection: &'a [usize],
+    limit: Option<usize>,
+    layout: Layout,
+}
+
+impl Scan<'_> {
+    /// The scan of the files that lie in one store.
+    fn of_store(&self, store_url: ObjectStoreUrl, files: Vec<DataFile>) -> Result<Arc<dyn ExecutionPlan>> {
+        let Layout {
+            table_schema,
+            positions,
+            column_match,
+            partition_field_ids,
+        } = &self.layout;
+        let global = self.state.config_options().execution.parquet.clone();
         let options = TableParquetOptions {
-            global: state.config_options().execution.parquet.clone(),
+            global,
             ..TableParquetOptions::default()
         };
-        let parquet = ParquetSource::new(self.table_schema.clone()).with_table_parquet_options(options);
-        let parquet = source::with_footer_cache(parquet, state.runtime_env(), &store_url)?;
-        let partition_field_ids = list.partition_field_ids.clone();
-        let source = LakeParquetSource::new(parquet, snapshot.table(), list.column_match, partition_field_ids);
-        let statistics = statistics::of_table(&files, &self.positions, snapshot.schema());
+        let parquet = ParquetSource::new(table_schema.clone()).with_table_parquet_options(options);
+        let parquet = source::with_footer_cache(parquet, self.state.runtime_env(), &store_url)?;
+        let table = self.snapshot.table();
+        let source = LakeParquetSource::new(parquet, table, *column_match, partition_field_ids.clone());
+        let statistics = statistics::of_table(&files, positions, self.snapshot.schema());
         let files = files.into_iter().map(partitioned_file).collect();
-        let groups = group::balance(files, state.config().target_partitions());
-        let in_scan = projection.iter().map(|index| self.positions[*index]).collect();
+        let groups = group::balance(files, self.state.config().target_partitions());
         let config = FileScanConfigBuilder::new(store_url, Arc::new(source))
             .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
             .with_statistics(statistics)
-            .with_projection_indices(Some(in_scan))?
-            .with_limit(limit)
+            .with_projection_indices(Some(self.projection.iter().map(|index| positions[*index]).collect()))?
+            .with_limit(self.limit)
             .build();
         Ok(DataSourceExec::from_data_source(config))
     }
@@ -148,7 +188,12 @@ fn by_store(files: Vec<DataFile>) -> Vec<(ObjectStoreUrl, Vec<DataFile>)> {
 fn wanted_columns(schema: &SchemaRef, projection: &[usize], filters: &[Expr]) -> Vec<usize> {
     let mut wanted: BTreeSet<usize> = projection.iter().copied().collect();
     for filter in filters {
-        wanted.extend(filter.column_refs().iter().filter_map(|column| schema.index_of(&column.name).ok()));
+        wanted.extend(
+            filter
+                .column_refs()
+                .iter()
+                .filter_map(|column| schema.index_of(&column.name).ok()),
+        );
     }
     wanted.into_iter().collect()
 }

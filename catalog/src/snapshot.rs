@@ -72,12 +72,20 @@ pub struct Column {
 impl TableSnapshot {
     pub(crate) fn iceberg(table: String, snapshot: IcebergSnapshot) -> Self {
         let schema = Arc::clone(snapshot.schema());
-        Self { table: table.into(), schema, format: Format::Iceberg(Arc::new(snapshot)) }
+        Self {
+            table: table.into(),
+            schema,
+            format: Format::Iceberg(Arc::new(snapshot)),
+        }
     }
 
     pub(crate) fn delta(table: String, snapshot: DeltaSnapshot) -> Self {
         let schema = Arc::clone(snapshot.schema());
-        Self { table: table.into(), schema, format: Format::Delta(Arc::new(snapshot)) }
+        Self {
+            table: table.into(),
+            schema,
+            format: Format::Delta(Arc::new(snapshot)),
+        }
     }
 
     /// The table's name, for messages and plans.

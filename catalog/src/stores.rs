@@ -48,11 +48,17 @@ impl Stores {
             let bucket = bucket_of(&split(&profile.prefix)?);
             if buckets.contains(&bucket) {
                 let detail = format!("there are two profiles for {bucket}: one bucket has one profile");
-                return Err(Error::Config { key: "storage".to_owned(), detail });
+                return Err(Error::Config {
+                    key: "storage".to_owned(),
+                    detail,
+                });
             }
             buckets.push(bucket);
         }
-        Ok(Arc::new(Self { profiles: profiles.to_vec(), clients: RwLock::default() }))
+        Ok(Arc::new(Self {
+            profiles: profiles.to_vec(),
+            clients: RwLock::default(),
+        }))
     }
 
     /// The store and key of `location`: `s3://bucket/key`, `file:///path` or an absolute path. Keys are taken as they
@@ -63,22 +69,38 @@ impl Stores {
             detail: format!("location \"{location}\" has a key that no object can have: {error}"),
         })?;
         let bucket = bucket_of(&parts);
-        let store_url = ObjectStoreUrl::parse(&bucket)
-            .map_err(|error| Error::InvalidName { detail: format!("location \"{location}\" is no URL: {error}") })?;
-        Ok(Location { store: self.client(&bucket)?, store_url, path })
+        let store_url = ObjectStoreUrl::parse(&bucket).map_err(|error| Error::InvalidName {
+            detail: format!("location \"{location}\" is no URL: {error}"),
+        })?;
+        Ok(Location {
+            store: self.client(&bucket)?,
+            store_url,
+            path,
+        })
     }
 
     /// True where a storage profile covers `location`, so that its owner meant it to be read by name.
     pub fn covers(&self, location: &str) -> bool {
-        let normal = |text: &str| split(text).ok().map(|p| (bucket_of(&p), p.key.trim_end_matches('/').to_owned()));
-        let Some((bucket, key)) = normal(location) else { return false };
+        let normal = |text: &str| {
+            split(text)
+                .ok()
+                .map(|p| (bucket_of(&p), p.key.trim_end_matches('/').to_owned()))
+        };
+        let Some((bucket, key)) = normal(location) else {
+            return false;
+        };
         if Path::parse(&key).is_err() {
             return false;
         }
-        self.profiles.iter().filter_map(|profile| normal(&profile.prefix)).any(|(b, prefix)| {
-            b == bucket
-                && (prefix.is_empty() || key == prefix || key.strip_prefix(&prefix).is_some_and(|k| k.starts_with('/')))
-        })
+        self.profiles
+            .iter()
+            .filter_map(|profile| normal(&profile.prefix))
+            .any(|(b, prefix)| {
+                b == bucket
+                    && (prefix.is_empty()
+                        || key == prefix
+                        || key.strip_prefix(&prefix).is_some_and(|k| k.starts_with('/')))
+            })
     }
 
     /// The whole object at `location`, refused above `bytes_max`.
@@ -87,7 +109,10 @@ impl Stores {
         let read = async {
             let got = at.store.get_opts(&at.path, GetOptions::default()).await?;
             if got.meta.size > bytes_max {
-                let source = format!("the object has {} bytes, more than the {bytes_max} allowed", got.meta.size);
+                let source = format!(
+                    "the object has {} bytes, more than the {bytes_max} allowed",
+                    got.meta.size
+                );
                 return Err(object_store::Error::NotSupported { source: source.into() });
             }
             got.bytes().await
@@ -113,7 +138,10 @@ impl Stores {
         if bucket == "file:///" {
             return Ok(Arc::new(LocalFileSystem::new()));
         }
-        let profile = self.profiles.iter().find(|p| split(&p.prefix).is_ok_and(|parts| bucket_of(&parts) == bucket));
+        let profile = self
+            .profiles
+            .iter()
+            .find(|p| split(&p.prefix).is_ok_and(|parts| bucket_of(&parts) == bucket));
         let profile = profile.cloned().unwrap_or_else(|| StorageProfile::new(bucket));
         let store = s3(&profile, bucket).map_err(|error| Error::storage(bucket, error))?;
         Ok(Arc::new(store))
@@ -123,7 +151,10 @@ impl Stores {
 impl ObjectStoreRegistry for Stores {
     fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
         let bucket = bucket_of(&split(url.as_str()).ok()?);
-        self.clients.write().unwrap_or_else(PoisonError::into_inner).insert(bucket, store)
+        self.clients
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(bucket, store)
     }
 
     fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>, DataFusionError> {
@@ -155,7 +186,9 @@ fn s3(profile: &StorageProfile, bucket: &str) -> object_store::Result<object_sto
     let path_style = profile.path_style.unwrap_or(profile.endpoint.is_some());
     builder = builder.with_virtual_hosted_style_request(!path_style);
     if let (Some(id), Some(secret)) = (&profile.access_key_id, &profile.secret_access_key) {
-        builder = builder.with_access_key_id(id.expose()).with_secret_access_key(secret.expose());
+        builder = builder
+            .with_access_key_id(id.expose())
+            .with_secret_access_key(secret.expose());
     }
     if let Some(token) = &profile.session_token {
         builder = builder.with_token(token.expose());
@@ -170,11 +203,19 @@ struct Parts<'a> {
 }
 
 fn split(location: &str) -> Result<Parts<'_>> {
-    let absolute = |key| Ok(Parts { scheme: "file", host: "", key });
+    let absolute = |key| {
+        Ok(Parts {
+            scheme: "file",
+            host: "",
+            key,
+        })
+    };
     if FilePath::new(location).is_absolute() {
         return absolute(location.trim_start_matches('/'));
     }
-    let Some((scheme, rest)) = location.split_once(':') else { return Err(bad_location(location)) };
+    let Some((scheme, rest)) = location.split_once(':') else {
+        return Err(bad_location(location));
+    };
     match (scheme, rest.strip_prefix("//")) {
         // Hadoop writes `file:/path`.
         ("file", None) if rest.starts_with('/') => absolute(rest.trim_start_matches('/')),
@@ -183,7 +224,11 @@ fn split(location: &str) -> Result<Parts<'_>> {
             let (host, key) = rest.split_once('/').unwrap_or((rest, ""));
             match host.is_empty() {
                 true => Err(bad_location(location)),
-                false => Ok(Parts { scheme: "s3", host, key }),
+                false => Ok(Parts {
+                    scheme: "s3",
+                    host,
+                    key,
+                }),
             }
         }
         _ => Err(bad_location(location)),
@@ -196,7 +241,9 @@ fn bucket_of(parts: &Parts<'_>) -> String {
 
 fn bad_location(location: &str) -> Error {
     let allowed = "s3://bucket/key, file:///path or an absolute path";
-    Error::InvalidName { detail: format!("location \"{location}\" is none of {allowed}") }
+    Error::InvalidName {
+        detail: format!("location \"{location}\" is none of {allowed}"),
+    }
 }
 
 #[cfg(test)]
@@ -214,14 +261,23 @@ mod tests {
         check("file:/a/b", "file:///", "a/b");
         check("/a/b=ü", "file:///", "a/b=ü");
         check("s3a://bucket/k+1", "s3://bucket/", "k+1");
-        for bad in ["gs://bucket/key", "relative/path", "s3:///key", "file://host/path", "s3://b/../c"] {
+        for bad in [
+            "gs://bucket/key",
+            "relative/path",
+            "s3:///key",
+            "file://host/path",
+            "s3://b/../c",
+        ] {
             assert!(stores.locate(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_profile_covers_whole_folders() {
-        let profiles = [StorageProfile::new("s3://bucket/lake"), StorageProfile::new("file:///data")];
+        let profiles = [
+            StorageProfile::new("s3://bucket/lake"),
+            StorageProfile::new("file:///data"),
+        ];
         let stores = Stores::new(&profiles).unwrap();
         let check = |location: &str, expect: bool| assert_eq!(stores.covers(location), expect, "{location}");
         check("s3://bucket/lake/t", true);

@@ -51,7 +51,11 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let request = scan::Request { projection, filters, limit };
+        let request = scan::Request {
+            projection,
+            filters,
+            limit,
+        };
         scan::plan(&self.snapshot, state, request).await
     }
 }

@@ -35,7 +35,11 @@ impl Cluster {
             Mode::Static { addresses } => (addresses.clone(), None),
         };
         let channels = Channels::new(config.links(), addresses.len());
-        Ok(Some(Self { addresses, channels, in_process }))
+        Ok(Some(Self {
+            addresses,
+            channels,
+            in_process,
+        }))
     }
 
     /// Where the executors are.

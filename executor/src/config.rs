@@ -155,7 +155,7 @@ impl Config {
     /// Checks what the types cannot. Does no I/O.
     ///
     /// # Errors
-    /// [`Error::Config`] with the path of the first offending key.
+    /// [`Error::Config`] with the path of the first offending key below this structure.
     pub fn validate(&self) -> Result<()> {
         self.mode.validate()?;
         if self.target_partitions == Some(0) {
@@ -177,7 +177,10 @@ impl Config {
     }
 
     pub(crate) fn links(&self) -> Links {
-        Links { connect_timeout: self.connect_timeout, keep_alive: self.keep_alive }
+        Links {
+            connect_timeout: self.connect_timeout,
+            keep_alive: self.keep_alive,
+        }
     }
 }
 
@@ -185,7 +188,7 @@ impl ExecutorConfig {
     /// Checks what the types cannot. Does no I/O.
     ///
     /// # Errors
-    /// [`Error::Config`] with the path of the first offending key.
+    /// [`Error::Config`] with the path of the first offending key below this structure.
     pub fn validate(&self) -> Result<()> {
         self.memory().validate()?;
         self.links().validate()
@@ -200,7 +203,10 @@ impl ExecutorConfig {
     }
 
     pub(crate) fn links(&self) -> Links {
-        Links { connect_timeout: self.connect_timeout, keep_alive: self.keep_alive }
+        Links {
+            connect_timeout: self.connect_timeout,
+            keep_alive: self.keep_alive,
+        }
     }
 }
 
@@ -238,7 +244,10 @@ impl Links {
 
 fn validate_addresses(addresses: &[Url]) -> Result<()> {
     if !(1..=EXECUTORS_MAX).contains(&addresses.len()) {
-        return invalid("mode.addresses", &format!("must name between 1 and {EXECUTORS_MAX} executors"));
+        return invalid(
+            "mode.addresses",
+            &format!("must name between 1 and {EXECUTORS_MAX} executors"),
+        );
     }
     for (index, address) in addresses.iter().enumerate() {
         let key = format!("mode.addresses.{index}");
@@ -254,5 +263,8 @@ fn validate_addresses(addresses: &[Url]) -> Result<()> {
 }
 
 fn invalid(key: &str, detail: &str) -> Result<()> {
-    Err(Error::Config { key: format!("executor.{key}"), detail: detail.to_owned() })
+    Err(Error::Config {
+        key: key.to_owned(),
+        detail: detail.to_owned(),
+    })
 }

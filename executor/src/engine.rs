@@ -61,9 +61,17 @@ impl Engines {
         let cluster = Cluster::start(config, &runtime).await?.map(Arc::new);
         let engine: Box<dyn Engine> = match &cluster {
             None => Box::new(LocalEngine),
-            Some(cluster) => Box::new(StreamingEngine::new(Arc::clone(cluster), config.scan_bytes_per_partition)),
+            Some(cluster) => Box::new(StreamingEngine::new(
+                Arc::clone(cluster),
+                config.scan_bytes_per_partition,
+            )),
         };
-        Ok(Self { engine, runtime, target_partitions: target_partitions(config), cluster })
+        Ok(Self {
+            engine,
+            runtime,
+            target_partitions: target_partitions(config),
+            cluster,
+        })
     }
 
     /// The session for the statements of one client: `config` as the client set it, names from `catalogs`, everything

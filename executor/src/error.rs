@@ -131,10 +131,16 @@ impl Error {
         let (address, rest) = text.strip_prefix("executor ")?.split_once(' ')?;
         let address = address.to_owned();
         if let Some(reason) = rest.strip_prefix("is unreachable: ") {
-            return Some(Error::Unreachable { address, reason: reason.to_owned() });
+            return Some(Error::Unreachable {
+                address,
+                reason: reason.to_owned(),
+            });
         }
         let reason = rest.strip_prefix("refuses to work: ")?;
-        Some(Error::Refused { address, reason: reason.to_owned() })
+        Some(Error::Refused {
+            address,
+            reason: reason.to_owned(),
+        })
     }
 }
 

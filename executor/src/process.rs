@@ -55,11 +55,20 @@ impl Executor {
 
     /// Like [`Executor::bind`], with memory, spill folder and stores that are shared with others.
     pub(crate) async fn with_runtime(config: &ExecutorConfig, runtime: Arc<RuntimeEnv>) -> Result<Self> {
-        let failed = |source| Error::Listen { address: config.listen, source };
+        let failed = |source| Error::Listen {
+            address: config.listen,
+            source,
+        };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let routes = engine::task_routes(runtime, Channels::new(config.links(), PEERS_MAX), same_version);
-        Ok(Self { listener, address, routes, keep_alive: config.keep_alive, grace: config.grace })
+        Ok(Self {
+            listener,
+            address,
+            routes,
+            keep_alive: config.keep_alive,
+            grace: config.grace,
+        })
     }
 
     /// Where it listens, with the port the system chose.
@@ -105,9 +114,17 @@ impl Executor {
 /// Lets requests of the same version pass.
 #[allow(clippy::result_large_err, reason = "the type of a tonic interceptor")]
 fn same_version(request: Request<()>) -> std::result::Result<Request<()>, Status> {
-    match request.metadata().get(VERSION_HEADER.as_str()).and_then(|value| value.to_str().ok()) {
+    match request
+        .metadata()
+        .get(VERSION_HEADER.as_str())
+        .and_then(|value| value.to_str().ok())
+    {
         Some(VERSION) => Ok(request),
-        Some(other) => Err(Status::failed_precondition(format!("it runs version {VERSION}, not {other}"))),
-        None => Err(Status::failed_precondition("it works for lakewing servers and executors only")),
+        Some(other) => Err(Status::failed_precondition(format!(
+            "it runs version {VERSION}, not {other}"
+        ))),
+        None => Err(Status::failed_precondition(
+            "it works for lakewing servers and executors only",
+        )),
     }
 }

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use catalog::Secret;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::demo;
-use crate::telemetry::FILTER_DEFAULT;
+use crate::config::Flags;
+use crate::{demo, telemetry};
 
 /// SQL over Iceberg and Delta tables, served by Arrow Flight SQL.
 ///
@@ -15,11 +16,23 @@ use crate::telemetry::FILTER_DEFAULT;
 #[command(name = "lakewing", version, max_term_width = 100)]
 pub struct Cli {
     /// What is logged on the error stream: a level, or levels by target such as `warn,server=debug`
-    #[arg(long, global = true, env = "LAKEWING_LOG", default_value = FILTER_DEFAULT, value_name = "FILTER")]
-    pub log: String,
+    /// [default: warnings; for serve and executor also what they do]
+    #[arg(long, global = true, env = "LAKEWING_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The log filter that was asked for, or the role's own.
+    pub fn log_filter(&self) -> &str {
+        let default = match self.command {
+            Command::Serve(_) | Command::Executor(_) => telemetry::FILTER_OF_SERVICES,
+            Command::Sql(_) | Command::Demo(_) => telemetry::FILTER_OF_TOOLS,
+        };
+        self.log.as_deref().unwrap_or(default)
+    }
 }
 
 /// The roles of the one binary.
@@ -50,6 +63,16 @@ pub struct Serve {
     pub data_dir: Option<PathBuf>,
 }
 
+impl Serve {
+    /// What wins over the configuration.
+    pub fn flags(&self) -> Flags {
+        Flags {
+            listen: self.listen,
+            data_dir: self.data_dir.clone(),
+        }
+    }
+}
+
 /// `lakewing executor`.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXECUTOR_HELP)]
@@ -78,8 +101,8 @@ pub struct Sql {
     #[arg(long)]
     pub user: Option<String>,
     /// The user's password; visible to other processes, so prefer --password-env
-    #[arg(long, requires = "user", conflicts_with = "password_env")]
-    pub password: Option<String>,
+    #[arg(long, requires = "user", conflicts_with = "password_env", value_parser = secret)]
+    pub password: Option<Secret>,
     /// Environment variable that holds the user's password
     #[arg(long, requires = "user", value_name = "VARIABLE")]
     pub password_env: Option<String>,
@@ -133,6 +156,11 @@ pub enum Format {
     Csv,
     /// One array of objects
     Json,
+}
+
+/// A text that `Debug` does not show.
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
 }
 
 const SERVE_HELP: &str = "\

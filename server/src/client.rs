@@ -54,7 +54,7 @@ async fn ask(target: &Target, statement: &str, arguments: &cli::Sql) -> Result<(
 
 fn remote(arguments: &cli::Sql) -> Result<Target> {
     let password = match (&arguments.password, &arguments.password_env) {
-        (Some(password), _) => Secret::new(password),
+        (Some(password), _) => password.clone(),
         (None, Some(variable)) => config::secret_from_environment(variable)?,
         (None, None) => Secret::new(""),
     };

@@ -31,10 +31,7 @@ const NAMESPACE: &str = "tpch";
 pub async fn run(arguments: &cli::Demo) -> Result<()> {
     let config = config(arguments)?;
     let login = login(&config);
-    let mut signals = Signals::listen().map_err(|source| Error::Io {
-        action: "receive stop signals".to_owned(),
-        source,
-    })?;
+    let mut signals = Signals::listen()?;
     let app = App::start(config).await?;
     let done = tokio::select! {
         shown = show(&app, arguments, login) => shown.map(|()| arguments.exit),

@@ -1,14 +1,15 @@
 //! The binary `lakewing`: arguments in, one role run, an exit code out.
 
+use std::error::Error as _;
+use std::io;
 use std::pin::pin;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
 use server::app::App;
 use server::cli::{self, Cli, Command};
-use server::config::{Config, Flags};
-use server::error::Error;
+use server::config::Config;
+use server::error::{Error, Result};
 use server::shutdown::Signals;
 use server::{client, demo, telemetry};
 use tokio_util::sync::CancellationToken;
@@ -20,46 +21,40 @@ fn main() -> ExitCode {
     let Err(error) = run(&Cli::parse()) else {
         return ExitCode::SUCCESS;
     };
-    let Some(known) = error.downcast_ref::<Error>() else {
-        eprintln!("lakewing: {error:#}");
-        return ExitCode::FAILURE;
-    };
-    match error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()) {
-        Some(system) => eprintln!("lakewing: {known}: {system}"),
-        None => eprintln!("lakewing: {known}"),
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    match causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).next() {
+        Some(system) => eprintln!("lakewing: {error}: {system}"),
+        None => eprintln!("lakewing: {error}"),
     }
-    if let Some(hint) = known.hint() {
+    if let Some(hint) = error.hint() {
         eprintln!("hint: {hint}");
     }
-    match known {
+    match error {
         Error::Config { .. } | Error::Catalog(catalog::Error::Config { .. }) => ExitCode::from(EXIT_CONFIGURATION),
         _ => ExitCode::FAILURE,
     }
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
-    telemetry::start(&cli.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start threads")?;
-    runtime.block_on(async {
+fn run(cli: &Cli) -> Result<()> {
+    telemetry::start(cli.log_filter())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let failed = |source| Error::Io {
+        action: "start threads".to_owned(),
+        source,
+    };
+    runtime.map_err(failed)?.block_on(async {
         match &cli.command {
             Command::Serve(arguments) => serve(arguments).await,
             Command::Executor(arguments) => execute(arguments).await,
-            Command::Sql(arguments) => Ok(client::run(arguments).await?),
-            Command::Demo(arguments) => Ok(demo::run(arguments).await?),
+            Command::Sql(arguments) => client::run(arguments).await,
+            Command::Demo(arguments) => demo::run(arguments).await,
         }
     })
 }
 
-async fn serve(arguments: &cli::Serve) -> anyhow::Result<()> {
-    let flags = Flags {
-        listen: arguments.listen,
-        data_dir: arguments.data_dir.clone(),
-    };
-    let config = Config::load(arguments.config.as_deref(), flags)?;
-    let mut signals = Signals::listen().context("cannot receive stop signals")?;
+async fn serve(arguments: &cli::Serve) -> Result<()> {
+    let config = Config::load(arguments.config.as_deref(), arguments.flags())?;
+    let mut signals = Signals::listen()?;
     let app = App::start(config).await?;
     eprintln!("ready: {}", app.url());
     signals.received().await;
@@ -67,18 +62,16 @@ async fn serve(arguments: &cli::Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn execute(arguments: &cli::Executor) -> anyhow::Result<()> {
+async fn execute(arguments: &cli::Executor) -> Result<()> {
     let (config, storage) = Config::load_executor(arguments.config.as_deref(), arguments.listen)?;
-    let mut signals = Signals::listen().context("cannot receive stop signals")?;
-    let executor = executor::Executor::bind(&config, catalog::Stores::new(&storage)?)
-        .await
-        .map_err(Error::from)?;
+    let mut signals = Signals::listen()?;
+    let executor = executor::Executor::bind(&config, catalog::Stores::new(&storage)?).await?;
     eprintln!("ready: executor on {}", executor.local_addr());
     let stop = CancellationToken::new();
     let mut serving = pin!(executor.serve(stop.clone().cancelled_owned()));
     tokio::select! {
-        ended = &mut serving => return Ok(ended.map_err(Error::from)?),
+        ended = &mut serving => return Ok(ended?),
         () = signals.received() => stop.cancel(),
     }
-    Ok(signals.insist(serving).await.map_err(Error::from)?)
+    Ok(signals.insist(serving).await?)
 }

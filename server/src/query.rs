@@ -16,11 +16,11 @@ use crate::session::Session;
 use crate::sql::parse::Statement;
 use crate::sql::plan::{Plan, Planner};
 
-pub use run::Running;
+pub(crate) use run::Running;
 
 /// Runs statements over the whole lake. Cheap to clone.
 #[derive(Clone)]
-pub struct Queries {
+pub(crate) struct Queries {
     lakehouse: Arc<Lakehouse>,
     engines: Arc<Engines>,
     planner: Planner,
@@ -36,7 +36,7 @@ pub(crate) struct Description {
 
 impl Queries {
     /// Over the tables of `lakehouse`, run by `engines`.
-    pub fn new(lakehouse: Arc<Lakehouse>, engines: Arc<Engines>) -> Self {
+    pub(crate) fn new(lakehouse: Arc<Lakehouse>, engines: Arc<Engines>) -> Self {
         let planner = Planner::new(Arc::clone(&lakehouse), Arc::clone(&engines));
         Self {
             lakehouse,
@@ -46,7 +46,7 @@ impl Queries {
     }
 
     /// Starts a query with its parameters. Rows come as fast as the stream is read; dropping it cancels the query.
-    pub async fn run(&self, session: &Session, sql: &str, parameters: Vec<ScalarValue>) -> Result<Running> {
+    pub(crate) async fn run(&self, session: &Session, sql: &str, parameters: Vec<ScalarValue>) -> Result<Running> {
         let plan = self.plan(session, sql).await?.bind(parameters)?;
         guarded(run::run(&self.engines, plan)).await
     }

@@ -8,24 +8,24 @@ use datafusion::prelude::SessionConfig;
 
 use settings::Settings;
 pub(crate) use settings::{SETTINGS, Setting};
-pub use store::Sessions;
+pub(crate) use store::Sessions;
 
 /// The part of a login that changes what a statement means. A value: a statement keeps the one it began with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
+pub(crate) struct Session {
     /// On whose behalf statements run.
-    pub user: String,
+    pub(crate) user: String,
     /// The catalog of names that name none.
-    pub catalog: String,
+    pub(crate) catalog: String,
     /// The namespace of names that name none.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// What was SET.
     pub(crate) settings: Settings,
 }
 
 impl Session {
     /// A session in which nothing was SET.
-    pub fn new(user: impl Into<String>, catalog: impl Into<String>, namespace: impl Into<String>) -> Self {
+    pub(crate) fn new(user: impl Into<String>, catalog: impl Into<String>, namespace: impl Into<String>) -> Self {
         Self {
             user: user.into(),
             catalog: catalog.into(),

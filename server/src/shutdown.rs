@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use crate::error::{Error, Result};
+
 /// The conventional exit code of a process that Ctrl-C ended: 128 + SIGINT.
 const EXIT_INTERRUPTED: i32 = 130;
 /// How long cancelled tasks may take to let go of what they hold.
@@ -25,10 +27,16 @@ pub struct Signals {
 
 impl Signals {
     /// Takes both signals over from the operating system.
-    pub fn listen() -> std::io::Result<Self> {
+    pub fn listen() -> Result<Self> {
+        let listen = |kind| {
+            signal(kind).map_err(|source| Error::Io {
+                action: "receive stop signals".to_owned(),
+                source,
+            })
+        };
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
         })
     }
 
@@ -82,5 +90,42 @@ impl Lifecycle {
         if tokio::time::timeout(CANCEL_TIMEOUT, self.tasks.wait()).await.is_err() {
             warn!("some tasks did not end when they were cancelled");
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::future::pending;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_ends_by_itself_is_not_cancelled() {
+        let lifecycle = Lifecycle::default();
+        let (stop, ended) = (lifecycle.stop(), Arc::new(AtomicBool::new(false)));
+        let seen = Arc::clone(&ended);
+        lifecycle.spawn(async move {
+            stop.cancelled().await;
+            tokio::task::yield_now().await;
+            seen.store(true, Ordering::Relaxed);
+        });
+        lifecycle.finish(Duration::from_secs(60)).await;
+        assert!(ended.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_end_is_cancelled_after_the_grace_period() {
+        let lifecycle = Lifecycle::default();
+        let held = Arc::new(());
+        let holder = Arc::clone(&held);
+        lifecycle.spawn(async move {
+            let _holder = holder;
+            pending::<()>().await;
+        });
+        lifecycle.finish(Duration::from_millis(10)).await;
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 }

@@ -6,8 +6,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
 
-/// What is shown when nothing else is asked for: warnings of everyone, and our own news.
-pub const FILTER_DEFAULT: &str = "warn,lakewing=info,server=info,executor=info,catalog=info";
+/// What a service shows: warnings of everyone, and what it does itself.
+pub(crate) const FILTER_OF_SERVICES: &str = "warn,server=info,executor=info,catalog=info";
+/// What a command shows that prints its own answer.
+pub(crate) const FILTER_OF_TOOLS: &str = "warn";
 
 /// Shows events that pass `filter` (`level` or `target=level`, joined by commas) from here on. Once per process.
 pub fn start(filter: &str) -> Result<()> {

@@ -133,11 +133,7 @@ async fn unreachable_s3() -> Result<()> {
 async fn executor_that_is_not_there() -> Result<()> {
     let data = demo_data().await?;
     let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-    let lake = Lake::processes(0)
-        .executor_address(nobody)
-        .data(data.path())
-        .start()
-        .await?;
+    let lake = Lake::with_executor(nobody).data(data.path()).start().await?;
     let mut client = lake.client().await?;
     let failure = client
         .failure("SELECT l_suppkey, count(*) FROM lake.tpch.lineitem GROUP BY 1")

@@ -122,7 +122,11 @@ async fn jdbc() -> Result<()> {
         "{}",
         answer["failure"]
     );
+    jdbc_metadata(&answer)
+}
 
+/// What `DatabaseMetaData` says.
+fn jdbc_metadata(answer: &Value) -> Result<()> {
     assert_eq!(answer["product"], json!("Lakewing"));
     assert_eq!(answer["quote"], json!("\""));
     let catalogs = list(&answer["catalogs"])?;

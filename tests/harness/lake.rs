@@ -153,25 +153,18 @@ impl LakeBuilder {
 async fn start_executor(index: usize, sections: &str, folder: &Path) -> Result<(Process, SocketAddr)> {
     let config = folder.join("executor.toml");
     std::fs::write(&config, sections)?;
-    let address: SocketAddr = format!("127.0.0.1:{}", free_port()?).parse()?;
-    let mut executor = Process::start(
-        &format!("executor-{index}"),
-        role("executor", &config, address)?,
-        folder,
-    )?;
-    executor
-        .ready(async || TcpStream::connect(address).await.is_ok())
-        .await?;
+    let mut executor = Process::start(&format!("executor-{index}"), role("executor", &config)?, folder)?;
+    let address = executor.prints("ready: executor on ").await?.parse()?;
     Ok((executor, address))
 }
 
-fn role(role: &str, config: &Path, address: SocketAddr) -> Result<Command> {
+fn role(role: &str, config: &Path) -> Result<Command> {
     let mut command = Command::new(lakewing()?);
     command
         .arg(role)
         .arg("--config")
         .arg(config)
-        .args(["--listen", &address.to_string()]);
+        .args(["--listen", "127.0.0.1:0"]);
     Ok(command)
 }
 

@@ -45,11 +45,16 @@ impl Process {
         })
     }
 
-    /// Waits until it has printed `text`, as [`Process::ready`] does.
-    pub async fn prints(&mut self, text: &str) -> Result<()> {
+    /// Waits, as [`Process::ready`] does, until it has printed a line that holds `text`; returns what follows in it.
+    pub async fn prints(&mut self, text: &str) -> Result<String> {
         let log = self.log.clone();
-        self.ready(async || std::fs::read_to_string(&log).is_ok_and(|printed| printed.contains(text)))
-            .await
+        let find = || {
+            let printed = std::fs::read_to_string(&log).ok()?;
+            let (line, _) = printed.split_once(text)?.1.split_once('\n')?;
+            Some(line.to_owned())
+        };
+        self.ready(async || find().is_some()).await?;
+        find().context("a log became shorter")
     }
 
     /// Waits until `is_ready`, at most a minute; fails at once when the process ends.

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use iceberg::spec::TableMetadata;
 use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
@@ -333,8 +334,12 @@ impl CatalogClient for RestClient {
             StatusCode::CONFLICT => Err(already_exists("table", name)),
             _ if answer.is_missing() => Err(self.namespace_missing(&name.namespace)),
             status if status.is_success() => {
-                let staged: LoadTableResult = answer.parse(&self.catalog)?;
-                Ok(commit::stage(staged.metadata))
+                let found: LoadTableResult = answer.parse(&self.catalog)?;
+                let staged = commit::stage(found.metadata);
+                if !same_columns(&staged.file_schema, &new.schema) {
+                    return Err(self.protocol(format!("it staged the table {name} with other columns")));
+                }
+                Ok(staged)
             }
             _ => Err(answer.failure(&self.catalog)),
         }
@@ -378,6 +383,14 @@ impl Session {
             segment(&name.table)?
         ))
     }
+}
+
+fn same_columns(staged: &Schema, wanted: &Schema) -> bool {
+    staged
+        .fields()
+        .iter()
+        .map(|field| field.name())
+        .eq(wanted.fields().iter().map(|field| field.name()))
 }
 
 /// A name as one segment of a path. URLs have no way to write a segment of dots alone.

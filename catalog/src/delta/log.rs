@@ -30,7 +30,9 @@ impl Log {
     /// The log of the table in the folder `location`.
     pub(crate) fn new(stores: &Stores, table: &str, location: &str) -> Result<Self> {
         let root = stores.locate(location)?;
-        let bad_url = |detail: String| Error::InvalidName { detail: format!("location \"{location}\": {detail}") };
+        let bad_url = |detail: String| Error::InvalidName {
+            detail: format!("location \"{location}\": {detail}"),
+        };
         let mut root_url = Url::parse(root.store_url.as_str()).map_err(|error| bad_url(error.to_string()))?;
         root_url
             .path_segments_mut()
@@ -38,19 +40,26 @@ impl Log {
             .pop_if_empty()
             .extend(root.path.as_ref().split('/'))
             .push("");
-        Ok(Self { table: table.to_owned(), root, root_url })
+        Ok(Self {
+            table: table.to_owned(),
+            root,
+            root_url,
+        })
     }
 
     /// A kernel engine whose I/O runs on the current runtime.
     pub(crate) fn engine(&self) -> Engine {
         let executor = Arc::new(TokioMultiThreadExecutor::new(Handle::current()));
-        DefaultEngineBuilder::new(Arc::clone(&self.root.store)).with_task_executor(executor).build()
+        DefaultEngineBuilder::new(Arc::clone(&self.root.store))
+            .with_task_executor(executor)
+            .build()
     }
 
     /// The newest version of the table.
     pub(crate) async fn latest(&self) -> Result<SnapshotRef> {
         let (url, engine) = (self.root_url.clone(), self.engine());
-        self.blocking(move || Snapshot::builder_for(url.as_str()).build(&engine)).await
+        self.blocking(move || Snapshot::builder_for(url.as_str()).build(&engine))
+            .await
     }
 
     /// Runs blocking kernel calls off the async threads. A panic over damaged files reports damage.
@@ -74,12 +83,19 @@ impl Log {
                 name: self.table.clone(),
                 hint: Some(format!("{} has no commit in _delta_log", self.root_url)),
             },
-            KernelError::Unsupported(feature) => Error::Unsupported { table: self.table.clone(), feature },
+            KernelError::Unsupported(feature) => Error::Unsupported {
+                table: self.table.clone(),
+                feature,
+            },
             other => self.corrupt(other.to_string()),
         }
     }
 
     pub(crate) fn corrupt(&self, detail: String) -> Error {
-        Error::Corrupt { table: self.table.clone(), file: "its Delta log".to_owned(), detail }
+        Error::Corrupt {
+            table: self.table.clone(),
+            file: "its Delta log".to_owned(),
+            detail,
+        }
     }
 }

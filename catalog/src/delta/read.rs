@@ -5,12 +5,12 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
+use datafusion::datasource::object_store::ObjectStoreUrl;
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::engine::arrow_data::EngineDataArrowExt;
 use delta_kernel::scan::{PartitionValuesOptions, StatsOptions};
 use delta_kernel::table_features::ColumnMappingMode;
 use delta_kernel::{KernelError, SnapshotRef};
-use datafusion::datasource::object_store::ObjectStoreUrl;
 use object_store::path::Path;
 use percent_encoding::percent_decode_str;
 use proto::ColumnMatch;
@@ -21,8 +21,13 @@ use crate::snapshot::{Column, DataFile, FileList};
 use crate::stores::Stores;
 
 /// Reader features that change nothing for this reader, or that it refuses only where a table makes use of them.
-const FEATURES_READ: [&str; 5] =
-    ["columnMapping", "deletionVectors", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"];
+const FEATURES_READ: [&str; 5] = [
+    "columnMapping",
+    "deletionVectors",
+    "timestampNtz",
+    "v2Checkpoint",
+    "vacuumProtocolCheck",
+];
 
 /// One version of a Delta table.
 #[derive(Debug)]
@@ -42,19 +47,40 @@ impl DeltaSnapshot {
         let configuration = kernel.table_configuration();
         for feature in configuration.protocol().reader_features().unwrap_or_default() {
             if !FEATURES_READ.contains(&feature.as_ref()) {
-                return Err(Error::Unsupported { table, feature: format!("the reader feature {feature}") });
+                return Err(Error::Unsupported {
+                    table,
+                    feature: format!("the reader feature {feature}"),
+                });
             }
         }
         if configuration.column_mapping_mode() != ColumnMappingMode::None {
-            return Err(Error::Unsupported { table, feature: "column mapping".to_owned() });
+            return Err(Error::Unsupported {
+                table,
+                feature: "column mapping".to_owned(),
+            });
         }
-        let schema: Schema =
-            kernel.schema().as_ref().try_into_arrow().map_err(|error| log.corrupt(error.to_string()))?;
-        let schema = Arc::new(Schema::new(schema.fields().iter().map(|field| column(field)).collect::<Vec<_>>()));
-        let partition_columns = configuration.logical_partition_columns().iter().map(|name| schema.index_of(name));
-        let partition_columns =
-            partition_columns.collect::<Result<_, _>>().map_err(|error| log.corrupt(error.to_string()))?;
-        Ok(Self { log, kernel, schema, partition_columns, stores })
+        let schema: Schema = kernel
+            .schema()
+            .as_ref()
+            .try_into_arrow()
+            .map_err(|error| log.corrupt(error.to_string()))?;
+        let schema = Arc::new(Schema::new(
+            schema.fields().iter().map(|field| column(field)).collect::<Vec<_>>(),
+        ));
+        let partition_columns = configuration
+            .logical_partition_columns()
+            .iter()
+            .map(|name| schema.index_of(name));
+        let partition_columns = partition_columns
+            .collect::<Result<_, _>>()
+            .map_err(|error| log.corrupt(error.to_string()))?;
+        Ok(Self {
+            log,
+            kernel,
+            schema,
+            partition_columns,
+            stores,
+        })
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
@@ -66,7 +92,12 @@ impl DeltaSnapshot {
     }
 
     pub(crate) fn property(&self, key: &str) -> Option<String> {
-        self.kernel.table_configuration().metadata().configuration().get(key).cloned()
+        self.kernel
+            .table_configuration()
+            .metadata()
+            .configuration()
+            .get(key)
+            .cloned()
     }
 
     /// Every live data file, with bounds for the columns in `wanted`.
@@ -80,7 +111,9 @@ impl DeltaSnapshot {
                 .without_row_transforms()
                 .build()?;
             let batches = scan.scan_metadata(&engine)?;
-            batches.map(|batch| batch?.scan_files.apply_selection_vector()?.try_into_record_batch()).collect()
+            batches
+                .map(|batch| batch?.scan_files.apply_selection_vector()?.try_into_record_batch())
+                .collect()
         };
         let mut files = Vec::new();
         for batch in self.log.blocking(replay).await? {
@@ -122,29 +155,43 @@ struct FileRows<'a> {
 impl<'a> FileRows<'a> {
     fn new(batch: &'a RecordBatch, snapshot: &'a DeltaSnapshot) -> Result<Self> {
         let column = |name: &str| {
-            batch.column_by_name(name).ok_or_else(|| snapshot.log.corrupt(format!("its replay has no column {name}")))
+            batch
+                .column_by_name(name)
+                .ok_or_else(|| snapshot.log.corrupt(format!("its replay has no column {name}")))
         };
-        let constants = batch.column_by_name("fileConstantValues").and_then(|c| c.as_struct_opt());
+        let constants = batch
+            .column_by_name("fileConstantValues")
+            .and_then(|c| c.as_struct_opt());
         Ok(Self {
             snapshot,
             path: column("path")?,
             size: column("size")?,
             deletion_vector: column("deletionVector")?,
-            partition_values: batch.column_by_name("partitionValues_parsed").and_then(|c| c.as_struct_opt()),
+            partition_values: batch
+                .column_by_name("partitionValues_parsed")
+                .and_then(|c| c.as_struct_opt()),
             raw_partition_values: constants.and_then(|c| c.column_by_name("partitionValues")),
             stats: batch.column_by_name("stats_parsed").and_then(|c| c.as_struct_opt()),
         })
     }
 
     fn file(&self, row: usize, wanted: &[usize]) -> Result<DataFile> {
-        let path = self.path.as_string_opt::<i32>().filter(|p| p.is_valid(row)).map(|p| p.value(row));
+        let path = self
+            .path
+            .as_string_opt::<i32>()
+            .filter(|p| p.is_valid(row))
+            .map(|p| p.value(row));
         let path = path.ok_or_else(|| self.snapshot.log.corrupt("a file has no path".to_owned()))?;
         if self.deletion_vector.is_valid(row) {
             let (table, feature) = (self.snapshot.log.table.clone(), "deletion vectors".to_owned());
             return Err(Error::Unsupported { table, feature });
         }
         let size = integer(self.size, row).and_then(|size| u64::try_from(size).ok());
-        let constants = self.snapshot.partition_columns.iter().map(|column| self.constant(row, *column));
+        let constants = self
+            .snapshot
+            .partition_columns
+            .iter()
+            .map(|column| self.constant(row, *column));
         let mut columns = vec![Column::default(); self.snapshot.schema.fields().len()];
         for index in wanted {
             columns[*index] = self.bounds(row, *index);
@@ -154,7 +201,10 @@ impl<'a> FileRows<'a> {
             store_url,
             path,
             size_bytes: size.ok_or_else(|| self.snapshot.log.corrupt("a file has no size".to_owned()))?,
-            rows: self.stat("numRecords").and_then(|n| integer(n, row)).and_then(|n| u64::try_from(n).ok()),
+            rows: self
+                .stat("numRecords")
+                .and_then(|n| integer(n, row))
+                .and_then(|n| u64::try_from(n).ok()),
             constants: constants.collect::<Result<_>>()?,
             columns,
         })
@@ -166,25 +216,40 @@ impl<'a> FileRows<'a> {
 
     fn constant(&self, row: usize, column: usize) -> Result<ScalarValue> {
         let field = self.snapshot.schema.field(column);
-        let parsed = self.partition_values.and_then(|values| values.column_by_name(field.name()));
+        let parsed = self
+            .partition_values
+            .and_then(|values| values.column_by_name(field.name()));
         let value = parsed.and_then(|values| value_of(values, row, field.data_type()));
         match value {
             Some(value) => Ok(value),
             // The kernel reads what it cannot parse as NULL; only an empty text means NULL.
-            None if self.raw_partition_value(row, field.name()).is_none_or(|raw| raw.is_empty()) => {
+            None if self
+                .raw_partition_value(row, field.name())
+                .is_none_or(|raw| raw.is_empty()) =>
+            {
                 ScalarValue::try_from(field.data_type()).map_err(|error| self.snapshot.log.corrupt(error.to_string()))
             }
             None => {
-                let detail = format!("a file's partition value for {} is no {}", field.name(), field.data_type());
+                let detail = format!(
+                    "a file's partition value for {} is no {}",
+                    field.name(),
+                    field.data_type()
+                );
                 Err(self.snapshot.log.corrupt(detail))
             }
         }
     }
 
     fn raw_partition_value(&self, row: usize, name: &str) -> Option<String> {
-        let map = self.raw_partition_values?.as_map_opt().filter(|map| map.is_valid(row))?;
+        let map = self
+            .raw_partition_values?
+            .as_map_opt()
+            .filter(|map| map.is_valid(row))?;
         let entries = map.value(row);
-        let (keys, values) = (entries.column(0).as_string_opt::<i32>()?, entries.column(1).as_string_opt::<i32>()?);
+        let (keys, values) = (
+            entries.column(0).as_string_opt::<i32>()?,
+            entries.column(1).as_string_opt::<i32>()?,
+        );
         let position = (0..entries.len()).find(|i| keys.value(*i) == name)?;
         values.is_valid(position).then(|| values.value(position).to_owned())
     }
@@ -196,7 +261,9 @@ impl<'a> FileRows<'a> {
         Column {
             lower: value("minValues"),
             upper: value("maxValues").and_then(safe_upper),
-            nulls: of("nullCount").and_then(|n| integer(n, row)).and_then(|n| u64::try_from(n).ok()),
+            nulls: of("nullCount")
+                .and_then(|n| integer(n, row))
+                .and_then(|n| u64::try_from(n).ok()),
         }
     }
 }
@@ -204,7 +271,9 @@ impl<'a> FileRows<'a> {
 impl DeltaSnapshot {
     /// The store and key of an `add` action's path: percent-encoded, relative to the table or a URL of its own.
     fn locate(&self, path: &str) -> Result<(ObjectStoreUrl, Path)> {
-        let decoded = percent_decode_str(path).decode_utf8().map_err(|error| self.log.corrupt(error.to_string()))?;
+        let decoded = percent_decode_str(path)
+            .decode_utf8()
+            .map_err(|error| self.log.corrupt(error.to_string()))?;
         if path.contains("://") || path.starts_with('/') || path.starts_with("file:/") {
             let at = self.stores.locate(&decoded)?;
             return Ok((at.store_url, at.path));

@@ -20,20 +20,36 @@ pub(crate) async fn newest_metadata(stores: &Stores, location: &str) -> Result<S
     }
     let folder = format!("{location}/metadata");
     let names = metadata_files(&stores.locate(&folder)?, &folder).await?;
-    let versions: Vec<(u64, String)> = names.into_iter().filter_map(|n| Some((version_of(&n)?.ok()?, n))).collect();
-    let hinted = match stores.read(&format!("{folder}/version-hint.text"), HINT_BYTES_MAX).await {
-        Ok(hint) => std::str::from_utf8(&hint).ok().and_then(|text| text.trim().parse::<u64>().ok()),
-        Err(Error::Storage { source: object_store::Error::NotFound { .. }, .. }) => None,
+    let versions: Vec<(u64, String)> = names
+        .into_iter()
+        .filter_map(|n| Some((version_of(&n)?.ok()?, n)))
+        .collect();
+    let hinted = match stores
+        .read(&format!("{folder}/version-hint.text"), HINT_BYTES_MAX)
+        .await
+    {
+        Ok(hint) => std::str::from_utf8(&hint)
+            .ok()
+            .and_then(|text| text.trim().parse::<u64>().ok()),
+        Err(Error::Storage {
+            source: object_store::Error::NotFound { .. },
+            ..
+        }) => None,
         Err(error) => return Err(error),
     };
     let Some(version) = hinted.or_else(|| versions.iter().map(|(version, _)| *version).max()) else {
         return Err(Error::NotFound {
             what: "Iceberg table",
             name: location.to_owned(),
-            hint: Some(format!("{folder} has no metadata file with a version in its name: name the file itself")),
+            hint: Some(format!(
+                "{folder} has no metadata file with a version in its name: name the file itself"
+            )),
         });
     };
-    let mut newest = versions.into_iter().filter(|(v, _)| *v == version).map(|(_, name)| name);
+    let mut newest = versions
+        .into_iter()
+        .filter(|(v, _)| *v == version)
+        .map(|(_, name)| name);
     match (newest.next(), newest.next()) {
         (Some(name), None) => Ok(format!("{folder}/{name}")),
         (None, _) => Err(Error::Corrupt {
@@ -70,9 +86,14 @@ fn is_child(folder: &Path, object: &Path) -> bool {
 /// The version in the name of a metadata file: `v3.metadata.json`, `00003-<uuid>.metadata.json`, either of them with
 /// `.gz` before `.metadata` or at the end. The name is none of a metadata file: `None`; it has no version: an error.
 fn version_of(name: &str) -> Option<Result<u64, std::num::ParseIntError>> {
-    let stem = name.strip_suffix(".gz").unwrap_or(name).strip_suffix(".metadata.json")?;
+    let stem = name
+        .strip_suffix(".gz")
+        .unwrap_or(name)
+        .strip_suffix(".metadata.json")?;
     let stem = stem.strip_suffix(".gz").unwrap_or(stem);
-    let digits = stem.strip_prefix('v').unwrap_or_else(|| stem.split('-').next().unwrap_or_default());
+    let digits = stem
+        .strip_prefix('v')
+        .unwrap_or_else(|| stem.split('-').next().unwrap_or_default());
     Some(digits.parse())
 }
 
@@ -99,7 +120,11 @@ mod tests {
         let touch = |name: &str, text: &str| std::fs::write(metadata.join(name), text).unwrap();
         let stores = Stores::new(&[]).unwrap();
         let location = folder.to_str().unwrap();
-        let newest = async || newest_metadata(&stores, location).await.map(|n| n.rsplit('/').next().unwrap().to_owned());
+        let newest = async || {
+            newest_metadata(&stores, location)
+                .await
+                .map(|n| n.rsplit('/').next().unwrap().to_owned())
+        };
 
         assert!(newest().await.unwrap_err().to_string().contains("does not exist"));
         touch("v2.metadata.json", "");
@@ -111,7 +136,13 @@ mod tests {
         assert!(newest().await.unwrap_err().to_string().contains("names version 9"));
         std::fs::remove_file(metadata.join("version-hint.text")).unwrap();
         touch("00010-abc.metadata.json", "");
-        assert!(newest().await.unwrap_err().to_string().contains("two current metadata files"));
+        assert!(
+            newest()
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("two current metadata files")
+        );
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -46,7 +46,10 @@ impl ManifestCache {
             let entries = u32::try_from(manifest.entries().len()).unwrap_or(u32::MAX);
             entries.saturating_add(1).saturating_mul(ENTRY_BYTES)
         };
-        Self { manifests: Cache::builder().max_capacity(CACHE_BYTES_MAX).weigher(weight).build(), stores }
+        Self {
+            manifests: Cache::builder().max_capacity(CACHE_BYTES_MAX).weigher(weight).build(),
+            stores,
+        }
     }
 
     /// The store and key of a data file.
@@ -64,7 +67,10 @@ impl ManifestCache {
         let location = snapshot.manifest_list();
         if location.is_empty() {
             let feature = "manifests inside the table metadata (format version 1 without a manifest list)";
-            return Err(Error::Unsupported { table: table.to_owned(), feature: feature.to_owned() });
+            return Err(Error::Unsupported {
+                table: table.to_owned(),
+                feature: feature.to_owned(),
+            });
         }
         let bytes = self.stores.read(location, MANIFEST_BYTES_MAX).await?;
         let older = [FormatVersion::V3, FormatVersion::V2, FormatVersion::V1];
@@ -109,7 +115,11 @@ async fn blocking<T: Send + 'static>(
     file: &str,
     parse: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T> {
-    let corrupt = |detail| Error::Corrupt { table: table.to_owned(), file: file.to_owned(), detail };
+    let corrupt = |detail| Error::Corrupt {
+        table: table.to_owned(),
+        file: file.to_owned(),
+        detail,
+    };
     match tokio::task::spawn_blocking(parse).await {
         Ok(parsed) => parsed.map_err(corrupt),
         Err(panic) => Err(corrupt(panic.to_string())),

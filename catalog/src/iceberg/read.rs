@@ -36,10 +36,16 @@ pub(crate) struct IcebergSnapshot {
 /// Reads a metadata file, gzipped or not.
 pub(crate) async fn metadata(stores: &Stores, table: &str, location: &str) -> Result<TableMetadata> {
     let bytes = stores.read(location, METADATA_BYTES_MAX).await?;
-    let corrupt = |detail: String| Error::Corrupt { table: table.to_owned(), file: location.to_owned(), detail };
+    let corrupt = |detail: String| Error::Corrupt {
+        table: table.to_owned(),
+        file: location.to_owned(),
+        detail,
+    };
     let parsed = if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut json = Vec::new();
-        let unpacked = GzDecoder::new(bytes.as_ref()).take(METADATA_BYTES_MAX).read_to_end(&mut json);
+        let unpacked = GzDecoder::new(bytes.as_ref())
+            .take(METADATA_BYTES_MAX)
+            .read_to_end(&mut json);
         unpacked.map_err(|error| corrupt(error.to_string()))?;
         serde_json::from_slice(&json)
     } else {
@@ -51,17 +57,30 @@ pub(crate) async fn metadata(stores: &Stores, table: &str, location: &str) -> Re
 impl IcebergSnapshot {
     /// The current snapshot of the table, under its current schema. Refuses what this reader cannot read right.
     pub(crate) fn current(table: String, metadata: TableMetadata, manifests: ManifestCache) -> Result<Self> {
-        let unsupported = |feature: String| Error::Unsupported { table: table.clone(), feature };
+        let unsupported = |feature: String| Error::Unsupported {
+            table: table.clone(),
+            feature,
+        };
         if metadata.properties().contains_key("encryption.key-id") || metadata.encryption_keys_iter().len() > 0 {
             return Err(unsupported("table encryption".to_owned()));
         }
-        let defaulted = metadata.current_schema().field_id_to_fields().values().find(|f| f.initial_default.is_some());
+        let defaulted = metadata
+            .current_schema()
+            .field_id_to_fields()
+            .values()
+            .find(|f| f.initial_default.is_some());
         if let Some(field) = defaulted {
             return Err(unsupported(format!("an initial default value (column {})", field.name)));
         }
         let snapshot = metadata.current_snapshot().cloned();
         let schema = schema::arrow_schema(metadata.current_schema());
-        Ok(Self { table, metadata: Arc::new(metadata), snapshot, schema, manifests })
+        Ok(Self {
+            table,
+            metadata: Arc::new(metadata),
+            snapshot,
+            schema,
+            manifests,
+        })
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
@@ -80,14 +99,21 @@ impl IcebergSnapshot {
     pub(crate) async fn files(&self, wanted: &[usize]) -> Result<FileList> {
         let manifests = match &self.snapshot {
             Some(snapshot) => {
-                let list = self.manifests.list(&self.table, snapshot, self.metadata.format_version()).await?;
+                let list = self
+                    .manifests
+                    .list(&self.table, snapshot, self.metadata.format_version())
+                    .await?;
                 self.manifests.load(&self.table, self.data_manifests(list)?).await?
             }
             None => Vec::new(),
         };
         let live = || {
             manifests.iter().flat_map(|manifest| {
-                manifest.entries().iter().filter(|e| e.is_alive()).map(move |entry| (&manifest.file, entry.data_file()))
+                manifest
+                    .entries()
+                    .iter()
+                    .filter(|e| e.is_alive())
+                    .map(move |entry| (&manifest.file, entry.data_file()))
             })
         };
         let partitioning = self.partitioning(live().map(|(manifest, _)| manifest.partition_spec_id))?;
@@ -103,8 +129,10 @@ impl IcebergSnapshot {
     /// Data manifests that may hold live files. Delete manifests with live entries refuse the table.
     fn data_manifests(&self, list: Vec<ManifestFile>) -> Result<Vec<ManifestFile>> {
         let live = |m: &ManifestFile| m.added_files_count.unwrap_or(1) + m.existing_files_count.unwrap_or(1) > 0;
-        let (data, deletes): (Vec<_>, Vec<_>) =
-            list.into_iter().filter(live).partition(|m| m.content == ManifestContentType::Data);
+        let (data, deletes): (Vec<_>, Vec<_>) = list
+            .into_iter()
+            .filter(live)
+            .partition(|m| m.content == ManifestContentType::Data);
         if !deletes.is_empty() {
             return Err(self.unsupported("row-level deletes (position deletes, equality deletes or deletion vectors)"));
         }
@@ -133,7 +161,11 @@ impl IcebergSnapshot {
         let at = self.manifests.locate(file.file_path())?;
         let constants = partitioning.constants.iter().map(|(column, field_id)| {
             let spec = self.metadata.partition_spec_by_id(manifest.partition_spec_id);
-            let position = spec.and_then(|s| s.fields().iter().position(|f| is_identity(f) && f.source_id == *field_id));
+            let position = spec.and_then(|s| {
+                s.fields()
+                    .iter()
+                    .position(|f| is_identity(f) && f.source_id == *field_id)
+            });
             let value = position.and_then(|position| file.partition().fields().get(position));
             self.constant(*column, value.and_then(Option::as_ref))
         });
@@ -159,13 +191,19 @@ impl IcebergSnapshot {
             Some(_) => None,
         };
         scalar.ok_or_else(|| {
-            self.unsupported(&format!("identity partitions of type {} (column {})", field.data_type(), field.name()))
+            self.unsupported(&format!(
+                "identity partitions of type {} (column {})",
+                field.data_type(),
+                field.name()
+            ))
         })
     }
 
     fn column(&self, file: &IcebergFile, index: usize) -> Column {
         let field = self.schema.field(index);
-        let Some(id) = field_id(field) else { return Column::default() };
+        let Some(id) = field_id(field) else {
+            return Column::default();
+        };
         let bound = |bounds: &HashMap<i32, Datum>| schema::scalar(bounds.get(&id)?, field.data_type());
         // Upper bounds leave NaN out, and NaN compares above every number.
         let may_be_nan = field.data_type().is_floating() && file.nan_value_counts().get(&id) != Some(&0);
@@ -177,7 +215,10 @@ impl IcebergSnapshot {
     }
 
     fn unsupported(&self, feature: &str) -> Error {
-        Error::Unsupported { table: self.table.clone(), feature: feature.to_owned() }
+        Error::Unsupported {
+            table: self.table.clone(),
+            feature: feature.to_owned(),
+        }
     }
 
     /// Which columns are constant in every file of the given partition specs.
@@ -188,15 +229,34 @@ impl IcebergSnapshot {
             let Some(spec) = self.metadata.partition_spec_by_id(id) else {
                 let detail = format!("a manifest names the partition spec {id}, which does not exist");
                 let file = "the table metadata".to_owned();
-                return Err(Error::Corrupt { table: self.table.clone(), file, detail });
+                return Err(Error::Corrupt {
+                    table: self.table.clone(),
+                    file,
+                    detail,
+                });
             };
-            identities.push(spec.fields().iter().filter(|f| is_identity(f)).map(|f| f.source_id).collect());
+            identities.push(
+                spec.fields()
+                    .iter()
+                    .filter(|f| is_identity(f))
+                    .map(|f| f.source_id)
+                    .collect(),
+            );
         }
         let any: BTreeSet<i32> = identities.iter().flatten().copied().collect();
-        let (everywhere, others): (Vec<i32>, Vec<i32>) =
-            any.into_iter().partition(|id| identities.iter().all(|spec: &BTreeSet<i32>| spec.contains(id)));
-        let column = |id: &i32| self.schema.fields().iter().position(|field| field_id(field) == Some(*id));
-        let constants = everywhere.into_iter().filter_map(|id| Some((column(&id)?, id))).collect();
+        let (everywhere, others): (Vec<i32>, Vec<i32>) = any
+            .into_iter()
+            .partition(|id| identities.iter().all(|spec: &BTreeSet<i32>| spec.contains(id)));
+        let column = |id: &i32| {
+            self.schema
+                .fields()
+                .iter()
+                .position(|field| field_id(field) == Some(*id))
+        };
+        let constants = everywhere
+            .into_iter()
+            .filter_map(|id| Some((column(&id)?, id)))
+            .collect();
         Ok(Partitioning { constants, others })
     }
 }

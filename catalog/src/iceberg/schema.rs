@@ -22,7 +22,9 @@ pub(crate) fn arrow_schema(schema: &iceberg::spec::Schema) -> SchemaRef {
         };
         arrow.with_data_type(column_type)
     };
-    Arc::new(Schema::new(schema.as_struct().fields().iter().map(field).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        schema.as_struct().fields().iter().map(field).collect::<Vec<_>>(),
+    ))
 }
 
 fn arrow_field(field: &NestedField) -> Field {
@@ -36,9 +38,13 @@ fn arrow_field(field: &NestedField) -> Field {
 fn arrow_type(iceberg: &Type) -> DataType {
     match iceberg {
         Type::Primitive(primitive) => primitive_type(primitive),
-        Type::Struct(fields) => {
-            DataType::Struct(fields.fields().iter().map(|field| Arc::new(arrow_field(field))).collect())
-        }
+        Type::Struct(fields) => DataType::Struct(
+            fields
+                .fields()
+                .iter()
+                .map(|field| Arc::new(arrow_field(field)))
+                .collect(),
+        ),
         Type::List(list) => DataType::List(Arc::new(arrow_field(&list.element_field))),
         Type::Map(map) => {
             let entries = [arrow_field(&map.key_field), arrow_field(&map.value_field)];

@@ -30,7 +30,11 @@ pub(crate) struct LakeExprAdapterFactory {
 impl LakeExprAdapterFactory {
     /// `partition_field_ids` are columns that a file may not leave out: only the catalog's partition values have them.
     pub(crate) fn new(table: &str, column_match: ColumnMatch, partition_field_ids: Vec<i32>) -> Self {
-        Self { table: table.to_owned(), column_match, partition_field_ids }
+        Self {
+            table: table.to_owned(),
+            column_match,
+            partition_field_ids,
+        }
     }
 
     pub(crate) fn table(&self) -> &str {
@@ -46,13 +50,18 @@ impl LakeExprAdapterFactory {
     }
 
     fn unsupported(&self, feature: impl Into<String>) -> Error {
-        Error::Unsupported { table: self.table.clone(), feature: feature.into() }
+        Error::Unsupported {
+            table: self.table.clone(),
+            feature: feature.into(),
+        }
     }
 
     /// The file's columns under the table's names, each at its place.
     fn rename(&self, table: &Schema, file: &Schema) -> Result<Schema> {
         if !file.fields().is_empty() && file.fields().iter().all(|field| field_id(field).is_none()) {
-            return Err(self.unsupported("a name mapping (its data files have no field ids)").into());
+            return Err(self
+                .unsupported("a name mapping (its data files have no field ids)")
+                .into());
         }
         let by_id: HashMap<i32, &FieldRef> = table.fields().iter().filter_map(|f| Some((field_id(f)?, f))).collect();
         let mut fields = Vec::with_capacity(file.fields().len());
@@ -68,7 +77,9 @@ impl LakeExprAdapterFactory {
         }
         let missing = |id: &i32| by_id.contains_key(id) && !file.fields().iter().any(|f| field_id(f) == Some(*id));
         if self.partition_field_ids.iter().any(missing) {
-            return Err(self.unsupported("partition values for a column that some data files leave out").into());
+            return Err(self
+                .unsupported("partition values for a column that some data files leave out")
+                .into());
         }
         Ok(Schema::new(fields))
     }
@@ -78,7 +89,9 @@ impl LakeExprAdapterFactory {
         if same_shape(table, file) {
             return Ok(());
         }
-        Err(self.unsupported(format!("schema evolution inside the nested column {column}")).into())
+        Err(self
+            .unsupported(format!("schema evolution inside the nested column {column}"))
+            .into())
     }
 }
 
@@ -106,9 +119,13 @@ impl PhysicalExprAdapter for FieldIdAdapter {
     fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
         let adapted = self.by_name.rewrite(expr)?;
         let file_name = |expr: Arc<dyn PhysicalExpr>| {
-            let Some(column) = expr.downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
+            let Some(column) = expr.downcast_ref::<Column>() else {
+                return Ok(Transformed::no(expr));
+            };
             let name = self.file.field(column.index()).name();
-            Ok(Transformed::yes(Arc::new(Column::new(name, column.index())) as Arc<dyn PhysicalExpr>))
+            Ok(Transformed::yes(
+                Arc::new(Column::new(name, column.index())) as Arc<dyn PhysicalExpr>
+            ))
         };
         adapted.transform(file_name).data()
     }
@@ -136,7 +153,10 @@ fn same_shape(table: &DataType, file: &DataType) -> bool {
         (DataType::Map(table, _), DataType::Map(file, _)) => match (table.data_type(), file.data_type()) {
             (DataType::Struct(table), DataType::Struct(file)) => {
                 table.len() == file.len()
-                    && table.iter().zip(file).all(|(t, f)| same_shape(t.data_type(), f.data_type()))
+                    && table
+                        .iter()
+                        .zip(file)
+                        .all(|(t, f)| same_shape(t.data_type(), f.data_type()))
             }
             _ => false,
         },

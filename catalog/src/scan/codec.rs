@@ -34,7 +34,9 @@ impl PhysicalExtensionCodec for LakeCodec {
             return Err(refused(format!("{} is no node of the lake", node.name())));
         };
         refuse_what_the_wire_drops(config)?;
-        let plain = FileScanConfigBuilder::from(config.clone()).with_source(Arc::clone(source.parquet())).build();
+        let plain = FileScanConfigBuilder::from(config.clone())
+            .with_source(Arc::clone(source.parquet()))
+            .build();
         let plain: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(plain);
         let columns = source.columns();
         let message = LakeScan {
@@ -43,7 +45,9 @@ impl PhysicalExtensionCodec for LakeCodec {
             column_match: columns.column_match().into(),
             partition_field_ids: columns.partition_field_ids().to_vec(),
         };
-        message.encode(buf).map_err(|error| DataFusionError::External(error.into()))
+        message
+            .encode(buf)
+            .map_err(|error| DataFusionError::External(error.into()))
     }
 
     fn try_decode(
@@ -59,12 +63,17 @@ impl PhysicalExtensionCodec for LakeCodec {
         let plain = converter.proto_to_execution_plan(&plain, &PhysicalPlanDecodeContext::new(ctx, self))?;
         let scan = plain.downcast_ref::<DataSourceExec>();
         let Some((config, parquet)) = scan.and_then(DataSourceExec::downcast_to_file_source::<ParquetSource>) else {
-            return Err(refused(format!("a lake scan holds {}, not a Parquet scan", plain.name())));
+            return Err(refused(format!(
+                "a lake scan holds {}, not a Parquet scan",
+                plain.name()
+            )));
         };
         let parquet = with_footer_cache(parquet.clone(), &ctx.runtime_env(), &config.object_store_url)?;
         let column_match = message.column_match();
         let source = LakeParquetSource::new(parquet, &message.table, column_match, message.partition_field_ids);
-        let config = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build();
+        let config = FileScanConfigBuilder::from(config.clone())
+            .with_source(Arc::new(source))
+            .build();
         Ok(DataSourceExec::from_data_source(config))
     }
 }
@@ -83,7 +92,9 @@ fn refuse_what_the_wire_drops(config: &FileScanConfig) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(refused(format!("a lake scan with {lost} cannot be sent to an executor")))
+    Err(refused(format!(
+        "a lake scan with {lost} cannot be sent to an executor"
+    )))
 }
 
 fn refused(detail: String) -> DataFusionError {

@@ -25,9 +25,15 @@ mod tests {
     use super::*;
 
     fn check(sizes: &[u64], groups_max: usize, expect: &[&[u64]]) {
-        let files = sizes.iter().enumerate().map(|(i, size)| PartitionedFile::new(format!("f{i}"), *size));
+        let files = sizes
+            .iter()
+            .enumerate()
+            .map(|(i, size)| PartitionedFile::new(format!("f{i}"), *size));
         let groups = balance(files.collect(), groups_max);
-        let sizes: Vec<Vec<u64>> = groups.iter().map(|g| g.iter().map(|f| f.object_meta.size).collect()).collect();
+        let sizes: Vec<Vec<u64>> = groups
+            .iter()
+            .map(|g| g.iter().map(|f| f.object_meta.size).collect())
+            .collect();
         assert_eq!(sizes, expect);
     }
 

@@ -25,8 +25,16 @@ pub(crate) fn files(
     let Ok(predicate) = builder.try_build(Arc::clone(predicate)) else {
         return Ok(files);
     };
-    let keep = predicate.prune(&Bounds { files: &files, constant_columns, schema })?;
-    Ok(files.into_iter().zip(keep).filter_map(|(file, keep)| keep.then_some(file)).collect())
+    let keep = predicate.prune(&Bounds {
+        files: &files,
+        constant_columns,
+        schema,
+    })?;
+    Ok(files
+        .into_iter()
+        .zip(keep)
+        .filter_map(|(file, keep)| keep.then_some(file))
+        .collect())
 }
 
 /// The files' bounds, one row per file, as DataFusion's pruning reads them.
@@ -37,11 +45,7 @@ struct Bounds<'a> {
 }
 
 impl Bounds<'_> {
-    fn values(
-        &self,
-        column: &Column,
-        bound: impl Fn(&DataFile, usize) -> Option<&ScalarValue>,
-    ) -> Option<ArrayRef> {
+    fn values(&self, column: &Column, bound: impl Fn(&DataFile, usize) -> Option<&ScalarValue>) -> Option<ArrayRef> {
         let index = self.schema.index_of(&column.name).ok()?;
         let unknown = ScalarValue::try_from(self.schema.field(index).data_type()).ok()?;
         let constant = self.constant_columns.iter().position(|c| *c == index);
@@ -83,7 +87,9 @@ impl PruningStatistics for Bounds<'_> {
     }
 
     fn row_counts(&self) -> Option<ArrayRef> {
-        Some(Arc::new(self.files.iter().map(|file| file.rows).collect::<UInt64Array>()))
+        Some(Arc::new(
+            self.files.iter().map(|file| file.rows).collect::<UInt64Array>(),
+        ))
     }
 
     fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {

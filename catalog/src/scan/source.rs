@@ -42,7 +42,10 @@ impl LakeParquetSource {
         partition_field_ids: Vec<i32>,
     ) -> Self {
         let columns = LakeExprAdapterFactory::new(table, column_match, partition_field_ids);
-        Self { parquet: Arc::new(parquet), columns: Arc::new(columns) }
+        Self {
+            parquet: Arc::new(parquet),
+            columns: Arc::new(columns),
+        }
     }
 
     /// DataFusion's own source inside this one.
@@ -56,7 +59,10 @@ impl LakeParquetSource {
     }
 
     fn with_parquet(&self, parquet: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
-        Arc::new(Self { parquet, columns: Arc::clone(&self.columns) })
+        Arc::new(Self {
+            parquet,
+            columns: Arc::clone(&self.columns),
+        })
     }
 }
 
@@ -141,12 +147,12 @@ impl FileSource for LakeParquetSource {
         properties: &EquivalenceProperties,
     ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
         Ok(match self.parquet.try_pushdown_sort(order, properties)? {
-            SortOrderPushdownResult::Exact { inner } => {
-                SortOrderPushdownResult::Exact { inner: self.with_parquet(inner) }
-            }
-            SortOrderPushdownResult::Inexact { inner } => {
-                SortOrderPushdownResult::Inexact { inner: self.with_parquet(inner) }
-            }
+            SortOrderPushdownResult::Exact { inner } => SortOrderPushdownResult::Exact {
+                inner: self.with_parquet(inner),
+            },
+            SortOrderPushdownResult::Inexact { inner } => SortOrderPushdownResult::Inexact {
+                inner: self.with_parquet(inner),
+            },
             SortOrderPushdownResult::Unsupported => SortOrderPushdownResult::Unsupported,
         })
     }

@@ -201,6 +201,14 @@ impl OpenFile {
 
 /// The batch in the file's types. A value that does not fit is an error.
 fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    if batch.num_columns() != schema.fields().len() {
+        let detail = format!(
+            "{} columns are given where {} are wanted",
+            batch.num_columns(),
+            schema.fields().len()
+        );
+        return Err(ArrowError::SchemaError(detail));
+    }
     let strict = CastOptions {
         safe: false,
         ..CastOptions::default()

@@ -44,7 +44,10 @@ pub(crate) struct Channels {
 impl Channels {
     /// Keeps connections to at most `peers_max` addresses.
     pub(crate) fn new(links: Links, peers_max: usize) -> Arc<Self> {
-        Arc::new(Self { links, cache: Cache::new(peers_max as u64) })
+        Arc::new(Self {
+            links,
+            cache: Cache::new(peers_max as u64),
+        })
     }
 
     /// The connection to `address`, made at its first use. A lost connection is made again at its next use.
@@ -52,7 +55,10 @@ impl Channels {
     /// # Errors
     /// [`Error::Unreachable`] within the connect timeout.
     pub(crate) async fn channel(&self, address: &Url) -> Result<ExecutorChannel> {
-        let channel = self.cache.try_get_with_by_ref(address, connect(address, self.links)).await;
+        let channel = self
+            .cache
+            .try_get_with_by_ref(address, connect(address, self.links))
+            .await;
         match channel {
             Ok(channel) => Ok(channel.map_request(with_version as fn(_) -> _)),
             Err(reason) => Err(unreachable(address, reason.to_string())),
@@ -62,12 +68,18 @@ impl Channels {
 
 /// An executor that did not answer; `reason` says how.
 pub(crate) fn unreachable(address: &Url, reason: impl Into<String>) -> Error {
-    Error::Unreachable { address: plain(address), reason: reason.into() }
+    Error::Unreachable {
+        address: plain(address),
+        reason: reason.into(),
+    }
 }
 
 /// An executor that answered that it does not work for us.
 pub(crate) fn refused(address: &Url, reason: impl Into<String>) -> Error {
-    Error::Refused { address: plain(address), reason: reason.into() }
+    Error::Refused {
+        address: plain(address),
+        reason: reason.into(),
+    }
 }
 
 /// The message of the deepest cause: the transport's own layers say little.
@@ -100,7 +112,9 @@ async fn connect(address: &Url, links: Links) -> std::result::Result<Channel, St
 }
 
 fn with_version(mut request: http::Request<Body>) -> http::Request<Body> {
-    request.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static(VERSION));
+    request
+        .headers_mut()
+        .insert(VERSION_HEADER, HeaderValue::from_static(VERSION));
     request
 }
 

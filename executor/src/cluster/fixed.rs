@@ -31,8 +31,11 @@ impl InProcess {
             grace: config.grace,
             ..ExecutorConfig::default()
         };
-        let mut in_process =
-            Self { addresses: Vec::with_capacity(count), tasks: TaskTracker::new(), stop: CancellationToken::new() };
+        let mut in_process = Self {
+            addresses: Vec::with_capacity(count),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
         for _ in 0..count {
             let executor = Executor::with_runtime(&executor_config, Arc::clone(runtime)).await?;
             in_process.addresses.push(loopback(executor.local_addr())?);
@@ -65,6 +68,8 @@ impl Drop for InProcess {
 }
 
 fn loopback(address: SocketAddr) -> Result<Url> {
-    Url::parse(&format!("http://{address}"))
-        .map_err(|error| Error::Unreachable { address: address.to_string(), reason: error.to_string() })
+    Url::parse(&format!("http://{address}")).map_err(|error| Error::Unreachable {
+        address: address.to_string(),
+        reason: error.to_string(),
+    })
 }

@@ -26,8 +26,14 @@ fn nothing_configured_is_embedded() {
 fn every_mode_is_read() {
     let mode = |value| config(json!({ "mode": value })).unwrap().mode;
     assert_eq!(mode(json!({ "type": "embedded" })), Mode::Embedded);
-    assert_eq!(mode(json!({ "type": "in-process", "count": 3 })), Mode::InProcess { count: 3 });
-    let addresses = vec![Url::parse("http://a:31417").unwrap(), Url::parse("http://b:31417").unwrap()];
+    assert_eq!(
+        mode(json!({ "type": "in-process", "count": 3 })),
+        Mode::InProcess { count: 3 }
+    );
+    let addresses = vec![
+        Url::parse("http://a:31417").unwrap(),
+        Url::parse("http://b:31417").unwrap(),
+    ];
     assert_eq!(
         mode(json!({ "type": "static", "addresses": ["http://a:31417", "http://b:31417"] })),
         Mode::Static { addresses }
@@ -36,31 +42,49 @@ fn every_mode_is_read() {
 
 #[test]
 fn durations_have_units() {
-    assert_eq!(config(json!({ "connect_timeout": "250ms" })).unwrap().connect_timeout, Duration::from_millis(250));
+    assert_eq!(
+        config(json!({ "connect_timeout": "250ms" })).unwrap().connect_timeout,
+        Duration::from_millis(250)
+    );
 }
 
 #[test]
 fn contradictions_name_their_key() {
     refused(json!({ "modus": 1 }), "unknown field `modus`");
-    refused(json!({ "mode": { "type": "in-process", "count": 0 } }), "executor.mode.count: must be between");
-    refused(json!({ "mode": { "type": "static", "addresses": [] } }), "executor.mode.addresses: must name");
+    refused(
+        json!({ "mode": { "type": "in-process", "count": 0 } }),
+        "mode.count: must be between",
+    );
+    refused(
+        json!({ "mode": { "type": "static", "addresses": [] } }),
+        "mode.addresses: must name",
+    );
     for address in ["https://a:1", "http://a", "http://a:1/path", "http://user@a:1"] {
         refused(
             json!({ "mode": { "type": "static", "addresses": [address] } }),
-            "executor.mode.addresses.0: must have the form http://host:port",
+            "mode.addresses.0: must have the form http://host:port",
         );
     }
     refused(
         json!({ "mode": { "type": "static", "addresses": ["http://a:1", "http://a:1/"] } }),
-        "executor.mode.addresses.1: http://a:1/ is listed twice",
+        "mode.addresses.1: http://a:1/ is listed twice",
     );
-    refused(json!({ "target_partitions": 0 }), "executor.target_partitions: must be at least 1");
-    refused(json!({ "memory_bytes_max": 0 }), "executor.memory_bytes_max: must be at least 1");
-    refused(json!({ "connect_timeout": "0s" }), "executor.connect_timeout: must be longer than 0");
+    refused(
+        json!({ "target_partitions": 0 }),
+        "target_partitions: must be at least 1",
+    );
+    refused(json!({ "memory_bytes_max": 0 }), "memory_bytes_max: must be at least 1");
+    refused(
+        json!({ "connect_timeout": "0s" }),
+        "connect_timeout: must be longer than 0",
+    );
 }
 
 #[test]
 fn a_contradiction_is_invalid_input() {
-    let config = ExecutorConfig { keep_alive: Duration::ZERO, ..ExecutorConfig::default() };
+    let config = ExecutorConfig {
+        keep_alive: Duration::ZERO,
+        ..ExecutorConfig::default()
+    };
     assert_eq!(config.validate().unwrap_err().kind(), ErrorKind::InvalidInput);
 }

@@ -47,7 +47,10 @@ pub(super) struct StreamingEngine {
 impl StreamingEngine {
     pub(super) fn new(cluster: Arc<Cluster>, scan_bytes_per_partition: u64) -> Self {
         let scan_bytes_per_partition = usize::try_from(scan_bytes_per_partition).unwrap_or(usize::MAX);
-        Self { cluster, scan_bytes_per_partition }
+        Self {
+            cluster,
+            scan_bytes_per_partition,
+        }
     }
 }
 
@@ -74,11 +77,17 @@ impl Engine for StreamingEngine {
         }
         let (reporter, failures) = failures();
         let settings = TaskSettings::of(state.config_options())?;
-        let config =
-            state.config().clone().with_distributed_option_extension(settings).with_extension(Arc::new(reporter));
+        let config = state
+            .config()
+            .clone()
+            .with_distributed_option_extension(settings)
+            .with_extension(Arc::new(reporter));
         let context = Arc::new(TaskContext::from(state).with_session_config(config));
         let stream = execute_stream(plan, context)?;
-        Ok(Box::pin(RecordBatchStreamAdapter::new(stream.schema(), failures.watch(stream))))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            stream.schema(),
+            failures.watch(stream),
+        )))
     }
 }
 

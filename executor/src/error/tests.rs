@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::*;
 
 fn unreachable() -> Error {
-    Error::Unreachable { address: "http://10.0.0.7:31417".to_owned(), reason: "connection refused".to_owned() }
+    Error::Unreachable {
+        address: "http://10.0.0.7:31417".to_owned(),
+        reason: "connection refused".to_owned(),
+    }
 }
 
 /// What arrives of `error` after another process sent it on.
@@ -15,7 +18,10 @@ fn as_text(error: &Error) -> DataFusionError {
 
 #[test]
 fn an_error_about_an_executor_survives_as_text() {
-    let refused = Error::Refused { address: "http://a:1".to_owned(), reason: "it runs version 2: not ours".to_owned() };
+    let refused = Error::Refused {
+        address: "http://a:1".to_owned(),
+        reason: "it runs version 2: not ours".to_owned(),
+    };
     for sent in [unreachable(), refused] {
         let arrived = DataFusionError::Shared(Arc::new(as_text(&sent).context("stage 2")));
         let recognised = Error::recognise(&arrived).unwrap();
@@ -27,8 +33,15 @@ fn an_error_about_an_executor_survives_as_text() {
 
 #[test]
 fn other_text_is_left_alone() {
-    for text in ["executor", "executor 7 was dismissed", "the executor http://a:1 is unreachable: no"] {
-        assert!(Error::recognise(&DataFusionError::External(text.into())).is_none(), "{text}");
+    for text in [
+        "executor",
+        "executor 7 was dismissed",
+        "the executor http://a:1 is unreachable: no",
+    ] {
+        assert!(
+            Error::recognise(&DataFusionError::External(text.into())).is_none(),
+            "{text}"
+        );
     }
     assert!(Error::recognise(&DataFusionError::Plan(unreachable().to_string())).is_none());
     assert!(Error::recognise(&DataFusionError::from(unreachable())).is_none());
@@ -43,11 +56,17 @@ fn a_forgotten_task_is_a_limit() {
 
 #[test]
 fn a_query_has_the_kind_of_its_cause() {
-    let lake = catalog::Error::AlreadyExists { what: "table", name: "t".to_owned() };
+    let lake = catalog::Error::AlreadyExists {
+        what: "table",
+        name: "t".to_owned(),
+    };
     for (error, kind) in [
         (DataFusionError::from(unreachable()), ErrorKind::Unavailable),
         (DataFusionError::from(lake).context("commit"), ErrorKind::AlreadyExists),
-        (DataFusionError::ResourcesExhausted(String::new()), ErrorKind::ResourceExhausted),
+        (
+            DataFusionError::ResourcesExhausted(String::new()),
+            ErrorKind::ResourceExhausted,
+        ),
         (DataFusionError::NotImplemented(String::new()), ErrorKind::Unsupported),
         (DataFusionError::Plan(String::new()), ErrorKind::InvalidInput),
         (DataFusionError::from(ArrowError::DivideByZero), ErrorKind::InvalidInput),

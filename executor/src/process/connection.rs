@@ -18,7 +18,10 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(socket: TcpStream, cut: CancellationToken) -> Self {
-        Self { socket, cut: Box::pin(cut.cancelled_owned()) }
+        Self {
+            socket,
+            cut: Box::pin(cut.cancelled_owned()),
+        }
     }
 }
 

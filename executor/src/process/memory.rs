@@ -30,22 +30,37 @@ pub(crate) fn runtime_env(limits: &MemoryLimits, stores: Arc<Stores>) -> Result<
         Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
         None => DiskManagerMode::OsTmpDirectory,
     };
-    let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(limits.spill_bytes_max);
+    let disk = DiskManagerBuilder::default()
+        .with_mode(mode)
+        .with_max_temp_directory_size(limits.spill_bytes_max);
     RuntimeEnvBuilder::new()
         .with_object_store_registry(stores)
         .with_memory_limit(usize::try_from(bytes_max).unwrap_or(usize::MAX), 1.0)
         .with_disk_manager_builder(disk)
         .build_arc()
         .map_err(|source| Error::Spill {
-            folder: limits.spill_dir.as_deref().unwrap_or(Path::new("the temporary folder")).display().to_string(),
+            folder: limits
+                .spill_dir
+                .as_deref()
+                .unwrap_or(Path::new("the temporary folder"))
+                .display()
+                .to_string(),
             source,
         })
 }
 
 fn default_bytes() -> u64 {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_total(&text));
-    let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| group_limit(&text));
-    let bytes = [machine, group].into_iter().flatten().min().unwrap_or(UNKNOWN_MACHINE_BYTES);
+    let machine = fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| mem_total(&text));
+    let group = fs::read_to_string("/proc/self/cgroup")
+        .ok()
+        .and_then(|text| group_limit(&text));
+    let bytes = [machine, group]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(UNKNOWN_MACHINE_BYTES);
     bytes / 100 * PERCENT
 }
 

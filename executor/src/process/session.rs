@@ -20,8 +20,10 @@ const TEXT_BYTES_MAX: usize = 32 << 10;
 /// The namespace of all core settings.
 const CORE: &str = "datafusion.";
 /// Settings whose default depends on the machine: they are sent even where they have it.
-const MACHINE_DEPENDENT: [&str; 2] =
-    ["datafusion.execution.target_partitions", "datafusion.execution.planning_concurrency"];
+const MACHINE_DEPENDENT: [&str; 2] = [
+    "datafusion.execution.target_partitions",
+    "datafusion.execution.planning_concurrency",
+];
 
 extensions_options! {
     /// Every core setting that differs from its default, on its way to the executors.
@@ -41,8 +43,11 @@ impl TaskSettings {
     /// # Errors
     /// [`Error::Settings`] where they are too long, or one is unset that has a value by default.
     pub(crate) fn of(options: &ConfigOptions) -> Result<Self> {
-        let defaults: HashMap<String, Option<String>> =
-            ConfigOptions::default().entries().into_iter().map(|entry| (entry.key, entry.value)).collect();
+        let defaults: HashMap<String, Option<String>> = ConfigOptions::default()
+            .entries()
+            .into_iter()
+            .map(|entry| (entry.key, entry.value))
+            .collect();
         let changed = |entry: &ConfigEntry| {
             entry.key.starts_with(CORE)
                 && (MACHINE_DEPENDENT.contains(&entry.key.as_str()) || defaults.get(&entry.key) != Some(&entry.value))
@@ -56,7 +61,10 @@ impl TaskSettings {
         }
         let text = text.finish();
         if text.len() > TEXT_BYTES_MAX {
-            return Err(settings(format!("they take {} bytes, more than {TEXT_BYTES_MAX}", text.len())));
+            return Err(settings(format!(
+                "they take {} bytes, more than {TEXT_BYTES_MAX}",
+                text.len()
+            )));
         }
         Ok(Self { text })
     }

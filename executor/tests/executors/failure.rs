@@ -37,13 +37,22 @@ async fn an_executor_that_is_not_there_and_then_is() {
     let error = run(&there, &session, AGGREGATE).await.unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let error = ours(&error);
-    assert!(error.to_string().starts_with(&format!("executor http://{address}")), "{error}");
-    assert!(error.to_string().contains("is unreachable: Connection refused"), "{error}");
+    assert!(
+        error.to_string().starts_with(&format!("executor http://{address}")),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("is unreachable: Connection refused"),
+        "{error}"
+    );
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.hint().unwrap().contains("check that the executor runs"));
 
     assert!(text(&there, &session, "SELECT 40 + 2 AS answer").await.contains("42"));
-    let _process = Process::start(ExecutorConfig { listen: address, ..executor_config() });
+    let _process = Process::start(ExecutorConfig {
+        listen: address,
+        ..executor_config()
+    });
     assert!(text(&there, &session, AGGREGATE).await.contains("1200"));
 }
 
@@ -54,14 +63,22 @@ async fn an_executor_that_does_not_answer() {
     let address = format!("http://{}", mute.local_addr().unwrap());
     let other = Process::start(executor_config());
     let addresses = vec![Url::parse(&address).unwrap(), other.address.clone()];
-    let probing = Config { keep_alive: Duration::from_millis(500), ..config(Mode::Static { addresses }) };
+    let probing = Config {
+        keep_alive: Duration::from_millis(500),
+        ..config(Mode::Static { addresses })
+    };
     let there = engines(&probing).await;
     let session = session(&there, SessionConfig::new(), &folder).await;
 
     let began = Instant::now();
     let error = run(&there, &session, AGGREGATE).await.unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert!(ours(&error).to_string().starts_with(&format!("executor {address} is unreachable: ")), "{error}");
+    assert!(
+        ours(&error)
+            .to_string()
+            .starts_with(&format!("executor {address} is unreachable: ")),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +99,12 @@ async fn an_executor_that_is_lost() {
     };
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(matches!(ours(&error), Error::Unreachable { .. }), "{error}");
-    assert!(error.to_string().contains(processes[1].address.as_str().trim_end_matches('/')), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains(processes[1].address.as_str().trim_end_matches('/')),
+        "{error}"
+    );
     assert!(rows.next().await.is_none());
 }
 
@@ -100,7 +122,12 @@ async fn dropping_the_rows_ends_the_work() {
     drop(rows);
     let began = Instant::now();
     while alive() > idle {
-        assert!(began.elapsed() < Duration::from_secs(5), "{} tasks while idle, {} after the drop", idle, alive());
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "{} tasks while idle, {} after the drop",
+            idle,
+            alive()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -126,7 +153,13 @@ async fn clients_that_do_not_read_hold_up_nobody() {
     let there = engines(&config(Mode::InProcess { count: 2 })).await;
     let session = session(&there, SessionConfig::new(), &folder).await;
     let budget = "distributed.worker_connection_buffer_budget_bytes";
-    session.state_ref().write().config_mut().options_mut().set(budget, "1000000").unwrap();
+    session
+        .state_ref()
+        .write()
+        .config_mut()
+        .options_mut()
+        .set(budget, "1000000")
+        .unwrap();
     let mut paused = Vec::new();
     for _ in 0..12 {
         let mut rows = start(&there, &session, ENDLESS).await.unwrap();
@@ -134,7 +167,10 @@ async fn clients_that_do_not_read_hold_up_nobody() {
         paused.push(rows);
     }
     settled().await;
-    tokio::time::timeout(Duration::from_secs(20), run(&there, &session, AGGREGATE)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), run(&there, &session, AGGREGATE))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,14 +217,29 @@ async fn a_plan_without_settings_is_refused() {
 async fn strangers_stay_outside() {
     let process = Process::start(executor_config());
     let call = async |version: Option<&str>| {
-        let mut channel = Endpoint::from_shared(process.address.to_string()).unwrap().connect().await.unwrap();
+        let mut channel = Endpoint::from_shared(process.address.to_string())
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
         let method = process.address.join("worker.WorkerService/GetWorkerInfo").unwrap();
         let mut request = http::Request::post(method.as_str()).header("content-type", "application/grpc");
         if let Some(version) = version {
             request = request.header("x-lakewing-version", version);
         }
-        let answer = channel.ready().await.unwrap().call(request.body(Body::empty()).unwrap()).await.unwrap();
-        let text = |key| answer.headers().get(key).map(|value| value.to_str().unwrap().to_owned());
+        let answer = channel
+            .ready()
+            .await
+            .unwrap()
+            .call(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        let text = |key| {
+            answer
+                .headers()
+                .get(key)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
         (text("grpc-status"), text("grpc-message"))
     };
     let precondition = Some("9".to_owned());

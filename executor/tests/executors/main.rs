@@ -1,6 +1,6 @@
 //! Plans on executors over real sockets, seen through the crate's doors.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod failure;
 mod memory;

@@ -14,10 +14,15 @@ use crate::support::{config, engines, run};
 /// Two input tasks of one shuffle spill at once into the same output: apache/datafusion#24883.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn spilling_shuffles_do_not_wait_for_each_other() {
-    let tight = Config { memory_bytes_max: Some(4 << 20), ..config(Mode::Embedded) };
+    let tight = Config {
+        memory_bytes_max: Some(4 << 20),
+        ..config(Mode::Embedded)
+    };
     for attempt in 0..12 {
         let engines = engines(&tight).await;
-        let state = engines.session_state(SessionConfig::new(), Arc::new(MemoryCatalogProviderList::new())).unwrap();
+        let state = engines
+            .session_state(SessionConfig::new(), Arc::new(MemoryCatalogProviderList::new()))
+            .unwrap();
         let session = SessionContext::new_with_state(state);
         session.register_table("spans", Arc::new(spans())).unwrap();
         let sql = "SELECT g, count(DISTINCT trace_id) AS n FROM spans GROUP BY g";

@@ -20,10 +20,16 @@ async fn check(mode: Mode, partitions: usize, settings: &[(&str, &str)], stateme
     let mut there = config(mode);
     there.target_partitions = Some(partitions);
     let (there, here) = (engines(&there).await, engines(&config(Mode::Embedded)).await);
-    let (remote, local) =
-        (session(&there, configured.clone(), &folder).await, session(&here, configured, &folder).await);
+    let (remote, local) = (
+        session(&there, configured.clone(), &folder).await,
+        session(&here, configured, &folder).await,
+    );
     for sql in statements {
-        assert_eq!(text(&there, &remote, sql).await, text(&here, &local, sql).await, "{sql}");
+        assert_eq!(
+            text(&there, &remote, sql).await,
+            text(&here, &local, sql).await,
+            "{sql}"
+        );
         let plan = text(&there, &remote, &format!("EXPLAIN ANALYZE {sql}")).await;
         assert_eq!(plan.contains("DistributedExec"), distributed, "{sql}\n{plan}");
     }
@@ -48,7 +54,9 @@ async fn a_shuffled_join_over_listed_executors() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_plan_stays_here() {
-    let nobody = Mode::Static { addresses: vec!["http://127.0.0.1:9".parse().unwrap()] };
+    let nobody = Mode::Static {
+        addresses: vec!["http://127.0.0.1:9".parse().unwrap()],
+    };
     check(nobody, 2, &[], &["SELECT 1 + 1", "VALUES (1), (2)"], false).await;
 }
 
@@ -92,7 +100,9 @@ async fn settings_reach_the_executors() {
         .set_str("datafusion.execution.batch_size", "1234");
     let session = session(&there, configured, &folder).await;
 
-    let batches = run(&there, &session, "SELECT id, at FROM fact WHERE id >= 0").await.unwrap();
+    let batches = run(&there, &session, "SELECT id, at FROM fact WHERE id >= 0")
+        .await
+        .unwrap();
     let rows: BTreeSet<usize> = batches.iter().map(|batch| batch.num_rows()).collect();
     assert_eq!(rows.last(), Some(&1234), "{rows:?}");
     assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 120_000);

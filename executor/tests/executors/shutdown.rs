@@ -14,18 +14,26 @@ const ENDLESS: &str = "SELECT a.id, b.amount FROM fact a JOIN fact b ON a.id + b
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_query_ends_within_the_grace_period() {
     let folder = tables().await;
-    let patient = ExecutorConfig { grace: Duration::from_secs(60), ..executor_config() };
+    let patient = ExecutorConfig {
+        grace: Duration::from_secs(60),
+        ..executor_config()
+    };
     let mut processes = [Process::start(patient.clone()), Process::start(patient)];
     let there = engines(&config(listed(&processes))).await;
     let session = session(&there, SessionConfig::new(), &folder).await;
 
-    let mut rows = start(&there, &session, "SELECT id, at FROM fact WHERE id >= 0").await.unwrap();
+    let mut rows = start(&there, &session, "SELECT id, at FROM fact WHERE id >= 0")
+        .await
+        .unwrap();
     let first = rows.next().await.unwrap().unwrap().num_rows();
     processes.iter_mut().for_each(Process::stop);
     tokio::time::sleep(Duration::from_millis(200)).await;
     let address = processes[0].address.socket_addrs(|| None).unwrap()[0];
     assert!(TcpStream::connect(address).await.is_err(), "accepts no more");
-    let rest = rows.try_fold(0, |sum, batch| async move { Ok(sum + batch.num_rows()) }).await.unwrap();
+    let rest = rows
+        .try_fold(0, |sum, batch| async move { Ok(sum + batch.num_rows()) })
+        .await
+        .unwrap();
     assert_eq!(first + rest, 120_000);
     for process in &processes {
         assert!(process.has_ended(Duration::from_secs(5)));
@@ -62,8 +70,15 @@ async fn executors_inside_this_process_end_with_the_engines() {
     let session = session(&there, SessionConfig::new(), &folder).await;
     let mut rows = start(&there, &session, ENDLESS).await.unwrap();
     rows.next().await.unwrap().unwrap();
-    tokio::time::timeout(Duration::from_secs(10), there.shutdown()).await.unwrap();
-    assert!(rows.any(|batch| std::future::ready(batch.is_err())).await, "the query is cut");
-    let error = run(&there, &session, "SELECT count(*) AS n FROM fact GROUP BY grp").await.unwrap_err();
+    tokio::time::timeout(Duration::from_secs(10), there.shutdown())
+        .await
+        .unwrap();
+    assert!(
+        rows.any(|batch| std::future::ready(batch.is_err())).await,
+        "the query is cut"
+    );
+    let error = run(&there, &session, "SELECT count(*) AS n FROM fact GROUP BY grp")
+        .await
+        .unwrap_err();
     ours(&error);
 }

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use url::Url;
 
 /// Spreads every scan, however small.
-pub fn config(mode: Mode) -> Config {
+pub(crate) fn config(mode: Mode) -> Config {
     Config {
         mode,
         target_partitions: Some(2),
@@ -29,7 +29,7 @@ pub fn config(mode: Mode) -> Config {
     }
 }
 
-pub fn executor_config() -> ExecutorConfig {
+pub(crate) fn executor_config() -> ExecutorConfig {
     ExecutorConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         memory_bytes_max: Some(1 << 30),
@@ -39,7 +39,7 @@ pub fn executor_config() -> ExecutorConfig {
 }
 
 /// A folder with `fact` (4 files of 30,000 rows), `dimension` (2 files of 50 rows) and `single` (1 file of 30,000).
-pub async fn tables() -> TempDir {
+pub(crate) async fn tables() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in 0..4 {
         let (from, to) = (file * 30_000, (file + 1) * 30_000);
@@ -54,7 +54,11 @@ pub async fn tables() -> TempDir {
             write(&dimension, &folder.path().join(format!("dimension/{file}.parquet"))).await;
         }
     }
-    write("SELECT value AS id, value % 7 AS grp FROM range(0, 30000)", &folder.path().join("single/0.parquet")).await;
+    write(
+        "SELECT value AS id, value % 7 AS grp FROM range(0, 30000)",
+        &folder.path().join("single/0.parquet"),
+    )
+    .await;
     folder
 }
 
@@ -64,40 +68,55 @@ async fn write(query: &str, path: &Path) {
     SessionContext::new().sql(&copy).await.unwrap().collect().await.unwrap();
 }
 
-pub async fn engines(config: &Config) -> Engines {
+pub(crate) async fn engines(config: &Config) -> Engines {
     Engines::start(config, Stores::new(&[]).unwrap()).await.unwrap()
 }
 
 /// A session over the tables of `folder`.
-pub async fn session(engines: &Engines, config: SessionConfig, folder: &TempDir) -> SessionContext {
-    let state = engines.session_state(config, Arc::new(MemoryCatalogProviderList::new())).unwrap();
+pub(crate) async fn session(engines: &Engines, config: SessionConfig, folder: &TempDir) -> SessionContext {
+    let state = engines
+        .session_state(config, Arc::new(MemoryCatalogProviderList::new()))
+        .unwrap();
     let session = SessionContext::new_with_state(state);
     for table in ["fact", "dimension", "single"] {
         let files = format!("{}/{table}/", folder.path().display());
-        session.register_parquet(table, &files, ParquetReadOptions::default()).await.unwrap();
+        session
+            .register_parquet(table, &files, ParquetReadOptions::default())
+            .await
+            .unwrap();
     }
     session
 }
 
 /// Begins a statement.
-pub async fn start(engines: &Engines, session: &SessionContext, sql: &str) -> Result<SendableRecordBatchStream, Error> {
+pub(crate) async fn start(
+    engines: &Engines,
+    session: &SessionContext,
+    sql: &str,
+) -> Result<SendableRecordBatchStream, Error> {
     let state = session.state();
     let plan = state.create_logical_plan(sql).await?;
     engines.execute(&state, plan).await
 }
 
 /// All rows of a statement.
-pub async fn run(engines: &Engines, session: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>, DataFusionError> {
+pub(crate) async fn run(
+    engines: &Engines,
+    session: &SessionContext,
+    sql: &str,
+) -> Result<Vec<RecordBatch>, DataFusionError> {
     start(engines, session, sql).await?.try_collect().await
 }
 
 /// All rows of a statement as a table of text.
-pub async fn text(engines: &Engines, session: &SessionContext, sql: &str) -> String {
-    pretty_format_batches(&run(engines, session, sql).await.unwrap()).unwrap().to_string()
+pub(crate) async fn text(engines: &Engines, session: &SessionContext, sql: &str) -> String {
+    pretty_format_batches(&run(engines, session, sql).await.unwrap())
+        .unwrap()
+        .to_string()
 }
 
 /// This crate's error in what a statement failed with.
-pub fn ours(error: &DataFusionError) -> &Error {
+pub(crate) fn ours(error: &DataFusionError) -> &Error {
     match error.find_root() {
         DataFusionError::External(inner) => inner.downcast_ref().unwrap_or_else(|| panic!("not ours: {error}")),
         _ => panic!("not ours: {error}"),
@@ -105,16 +124,20 @@ pub fn ours(error: &DataFusionError) -> &Error {
 }
 
 /// An executor in its own runtime, as near to an own process as threads come.
-pub struct Process {
-    pub address: Url,
+pub(crate) struct Process {
+    pub(crate) address: Url,
     runtime: Option<tokio::runtime::Runtime>,
     stop: Option<oneshot::Sender<()>>,
     ended: std::sync::mpsc::Receiver<()>,
 }
 
 impl Process {
-    pub fn start(config: ExecutorConfig) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    pub(crate) fn start(config: ExecutorConfig) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let (bound, address) = std::sync::mpsc::channel();
         let (report, ended) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -126,21 +149,26 @@ impl Process {
         };
         drop(runtime.handle().spawn(task));
         let address = Url::parse(&format!("http://{}", address.recv().unwrap())).unwrap();
-        Self { address, runtime: Some(runtime), stop: Some(stop), ended }
+        Self {
+            address,
+            runtime: Some(runtime),
+            stop: Some(stop),
+            ended,
+        }
     }
 
     /// Ends as a crash does: without a word.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.runtime.take().unwrap().shutdown_background();
     }
 
     /// Ends as on SIGTERM.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         drop(self.stop.take());
     }
 
     /// True where it ended within `wait`.
-    pub fn has_ended(&self, wait: Duration) -> bool {
+    pub(crate) fn has_ended(&self, wait: Duration) -> bool {
         self.ended.recv_timeout(wait) == Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
     }
 }
@@ -153,6 +181,8 @@ impl Drop for Process {
     }
 }
 
-pub fn listed(processes: &[Process]) -> Mode {
-    Mode::Static { addresses: processes.iter().map(|process| process.address.clone()).collect() }
+pub(crate) fn listed(processes: &[Process]) -> Mode {
+    Mode::Static {
+        addresses: processes.iter().map(|process| process.address.clone()).collect(),
+    }
 }

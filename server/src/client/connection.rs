@@ -158,3 +158,38 @@ fn innermost(error: &dyn std::error::Error) -> String {
     }
     deepest.to_string()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    async fn refusal(url: &str) -> Error {
+        let target = Target {
+            url: url.to_owned(),
+            login: None,
+            ca: None,
+        };
+        Connection::open(&target).await.err().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_url_that_names_no_server_is_a_wrong_setting() {
+        for url in ["localhost:1", "http://localhost:1", "grpc://", "grpc://a b:1"] {
+            let error = refusal(url).await;
+            assert!(matches!(error, Error::Config { .. }), "{url}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_named_with_what_to_do() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let error = refusal(&format!("grpc://{free}")).await;
+        let expect = format!("cannot connect to grpc://{free}: Connection refused");
+        assert!(error.to_string().starts_with(&expect), "{error}");
+        assert!(error.hint().unwrap().contains("lakewing serve"));
+    }
+}

@@ -10,6 +10,7 @@ use arrow_flight::sql::{
 };
 use bytes::Bytes;
 use moka::future::Cache;
+use moka::policy::EvictionPolicy;
 use prost::Message;
 use proto::PreparedStatement;
 use uuid::Uuid;
@@ -35,9 +36,13 @@ impl PreparedStatements {
     pub(super) fn new() -> Self {
         let weigh = |id: &String, packed: &Bytes| u32::try_from(id.len() + packed.len()).unwrap_or(u32::MAX);
         Self {
-            closed: Cache::new(CLOSED_MAX),
+            closed: Cache::builder()
+                .max_capacity(CLOSED_MAX)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
             bindings: Cache::builder()
                 .max_capacity(BINDINGS_BYTES_MAX)
+                .eviction_policy(EvictionPolicy::lru())
                 .weigher(weigh)
                 .time_to_idle(BINDINGS_IDLE_MAX)
                 .build(),

@@ -19,14 +19,12 @@ use crate::error::{Error, Result};
 use crate::sql::plan::Plan;
 
 /// A query that runs while its stream is read.
-pub struct Running {
-    /// Names the query in logs; sorts by time.
-    pub id: Uuid,
+pub(crate) struct Running {
     /// The columns of the result as the statement defines them. Batches may hold the same columns in types that are
     /// cheaper to compute with, such as views.
-    pub schema: SchemaRef,
+    pub(crate) schema: SchemaRef,
     /// The rows. Dropping it cancels the query.
-    pub stream: SendableRecordBatchStream,
+    pub(crate) stream: SendableRecordBatchStream,
 }
 
 pub(super) async fn run(engines: &Engines, plan: Plan) -> Result<Running> {
@@ -44,7 +42,6 @@ pub(super) async fn run(engines: &Engines, plan: Plan) -> Result<Running> {
         stream: AssertUnwindSafe(stream).catch_unwind(),
     };
     Ok(Running {
-        id,
         schema,
         stream: Box::pin(watched),
     })
@@ -52,6 +49,7 @@ pub(super) async fn run(engines: &Engines, plan: Plan) -> Result<Running> {
 
 /// A result stream that survives panics below it and logs how it ended.
 struct Watched {
+    /// Names the query in logs; sorts by time.
     id: Uuid,
     schema: SchemaRef,
     started: Instant,
@@ -89,7 +87,7 @@ impl Stream for Watched {
 
 impl RecordBatchStream for Watched {
     fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        SchemaRef::clone(&self.schema)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use moka::future::Cache;
+use moka::policy::EvictionPolicy;
 
 use super::Session;
 use crate::auth::Caller;
@@ -15,7 +16,7 @@ const SESSIONS_MAX: u64 = 10_000;
 const IDLE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Finds the session of a caller.
-pub struct Sessions {
+pub(crate) struct Sessions {
     catalog: String,
     namespace: String,
     changed: Cache<String, Session>,
@@ -23,19 +24,21 @@ pub struct Sessions {
 
 impl Sessions {
     /// `catalog` and `namespace` are where unqualified names look in a new session.
-    pub fn new(catalog: impl Into<String>, namespace: impl Into<String>) -> Self {
+    pub(crate) fn new(catalog: impl Into<String>, namespace: impl Into<String>) -> Self {
         Self {
             catalog: catalog.into(),
             namespace: namespace.into(),
             changed: Cache::builder()
                 .max_capacity(SESSIONS_MAX)
+                // The default policy would rather refuse a new session than forget a popular one.
+                .eviction_policy(EvictionPolicy::lru())
                 .time_to_idle(IDLE_MAX)
                 .build(),
         }
     }
 
     /// A session of `user` in which nothing was SET.
-    pub fn fresh(&self, user: impl Into<String>) -> Session {
+    pub(crate) fn fresh(&self, user: impl Into<String>) -> Session {
         Session::new(user, &self.catalog, &self.namespace)
     }
 

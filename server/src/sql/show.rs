@@ -49,10 +49,6 @@ impl Show {
         let Parsed::Statement(statement) = statement else {
             return Ok(None);
         };
-        let parts = |options: &ShowStatementOptions| match &options.show_in {
-            None => Ok(Vec::new()),
-            Some(within) => within.parent_name.as_ref().map_or(Ok(Vec::new()), name_parts),
-        };
         let show = match statement.as_ref() {
             Statement::ShowCatalogs {
                 terse: false,
@@ -70,17 +66,7 @@ impl Show {
                 terse: false,
                 history: false,
                 show_options,
-            } => {
-                let filter = filter(statement, show_options)?;
-                match parts(show_options)?.as_slice() {
-                    [] => Show::Schemas { catalog: None, filter },
-                    [catalog] => Show::Schemas {
-                        catalog: Some(catalog.clone()),
-                        filter,
-                    },
-                    _ => return Err(Error::statement("SHOW SCHEMAS IN takes a catalog")),
-                }
-            }
+            } => Self::schemas(&within(show_options)?, filter(statement, show_options)?)?,
             Statement::ShowTables {
                 terse: false,
                 history: false,
@@ -88,27 +74,7 @@ impl Show {
                 full: false,
                 external: false,
                 show_options,
-            } => {
-                let filter = filter(statement, show_options)?;
-                match parts(show_options)?.as_slice() {
-                    [] => Show::Tables {
-                        catalog: None,
-                        schema: None,
-                        filter,
-                    },
-                    [schema] => Show::Tables {
-                        catalog: None,
-                        schema: Some(schema.clone()),
-                        filter,
-                    },
-                    [catalog, schema] => Show::Tables {
-                        catalog: Some(catalog.clone()),
-                        schema: Some(schema.clone()),
-                        filter,
-                    },
-                    _ => return Err(Error::statement("SHOW TABLES IN takes a schema or catalog.schema")),
-                }
-            }
+            } => Self::tables(&within(show_options)?, filter(statement, show_options)?)?,
             Statement::ShowFunctions { filter } => Show::Functions {
                 filter: filter.as_ref().map_or(Filter::None, Filter::from),
             },
@@ -121,6 +87,38 @@ impl Show {
             _ => return Ok(None),
         };
         Ok(Some(show))
+    }
+
+    fn schemas(within: &[String], filter: Filter) -> Result<Self> {
+        match within {
+            [] => Ok(Show::Schemas { catalog: None, filter }),
+            [catalog] => Ok(Show::Schemas {
+                catalog: Some(catalog.clone()),
+                filter,
+            }),
+            _ => Err(Error::statement("SHOW SCHEMAS IN takes a catalog")),
+        }
+    }
+
+    fn tables(within: &[String], filter: Filter) -> Result<Self> {
+        match within {
+            [] => Ok(Show::Tables {
+                catalog: None,
+                schema: None,
+                filter,
+            }),
+            [schema] => Ok(Show::Tables {
+                catalog: None,
+                schema: Some(schema.clone()),
+                filter,
+            }),
+            [catalog, schema] => Ok(Show::Tables {
+                catalog: Some(catalog.clone()),
+                schema: Some(schema.clone()),
+                filter,
+            }),
+            _ => Err(Error::statement("SHOW TABLES IN takes a schema or catalog.schema")),
+        }
     }
 
     /// `SHOW COLUMNS IN t` as the `DESCRIBE t` that it is; other statements as they are.
@@ -238,6 +236,12 @@ fn canonical(name: &str) -> Result<&'static str> {
         "schema" => Ok("schema"),
         other => Setting::find(other).map(|setting| setting.name),
     }
+}
+
+/// The parts of the name behind IN or FROM.
+fn within(options: &ShowStatementOptions) -> Result<Vec<String>> {
+    let name = options.show_in.as_ref().and_then(|within| within.parent_name.as_ref());
+    name.map_or_else(|| Ok(Vec::new()), name_parts)
 }
 
 /// The filter of a SHOW statement; an error for what is not understood, so that nothing is silently left out.

@@ -43,7 +43,10 @@ fn columns_are_found_by_id_whatever_their_names() {
         field("b", 1, DataType::Int64),
     ]);
     let columns = read(&table, &batch);
-    assert_eq!(cast(&columns[0], &DataType::Utf8).unwrap().as_ref(), &StringArray::from(vec!["x", "y"]) as &dyn Array);
+    assert_eq!(
+        cast(&columns[0], &DataType::Utf8).unwrap().as_ref(),
+        &StringArray::from(vec!["x", "y"]) as &dyn Array
+    );
     assert_eq!(columns[1].null_count(), 2);
     assert_eq!(columns[2].as_ref(), &Int64Array::from(vec![1, 2]) as &dyn Array);
 }
@@ -51,7 +54,10 @@ fn columns_are_found_by_id_whatever_their_names() {
 #[track_caller]
 fn refused(table: Field, file: Field, partition_field_ids: Vec<i32>, message: &str) {
     let schema = |field: Field| Arc::new(Schema::new(vec![field]));
-    let error = factory(partition_field_ids).create(schema(table), schema(file)).unwrap_err().to_string();
+    let error = factory(partition_field_ids)
+        .create(schema(table), schema(file))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains(message) && error.contains("lake.s.t"), "{error}");
 }
 
@@ -59,9 +65,19 @@ fn refused(table: Field, file: Field, partition_field_ids: Vec<i32>, message: &s
 fn what_cannot_be_read_right_is_refused() {
     let plain = |name| Field::new(name, DataType::Int32, true);
     refused(field("a", 1, DataType::Int32), plain("a"), vec![], "name mapping");
-    refused(field("p", 1, DataType::Int32), field("a", 2, DataType::Int32), vec![1], "leave out");
+    refused(
+        field("p", 1, DataType::Int32),
+        field("a", 2, DataType::Int32),
+        vec![1],
+        "leave out",
+    );
     let nested = |inner| DataType::Struct(Fields::from(vec![inner]));
     let renamed = nested(field("new", 2, DataType::Int32));
     let written = nested(field("old", 2, DataType::Int32));
-    refused(field("s", 1, renamed), field("s", 1, written), vec![], "nested column s");
+    refused(
+        field("s", 1, renamed),
+        field("s", 1, written),
+        vec![],
+        "nested column s",
+    );
 }

@@ -23,15 +23,20 @@ fn field(name: &str, id: i32, data_type: DataType) -> Field {
 /// A file written as (a: 1, b: 2) and scanned as a table whose columns swapped their names since.
 fn scan(folder: &Path) -> Arc<FileScanConfig> {
     let written = Schema::new(vec![field("a", 1, DataType::Int32), field("b", 2, DataType::Utf8)]);
-    let columns: Vec<ArrayRef> =
-        vec![Arc::new(Int32Array::from(vec![1, 2, 3])), Arc::new(StringArray::from(vec!["x", "y", "z"]))];
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int32Array::from(vec![1, 2, 3])),
+        Arc::new(StringArray::from(vec!["x", "y", "z"])),
+    ];
     let batch = RecordBatch::try_new(Arc::new(written), columns).unwrap();
     let path = folder.join("file.parquet");
     let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 
-    let table = Arc::new(Schema::new(vec![field("a", 2, DataType::Utf8View), field("b", 1, DataType::Int64)]));
+    let table = Arc::new(Schema::new(vec![
+        field("a", 2, DataType::Utf8View),
+        field("b", 1, DataType::Int64),
+    ]));
     let source = LakeParquetSource::new(ParquetSource::new(table), "lake.s.t", ColumnMatch::FieldId, vec![7]);
     let size = std::fs::metadata(&path).unwrap().len();
     let file = PartitionedFile::new(path.to_str().unwrap().trim_start_matches('/'), size);
@@ -54,13 +59,18 @@ async fn a_scan_reads_the_same_rows_after_the_wire() {
     let converter = DefaultPhysicalProtoConverter {};
     let mut wire = Vec::new();
     LakeCodec.try_encode(Arc::clone(&plan), &mut wire, &converter).unwrap();
-    let decoded = LakeCodec.try_decode(&wire, &[], &context.task_ctx(), &converter).unwrap();
+    let decoded = LakeCodec
+        .try_decode(&wire, &[], &context.task_ctx(), &converter)
+        .unwrap();
 
     let expect = rows(plan, &context).await;
     assert!(expect.contains("| x | 1 |") && expect.contains("| z | 3 |"), "{expect}");
     assert_eq!(rows(Arc::clone(&decoded), &context).await, expect);
-    let (_, source) =
-        decoded.downcast_ref::<DataSourceExec>().unwrap().downcast_to_file_source::<LakeParquetSource>().unwrap();
+    let (_, source) = decoded
+        .downcast_ref::<DataSourceExec>()
+        .unwrap()
+        .downcast_to_file_source::<LakeParquetSource>()
+        .unwrap();
     assert_eq!(source.columns().partition_field_ids(), [7]);
     std::fs::remove_dir_all(folder).unwrap();
 }
@@ -70,11 +80,18 @@ async fn what_the_wire_would_drop_is_refused() {
     let folder = std::env::temp_dir().join(format!("lakewing-codec-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir_all(&folder).unwrap();
     let mut config = scan(&folder).as_ref().clone();
-    let file = config.file_groups[0].files()[0].clone().with_extension("deleted rows".to_owned());
+    let file = config.file_groups[0].files()[0]
+        .clone()
+        .with_extension("deleted rows".to_owned());
     config.file_groups = vec![vec![file].into()];
     let plan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);
     let mut wire = Vec::new();
-    let error = LakeCodec.try_encode(plan, &mut wire, &DefaultPhysicalProtoConverter {}).unwrap_err();
-    assert!(error.to_string().contains("a file extension") && wire.is_empty(), "{error}");
+    let error = LakeCodec
+        .try_encode(plan, &mut wire, &DefaultPhysicalProtoConverter {})
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("a file extension") && wire.is_empty(),
+        "{error}"
+    );
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -16,7 +16,14 @@ fn file(a: (Option<i64>, Option<i64>, Option<u64>), p: Option<&str>) -> DataFile
         size_bytes: 1,
         rows: Some(10),
         constants: vec![ScalarValue::Utf8View(p.map(str::to_owned))],
-        columns: vec![Known { lower: int(lower), upper: int(upper), nulls }, Known::default()],
+        columns: vec![
+            Known {
+                lower: int(lower),
+                upper: int(upper),
+                nulls,
+            },
+            Known::default(),
+        ],
     }
 }
 
@@ -36,10 +43,20 @@ fn check(filter: &str, expect: &[usize]) {
     let df_schema = DFSchema::try_from(Arc::clone(&schema)).unwrap();
     let expr = state.create_logical_expr(filter, &df_schema).unwrap();
     let predicate = state.create_physical_expr(expr, &df_schema).unwrap();
-    let numbered: Vec<DataFile> =
-        all.into_iter().enumerate().map(|(i, file)| DataFile { size_bytes: i as u64, ..file }).collect();
+    let numbered: Vec<DataFile> = all
+        .into_iter()
+        .enumerate()
+        .map(|(i, file)| DataFile {
+            size_bytes: i as u64,
+            ..file
+        })
+        .collect();
     let kept = files(numbered, &[1], &schema, &predicate).unwrap();
-    assert_eq!(kept.iter().map(|f| f.size_bytes as usize).collect::<Vec<_>>(), expect, "{filter}");
+    assert_eq!(
+        kept.iter().map(|f| f.size_bytes as usize).collect::<Vec<_>>(),
+        expect,
+        "{filter}"
+    );
 }
 
 #[test]

@@ -36,7 +36,10 @@ impl Workers {
 #[async_trait]
 impl ChannelResolver for Workers {
     async fn get_worker_client_for_url(&self, address: &Url) -> Result<Box<dyn WorkerChannel>, DataFusionError> {
-        Ok(Box::new(Worker { address: address.clone(), channels: Arc::clone(&self.0) }))
+        Ok(Box::new(Worker {
+            address: address.clone(),
+            channels: Arc::clone(&self.0),
+        }))
     }
 }
 
@@ -73,7 +76,10 @@ impl WorkerChannel for Worker {
             DataFusionError::Shared(error)
         };
         let mut client = self.client().await.map_err(&reported)?;
-        let answers = client.coordinator_channel(headers, plan, messages, metrics, context).await.map_err(&reported)?;
+        let answers = client
+            .coordinator_channel(headers, plan, messages, metrics, context)
+            .await
+            .map_err(&reported)?;
         Ok(answers.map(move |answer| answer.map_err(&reported)).boxed())
     }
 
@@ -85,10 +91,17 @@ impl WorkerChannel for Worker {
         context: &Arc<TaskContext>,
     ) -> Result<Vec<BoxStream<'static, Result<RecordBatch, DataFusionError>>>, DataFusionError> {
         let about_us = |error| about(&self.address, error);
-        let partitions = self.client().await?.execute_task(headers, task, metrics, context).await.map_err(about_us)?;
+        let partitions = self
+            .client()
+            .await?
+            .execute_task(headers, task, metrics, context)
+            .await
+            .map_err(about_us)?;
         let named = |partition: BoxStream<'static, Result<RecordBatch, DataFusionError>>| {
             let address = self.address.clone();
-            partition.map(move |batch| batch.map_err(|error| about(&address, error))).boxed()
+            partition
+                .map(move |batch| batch.map_err(|error| about(&address, error)))
+                .boxed()
         };
         Ok(partitions.into_iter().map(named).collect())
     }
@@ -97,7 +110,11 @@ impl WorkerChannel for Worker {
         &mut self,
         request: GetWorkerInfoRequest,
     ) -> Result<GetWorkerInfoResponse, DataFusionError> {
-        self.client().await?.get_worker_info(request).await.map_err(|error| about(&self.address, error))
+        self.client()
+            .await?
+            .get_worker_info(request)
+            .await
+            .map_err(|error| about(&self.address, error))
     }
 }
 
@@ -107,7 +124,9 @@ fn about(address: &Url, error: DataFusionError) -> DataFusionError {
         DataFusionError::External(inner) => inner.downcast_ref::<Status>(),
         _ => None,
     };
-    let ours = status.and_then(|status| of_status(address, status)).or_else(|| Error::recognise(&error));
+    let ours = status
+        .and_then(|status| of_status(address, status))
+        .or_else(|| Error::recognise(&error));
     ours.map_or(error, DataFusionError::from)
 }
 
@@ -118,7 +137,9 @@ fn of_status(address: &Url, status: &Status) -> Option<Error> {
     match status.code() {
         Code::FailedPrecondition => Some(refused(address, status.message())),
         Code::Unimplemented => Some(refused(address, "what listens there is no executor")),
-        Code::OutOfRange => Some(Error::PlanTooLarge { bytes_max: PLAN_BYTES_MAX }),
+        Code::OutOfRange => Some(Error::PlanTooLarge {
+            bytes_max: PLAN_BYTES_MAX,
+        }),
         Code::Unavailable | Code::Cancelled | Code::Unknown | Code::DeadlineExceeded => {
             Some(unreachable(address, reason(status)))
         }

@@ -37,9 +37,14 @@ pub(crate) fn task_routes(runtime: Arc<RuntimeEnv>, channels: Arc<Channels>, doo
 
 /// The session one task runs in. The library decodes the plan afterwards, in this session.
 fn task_session(query: WorkerQueryContext, workers: Workers) -> Result<SessionState, DataFusionError> {
-    let mut builder = query.builder.with_distributed_option_extension_from_headers::<TaskSettings>(&query.headers)?;
+    let mut builder = query
+        .builder
+        .with_distributed_option_extension_from_headers::<TaskSettings>(&query.headers)?;
     let options = builder.config().get_or_insert_default().options_mut();
     let settings = options.extensions.get::<TaskSettings>().cloned().unwrap_or_default();
     settings.apply(options)?;
-    Ok(builder.with_distributed_channel_resolver(workers).with_distributed_user_codec(LakeCodec).build())
+    Ok(builder
+        .with_distributed_channel_resolver(workers)
+        .with_distributed_user_codec(LakeCodec)
+        .build())
 }

@@ -34,7 +34,9 @@ fn changed_settings_arrive() {
 
 #[test]
 fn the_text_is_visible_ascii_and_short() {
-    let text = TaskSettings::of(&changed(&[("datafusion.catalog.default_schema", "é\n")])).unwrap().text;
+    let text = TaskSettings::of(&changed(&[("datafusion.catalog.default_schema", "é\n")]))
+        .unwrap()
+        .text;
     assert!(text.bytes().all(|byte| byte.is_ascii_graphic()), "{text}");
     assert!(text.len() < 300, "{text}");
 }
@@ -55,11 +57,18 @@ fn settings_that_cannot_be_sent_are_refused() {
     let mut unset = ConfigOptions::default();
     unset.format.date_format = None;
     let error = TaskSettings::of(&unset).unwrap_err();
-    assert!(error.to_string().contains("datafusion.format.date_format cannot be left without a value"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("datafusion.format.date_format cannot be left without a value"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_plan_without_settings_is_refused() {
-    let error = TaskSettings::default().apply(&mut ConfigOptions::default()).unwrap_err();
+    let error = TaskSettings::default()
+        .apply(&mut ConfigOptions::default())
+        .unwrap_err();
     assert!(error.to_string().contains("a plan arrived without them"), "{error}");
 }
