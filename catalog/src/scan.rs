@@ -144,7 +144,9 @@ impl Scan<'_> {
             column_match,
             partition_field_ids,
         } = &self.layout;
-        let global = self.state.config_options().execution.parquet.clone();
+        let mut global = self.state.config_options().execution.parquet.clone();
+        // Both formats count microseconds; in nanoseconds, the old encoding of timestamps overflows before 1678.
+        global.coerce_int96 = Some("us".to_owned());
         let options = TableParquetOptions {
             global,
             ..TableParquetOptions::default()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use object_store::path::Path;
@@ -67,6 +67,38 @@ pub struct Column {
     pub upper: Option<ScalarValue>,
     /// Number of NULLs.
     pub nulls: Option<u64>,
+}
+
+/// A column as plans see it: text and binary as views, which filters and joins pass on without a copy; inner fields
+/// nullable, as writers leave them in files whatever the table demands of its rows.
+pub(crate) fn plan_column(field: &Field) -> Field {
+    let column_type = match field.data_type() {
+        DataType::Utf8 => DataType::Utf8View,
+        DataType::Binary => DataType::BinaryView,
+        nested => nullable_inside(nested),
+    };
+    field.clone().with_data_type(column_type)
+}
+
+fn nullable_inside(nested: &DataType) -> DataType {
+    let nullable = |field: &FieldRef| {
+        let inner = nullable_inside(field.data_type());
+        Arc::new(field.as_ref().clone().with_data_type(inner).with_nullable(true))
+    };
+    match nested {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(nullable).collect()),
+        DataType::List(item) => DataType::List(nullable(item)),
+        // The entries and keys of a map are never NULL.
+        DataType::Map(entries, sorted) => match entries.data_type() {
+            DataType::Struct(fields) if fields.len() == 2 => {
+                let fields = Fields::from(vec![Arc::clone(&fields[0]), nullable(&fields[1])]);
+                let entries = entries.as_ref().clone().with_data_type(DataType::Struct(fields));
+                DataType::Map(Arc::new(entries), *sorted)
+            }
+            _ => nested.clone(),
+        },
+        other => other.clone(),
+    }
 }
 
 impl TableSnapshot {

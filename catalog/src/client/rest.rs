@@ -305,7 +305,7 @@ impl CatalogClient for RestClient {
         };
         let answer = self.post("namespaces", request).await?;
         match answer.status {
-            StatusCode::CONFLICT => Err(already_exists("namespace", namespace)),
+            StatusCode::CONFLICT => Err(already_exists("namespace", format!("{}.{namespace}", self.catalog))),
             status if status.is_success() => Ok(()),
             _ => Err(answer.failure(&self.catalog)),
         }

@@ -49,7 +49,7 @@ impl SqlClient {
         }
         let rows: Result<Vec<AnyRow>, sqlx::Error> = query.fetch_all(pool).await;
         let texts = rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
-        texts.map_err(|error| self.database.failed("read the catalog", &error))
+        texts.map_err(|error| self.database.failed("read the catalog in", &error))
     }
 
     /// The condition that leaves views out.
@@ -76,10 +76,10 @@ impl SqlClient {
         Ok(!self.texts(statement, &[namespace]).await?.is_empty())
     }
 
-    fn namespace_missing(namespace: &str) -> Error {
+    fn namespace_missing(&self, namespace: &str) -> Error {
         Error::NotFound {
             what: "namespace",
-            name: namespace.to_owned(),
+            name: self.database.full_name(namespace),
             hint: None,
         }
     }
@@ -105,7 +105,7 @@ impl SqlClient {
         };
         match error.as_database_error() {
             Some(refusal) if refusal.is_unique_violation() => Err(already_exists("table", name)),
-            Some(refusal) if !is_shutdown(refusal) => Err(self.database.failed("create a table", &error)),
+            Some(refusal) if !is_shutdown(refusal) => Err(self.database.failed("create a table in", &error)),
             _ => self.settle(name, metadata_location, &error).await,
         }
     }
@@ -140,7 +140,7 @@ impl CatalogClient for SqlClient {
         );
         let mut tables = self.texts(&statement, &[namespace]).await?;
         if tables.is_empty() && !self.has_namespace(namespace).await? {
-            return Err(Self::namespace_missing(namespace));
+            return Err(self.namespace_missing(namespace));
         }
         tables.sort();
         Ok(tables)
@@ -157,7 +157,7 @@ impl CatalogClient for SqlClient {
     async fn create_namespace(&self, namespace: &str) -> Result<()> {
         check_new(namespace)?;
         if self.has_namespace(namespace).await? {
-            return Err(already_exists("namespace", namespace));
+            return Err(already_exists("namespace", self.database.full_name(namespace)));
         }
         let statement = "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, \
              property_value) VALUES ($1, $2, 'exists', 'true')";
@@ -168,8 +168,10 @@ impl CatalogClient for SqlClient {
             .execute(pool)
             .await;
         inserted.map(|_| ()).map_err(|error| match error.as_database_error() {
-            Some(refusal) if refusal.is_unique_violation() => already_exists("namespace", namespace),
-            _ => self.database.failed("create a namespace", &error),
+            Some(refusal) if refusal.is_unique_violation() => {
+                already_exists("namespace", self.database.full_name(namespace))
+            }
+            _ => self.database.failed("create a namespace in", &error),
         })
     }
 
@@ -177,7 +179,7 @@ impl CatalogClient for SqlClient {
         check_new(&name.namespace)?;
         check_new(&name.table)?;
         if !self.has_namespace(&name.namespace).await? {
-            return Err(Self::namespace_missing(&name.namespace));
+            return Err(self.namespace_missing(&name.namespace));
         }
         if self.metadata_location(name).await?.is_some() {
             return Err(already_exists("table", name));

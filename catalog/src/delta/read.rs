@@ -1,5 +1,6 @@
 //! A Delta log to a [`DeltaSnapshot`], and that to the list of its data files.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
@@ -17,7 +18,7 @@ use proto::ColumnMatch;
 
 use super::log::Log;
 use crate::error::{Error, Result};
-use crate::snapshot::{Column, DataFile, FileList};
+use crate::snapshot::{Column, DataFile, FileList, plan_column};
 use crate::stores::Stores;
 
 /// Reader features that change nothing for this reader, or that it refuses only where a table makes use of them.
@@ -65,7 +66,11 @@ impl DeltaSnapshot {
             .try_into_arrow()
             .map_err(|error| log.corrupt(error.to_string()))?;
         let schema = Arc::new(Schema::new(
-            schema.fields().iter().map(|field| column(field)).collect::<Vec<_>>(),
+            schema
+                .fields()
+                .iter()
+                .map(|field| plan_column(&without_metadata(field)))
+                .collect::<Vec<_>>(),
         ));
         let partition_columns = configuration
             .logical_partition_columns()
@@ -129,16 +134,6 @@ impl DeltaSnapshot {
             partition_field_ids: Vec::new(),
         })
     }
-}
-
-/// A column as users see it: text and binary as views, without the format's own metadata.
-fn column(field: &Field) -> Field {
-    let column_type = match field.data_type() {
-        DataType::Utf8 => DataType::Utf8View,
-        DataType::Binary => DataType::BinaryView,
-        other => other.clone(),
-    };
-    Field::new(field.name(), column_type, field.is_nullable())
 }
 
 /// One batch of the kernel's scan files: a row per live file.
@@ -282,6 +277,11 @@ impl DeltaSnapshot {
         let path = Path::parse(key).map_err(|error| self.log.corrupt(error.to_string()))?;
         Ok((self.log.root.store_url.clone(), path))
     }
+}
+
+/// The format keeps invariants, field ids and the like in a column's metadata: nothing that plans need.
+fn without_metadata(field: &Field) -> Field {
+    field.clone().with_metadata(HashMap::new())
 }
 
 fn integer(values: &ArrayRef, row: usize) -> Option<i64> {

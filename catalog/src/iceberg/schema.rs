@@ -8,22 +8,16 @@ use datafusion::common::ScalarValue;
 use iceberg::spec::{Datum, NestedField, PrimitiveLiteral, PrimitiveType, Type};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
+use crate::snapshot::plan_column;
+
 /// Arrow's name of the key under which a field tells its extension type.
 const EXTENSION_NAME: &str = "ARROW:extension:name";
 
-/// The Arrow schema of an Iceberg schema: field ids in the metadata, text and binary columns as views.
+/// The Arrow schema of an Iceberg schema, as plans see it; field ids are in the metadata.
 pub(crate) fn arrow_schema(schema: &iceberg::spec::Schema) -> SchemaRef {
-    let field = |field: &Arc<NestedField>| {
-        let arrow = arrow_field(field);
-        let column_type = match arrow.data_type() {
-            DataType::Utf8 => DataType::Utf8View,
-            DataType::Binary => DataType::BinaryView,
-            other => other.clone(),
-        };
-        arrow.with_data_type(column_type)
-    };
+    let fields = schema.as_struct().fields().iter();
     Arc::new(Schema::new(
-        schema.as_struct().fields().iter().map(field).collect::<Vec<_>>(),
+        fields.map(|field| plan_column(&arrow_field(field))).collect::<Vec<_>>(),
     ))
 }
 

@@ -9,6 +9,7 @@
 
 mod channel;
 mod failure;
+mod leaf;
 mod service;
 
 use std::sync::Arc;
@@ -20,12 +21,9 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream};
-use datafusion_distributed::{
-    DesiredTaskCountEvent, DesiredTaskCountEventResponse, DistributedExec, DistributedExt, SessionStateBuilderExt,
-    WorkerResolver,
-};
+use datafusion_distributed::{DistributedExec, DistributedExt, SessionStateBuilderExt, WorkerResolver};
 use url::Url;
 
 use super::Engine;
@@ -64,7 +62,8 @@ impl Engine for StreamingEngine {
             .with_distributed_worker_resolver(Members(Arc::clone(&self.cluster)))
             .with_distributed_channel_resolver(Workers::new(Arc::clone(self.cluster.channels())))
             .with_distributed_user_codec(LakeCodec)
-            .with_distributed_desired_task_count_handler(one_task_for_one_partition)
+            .with_distributed_desired_task_count_handler(leaf::tasks_max)
+            .with_distributed_scale_up_leaf_node_handler(leaf::split)
             .with_distributed_max_tasks_per_stage(tasks_max)?
             .with_distributed_file_scan_config_bytes_per_partition(self.scan_bytes_per_partition)?
             .build())
@@ -98,13 +97,4 @@ impl WorkerResolver for Members {
     fn get_urls(&self) -> Result<Vec<Url>, DataFusionError> {
         Ok(self.0.addresses().to_vec())
     }
-}
-
-/// A leaf with one partition keeps its whole stage in one task. DataFusion plans single-step aggregates and limits
-/// above such leaves; splitting the leaf would run them once per task, with wrong results.
-fn one_task_for_one_partition(
-    event: DesiredTaskCountEvent<'_>,
-) -> Option<Result<DesiredTaskCountEventResponse, DataFusionError>> {
-    let single = event.plan.children().is_empty() && event.plan.output_partitioning().partition_count() == 1;
-    single.then(|| Ok(DesiredTaskCountEventResponse::maximum(1)))
 }

@@ -84,7 +84,7 @@ async fn a_leaf_of_one_partition_beside_a_broadcast() {
     let settings = [("datafusion.optimizer.repartition_file_scans", "false")];
     let statements = [
         SINGLE[3],
-        "SELECT fact.id, name FROM fact JOIN (SELECT grp, max(id) AS id FROM single GROUP BY grp LIMIT 3) s \
+        "SELECT fact.id, name FROM fact JOIN (SELECT grp, max(id) AS id FROM single GROUP BY grp ORDER BY grp LIMIT 3) s \
          ON fact.id = s.id JOIN dimension ON dimension.grp = fact.grp ORDER BY fact.id",
         "SELECT count(*) AS n FROM fact JOIN (SELECT id FROM single ORDER BY id LIMIT 10) s ON fact.id = s.id",
     ];

@@ -63,7 +63,7 @@ impl ErrorKind {
 }
 /// One lake scan. DataFusion's own wire form of a Parquet scan drops what a lake scan adds to it, without an error:
 /// that part travels beside the plain form.
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LakeScan {
     /// datafusion.PhysicalPlanNode: the same scan over a plain ParquetSource.
     #[prost(bytes = "vec", tag = "1")]

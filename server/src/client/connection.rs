@@ -128,35 +128,44 @@ fn endpoint(target: &Target) -> Result<Endpoint> {
 }
 
 fn unreachable(url: &str, error: &tonic::transport::Error) -> Error {
+    let reason = innermost(error);
+    let hint = match reason.contains("certificate") {
+        true => "name the authority that vouches for the server with --ca",
+        false => "start a server with \"lakewing serve\", name another with --url, or ask none with --local",
+    };
     Error::Remote {
-        detail: format!("cannot connect to {url}: {}", innermost(error)),
-        hint: Some("start a server with \"lakewing serve\", name another with --url, or ask none with --local".into()),
+        detail: format!("cannot connect to {url}: {reason}"),
+        hint: Some(hint.to_owned()),
     }
 }
 
+/// What the server says, or why its connection failed.
 fn refused(error: FlightError) -> Error {
     let detail = match error {
-        FlightError::Tonic(status) => said(&status),
+        FlightError::Tonic(status) => match std::error::Error::source(status.as_ref()) {
+            Some(cause) => return lost(cause),
+            None => status.message().to_owned(),
+        },
         other => other.to_string(),
     };
     Error::Remote { detail, hint: None }
 }
 
-/// What the server says, or why its connection failed.
-fn said(status: &Status) -> String {
-    match std::error::Error::source(status) {
-        Some(cause) => format!("the connection failed: {}", innermost(cause)),
-        None => status.message().to_owned(),
+fn lost(cause: &dyn std::error::Error) -> Error {
+    Error::Remote {
+        detail: format!("the connection failed: {}", innermost(cause)),
+        hint: Some("check that the server runs; one that encrypts wants grpc+tls:// in --url".to_owned()),
     }
 }
 
-/// The message of the deepest cause: the layers above it say no more than that there is one.
+/// The message of the deepest cause, without links: the layers above it say no more than that there is one.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut deepest = error;
     while let Some(source) = deepest.source() {
         deepest = source;
     }
-    deepest.to_string()
+    let message = deepest.to_string();
+    message.split(": https://").next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -120,7 +120,10 @@ async fn create(
     done: Arc<AtomicU64>,
 ) -> Result<u64> {
     let schema = table.schema()?;
-    let file_rows = usize::try_from(table.rows_expected(generator.scale()) / FILES).unwrap_or(FILE_ROWS_MAX);
+    let rows_expected = table.rows_expected(generator.scale());
+    // A little more than an even share: the number of line items is a little more than expected.
+    let file_rows = (rows_expected + rows_expected / 100).div_ceil(FILES);
+    let file_rows = usize::try_from(file_rows).unwrap_or(FILE_ROWS_MAX);
     let new = NewTable {
         schema: Arc::clone(&schema),
         properties: vec![(SCALE_PROPERTY.to_owned(), generator.scale().to_string())],

@@ -147,7 +147,7 @@ impl Cause {
     fn parquet(error: &ParquetError) -> Self {
         match error {
             ParquetError::External(inner) => Self::of(inner.as_ref()),
-            _ => Self::new(ErrorKind::Internal, format!("a data file is damaged: {error}")),
+            _ => Self::new(ErrorKind::Internal, format!("a data file cannot be read: {error}")),
         }
     }
 

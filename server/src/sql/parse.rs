@@ -1,6 +1,8 @@
 //! One text to one [`Statement`]. What this server does not offer is refused here by name, before anything is planned:
 //! the parser decides what a statement is, never its first word.
 
+mod depth;
+
 use std::ops::ControlFlow;
 
 use datafusion::error::DataFusionError;
@@ -16,6 +18,9 @@ use crate::error::{Error, Result};
 
 /// Deeper nesting of expressions and queries is refused, so that no text can exhaust the stack.
 const NESTING_MAX: usize = 50;
+
+/// Longer chains of operators are refused for the same reason. The stack of a thread holds about twice as many.
+const DEPTH_MAX: usize = 1000;
 
 const READ_ONLY: &str = ": this server reads tables and does not write them";
 const NO_TRANSACTIONS: &str = ": every statement stands alone";
@@ -40,11 +45,17 @@ impl Statement {
     /// Reads exactly one statement. `?` and `$1` are both understood, not in one statement.
     pub(crate) fn parse(sql: &str) -> Result<Self> {
         let (tokens, parameters) = tokenize(sql)?;
+        if depth::depth(&tokens) > DEPTH_MAX {
+            return Err(Error::Statement {
+                detail: format!("the statement chains more than {DEPTH_MAX} operators"),
+                hint: Some("write a IN (1, 2, 3) instead of a = 1 OR a = 2 OR a = 3".to_owned()),
+            });
+        }
         let mut parser = DFParserBuilder::new(tokens)
             .with_dialect(&GenericDialect {})
             .with_recursion_limit(NESTING_MAX)
             .build()?;
-        let mut statements = parser.parse_statements()?;
+        let mut statements = parser.parse_statements().map_err(|error| with_position(error, sql))?;
         match (statements.pop_front(), statements.len()) {
             (None, _) => Err(Error::statement("the statement is empty")),
             (Some(statement), 0) => Self::classify(statement, parameters),
@@ -119,6 +130,21 @@ fn tokenize(sql: &str) -> Result<(Vec<TokenWithSpan>, usize)> {
         ));
     }
     Ok((tokens, positional.max(highest)))
+}
+
+/// The parser says where it stopped, except at the end of the text.
+fn with_position(error: DataFusionError, sql: &str) -> Error {
+    match &error {
+        DataFusionError::SQL(inner, _) => match inner.as_ref() {
+            ParserError::ParserError(message) if message.ends_with("EOF") => {
+                let line = sql.split('\n').count();
+                let column = sql.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+                Error::statement(format!("syntax error: {message} at Line: {line}, Column: {column}"))
+            }
+            _ => error.into(),
+        },
+        _ => error.into(),
+    }
 }
 
 fn refuse_all_but_queries(statement: &Parsed) -> Result<()> {

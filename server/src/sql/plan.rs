@@ -67,9 +67,11 @@ impl Planner {
             Arc::clone(&self.lakehouse),
             self.table_functions.clone(),
         ));
-        let state = self
+        let mut state = self
             .engines
             .session_state(session.config()?, Arc::new(PinnedCatalogs(tables)))?;
+        // What now() means for the whole statement.
+        state.mark_start_execution();
         resolve_tables(&state, &query).await?;
         let plan = state.statement_to_plan(query).await?;
         only_reads().verify_plan(&plan)?;

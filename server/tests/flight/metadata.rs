@@ -7,7 +7,7 @@ use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables, CommandGetXdbcTyp
 
 use crate::house::{House, texts};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn metadata_calls_list_and_filter() {
     let house = House::embedded().await;
     let mut client = house.client().await;
@@ -73,7 +73,7 @@ async fn metadata_calls_list_and_filter() {
     house.close().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_lake_can_be_asked_in_sql() {
     let house = House::embedded().await;
     let mut client = house.client().await;

@@ -24,7 +24,7 @@ struct Created {
     is_update: Option<bool>,
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_prepared_statement_is_executed_many_times_with_parameters() {
     let house = House::embedded().await;
     let mut client = house.client().await;
@@ -55,7 +55,7 @@ async fn a_prepared_statement_is_executed_many_times_with_parameters() {
     house.close().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_that_ignore_the_returned_handle_are_bound_too() {
     let house = House::embedded().await;
     let mut client = house.client().await;
@@ -86,7 +86,7 @@ async fn clients_that_ignore_the_returned_handle_are_bound_too() {
     house.close().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn prepared_statements_say_whether_they_are_updates() {
     let house = House::embedded().await;
     let mut client = house.client().await;

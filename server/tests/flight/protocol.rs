@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::house::{House, two_users};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_and_foreign_tickets_are_refused() {
     let house = House::with(|config| config.auth = two_users()).await;
     let mut alice = house.client_of("alice", "wonderland").await;
@@ -48,7 +48,7 @@ async fn damaged_and_foreign_tickets_are_refused() {
     house.close().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn malformed_calls_are_the_callers_fault() {
     let house = House::embedded().await;
     let mut client = house.client().await;

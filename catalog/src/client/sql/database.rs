@@ -3,19 +3,29 @@
 use std::fmt;
 use std::time::Duration;
 
-use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyConnection, AnyPool, Connection};
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use url::Url;
 
 use crate::config::Secret;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, innermost};
 
 /// Commits are single statements: a few connections serve many sessions.
 const CONNECTIONS_MAX: u32 = 8;
 
-/// How long a free connection is waited for. The same time bounds how long a new connection is tried.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection is tried, or waited for while all are in use.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+const CONNECT: &str = "connect to";
+
+/// Fails where a table of the layout is missing.
+const HAS_LAYOUT: &str = "SELECT table_namespace FROM iceberg_tables \
+     UNION SELECT namespace FROM iceberg_namespace_properties LIMIT 0";
+
+/// Fails where the layout is from before Iceberg had views.
+const HAS_TYPES: &str = "SELECT iceberg_type FROM iceberg_tables LIMIT 0";
 
 const LAYOUT: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS iceberg_tables (
@@ -72,45 +82,45 @@ impl Database {
             true => format!("{uri}?mode=rwc"),
             false => uri.to_owned(),
         };
+        // A pool waits for a server that refuses connections; the first connection says so at once.
+        let first = timeout(CONNECT_TIMEOUT, AnyConnection::connect(&uri)).await;
+        let mut first = first
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            .map_err(|error| self.failed(CONNECT, &error))?;
+        if probe(&mut first, HAS_LAYOUT).await.is_err() {
+            self.lay_out(&mut first, sqlite).await?;
+        }
+        let has_types = probe(&mut first, HAS_TYPES).await.is_ok();
         let options = AnyPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
-            .acquire_timeout(ACQUIRE_TIMEOUT);
+            .acquire_timeout(CONNECT_TIMEOUT);
         let pool = options
-            .connect(&uri)
-            .await
-            .map_err(|error| self.failed("connect", &error))?;
-        if probe(&pool, "SELECT catalog_name FROM iceberg_tables LIMIT 0")
-            .await
-            .is_err()
-        {
-            self.lay_out(&pool, sqlite).await?;
-        }
-        let has_types = probe(&pool, "SELECT iceberg_type FROM iceberg_tables LIMIT 0")
-            .await
-            .is_ok();
+            .connect_lazy(&uri)
+            .map_err(|error| self.failed(CONNECT, &error))?;
         Ok(Connected { pool, has_types })
     }
 
-    async fn lay_out(&self, pool: &AnyPool, sqlite: bool) -> Result<()> {
+    async fn lay_out(&self, connection: &mut AnyConnection, sqlite: bool) -> Result<()> {
         // In this mode of SQLite, readers and a writer do not wait for one another. The file remembers it.
         let journal = sqlite.then_some("PRAGMA journal_mode = WAL");
         for statement in journal.iter().chain(&LAYOUT) {
-            let done = sqlx::query(statement).execute(pool).await;
-            done.map_err(|error| self.failed("create the catalog's tables", &error))?;
+            let done = sqlx::query(statement).execute(&mut *connection).await;
+            done.map_err(|error| self.failed("create the tables of the catalog in", &error))?;
         }
         Ok(())
     }
 
-    /// A failed `action`, without the password that the URI may hold.
+    /// The failure to do `action` with this database, without the password that its URI may hold.
     pub(super) fn failed(&self, action: &str, error: &sqlx::Error) -> Error {
         let catalog = self.catalog.clone();
-        let code = error.as_database_error().and_then(|error| error.code());
-        let reason = match error {
-            sqlx::Error::PoolTimedOut => format!("no connection within {} s", ACQUIRE_TIMEOUT.as_secs()),
-            error => error.to_string(),
+        let refusal = error.as_database_error();
+        let reason = match (error, refusal) {
+            (sqlx::Error::PoolTimedOut, _) => format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()),
+            (_, Some(refusal)) => refusal.message().to_owned(),
+            (error, None) => innermost(error),
         };
-        let detail = format!("cannot {action} in {}: {reason}", self.address());
-        match code.as_deref() {
+        let detail = format!("cannot {action} {}: {reason}", self.address());
+        match refusal.and_then(|refusal| refusal.code()).as_deref() {
             // PostgreSQL: invalid authorization, invalid password, insufficient privilege.
             Some("28000" | "28P01" | "42501") => Error::CatalogDenied { catalog, detail },
             _ => Error::CatalogUnavailable {
@@ -119,6 +129,11 @@ impl Database {
                 source: None,
             },
         }
+    }
+
+    /// A namespace's name in messages.
+    pub(super) fn full_name(&self, namespace: &str) -> String {
+        format!("{}.{namespace}", self.catalog)
     }
 
     fn address(&self) -> String {
@@ -142,8 +157,8 @@ impl fmt::Debug for Database {
     }
 }
 
-async fn probe(pool: &AnyPool, statement: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(statement).fetch_optional(pool).await.map(|_| ())
+async fn probe(connection: &mut AnyConnection, statement: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(statement).fetch_optional(connection).await.map(|_| ())
 }
 
 #[cfg(test)]
@@ -161,7 +176,7 @@ mod tests {
             "postgresql://lake:secret@db:5432/c?password=secret",
             "postgresql://db:5432/c",
         );
-        check("sqlite:///data/catalog.db", "sqlite:///data/catalog.db");
+        check("sqlite:///data/catalog.db", "sqlite:/data/catalog.db");
         check("sqlite::memory:", "sqlite::memory:");
         check("secret", "its database");
     }

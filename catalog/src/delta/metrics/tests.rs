@@ -1,3 +1,5 @@
+//! What the log says of written columns, against the values.
+
 use arrow::array::AsArray;
 use arrow::datatypes::TimeUnit;
 use delta_kernel::engine::arrow_expression::evaluate_expression::to_json;

@@ -1,3 +1,5 @@
+//! What manifests say of written columns, against the values.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Columns of files under the names, orders and types that their tables have since.
+
 use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::cast;
 

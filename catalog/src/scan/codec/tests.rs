@@ -1,3 +1,5 @@
+//! Scans before and after the wire: the same rows, or a refusal.
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;

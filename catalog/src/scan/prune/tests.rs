@@ -1,3 +1,5 @@
+//! Which of four files with known bounds and constants a filter keeps.
+
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DFSchema;
 use datafusion::datasource::object_store::ObjectStoreUrl;

@@ -1,3 +1,5 @@
+//! Files as they are written, read back.
+
 use arrow::array::{Decimal128Array, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::Field;
 use object_store::ObjectStoreExt;

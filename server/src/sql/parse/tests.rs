@@ -20,7 +20,6 @@ fn the_parser_decides_what_a_statement_is() {
         "(select 1) union all (select 2)",
         "WITH insert_ AS (SELECT 1) SELECT * FROM insert_",
         "VALUES (1), (2)",
-        "TABLE t",
         "EXPLAIN SELECT 1",
         "EXPLAIN ANALYZE VERBOSE SELECT 1",
         "DESCRIBE lake.tpch.orders",
