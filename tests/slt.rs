@@ -48,7 +48,7 @@ async fn run(lake: LakeBuilder, catalog: &str, complete: bool) -> Result<()> {
     let lake = lake.data(data.path()).setting(&defaults).start().await?;
     let mut failures = Vec::new();
     for file in scripts(&workspace().join("tests/slt"))? {
-        let mut runner = Runner::new(|| async { Ok(Session(lake.client().await.map_err(SqlError::from)?)) });
+        let mut runner = Runner::new(|| async { Ok(Session::open(&lake).await?) });
         runner.with_column_validator(strict_column_validator);
         if complete {
             let (validator, normalizer) = (sqllogictest::default_validator, sqllogictest::default_normalizer);
@@ -78,8 +78,16 @@ fn scripts(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(scripts)
 }
 
-/// One script's connection.
+/// One script's connection, logged in so that the server keeps a session for it.
 struct Session(Client);
+
+impl Session {
+    async fn open(lake: &Lake) -> Result<Self> {
+        let mut client = lake.client().await?;
+        client.login("slt", "").await?;
+        Ok(Self(client))
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

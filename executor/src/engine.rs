@@ -88,7 +88,7 @@ impl Engines {
         options.target_partitions = self.target_partitions;
         // One file per spilled batch: two open files of one output can wait for each other without end
         // (apache/datafusion#24883).
-        options.max_spill_file_size_bytes = ConfigNonZeroUsize::try_new(128 << 20)?;
+        options.max_spill_file_size_bytes = ConfigNonZeroUsize::try_new(1)?;
         let base = SessionStateBuilder::new()
             .with_config(config)
             .with_default_features()

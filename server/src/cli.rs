@@ -179,8 +179,7 @@ const EXECUTOR_HELP: &str = "\
 Start as many as you like, and list them in the servers' configuration:
 
   [executor]
-  mode = \"static\"
-  addresses = [\"http://10.0.0.1:31417\", \"http://10.0.0.2:31417\"]
+  mode = { type = \"static\", addresses = [\"http://10.0.0.1:31417\", \"http://10.0.0.2:31417\"] }
 
 An executor reads tables with the same [[storage]] section as the servers, so give it the same file.";
 
@@ -198,7 +197,7 @@ catalogs named lake and delta of that file are used, so that the same data can l
 
 Examples:
   lakewing demo                                     make, query, then serve until Ctrl-C
-  lakewing demo --scale 1 --data-dir ./sf1 --exit   bigger, elsewhere, and stop after the sample queries
+  lakewing demo --scale 1 --data-dir ./sf1 --exit   bigger, elsewhere, stop after the queries
   lakewing demo --executors 3                       cut queries into stages over three executors";
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ public class Jdbc {
       ResultSetMetaData metadata = result.getMetaData();
       List<Object> columns = new ArrayList<>();
       for (int i = 1; i <= metadata.getColumnCount(); i++) {
-        columns.add(List.of(metadata.getColumnLabel(i), metadata.getColumnTypeName(i), metadata.getColumnClassName(i)));
+        columns.add(List.of(metadata.getColumnLabel(i), metadata.getColumnTypeName(i)));
       }
       return columns;
     }

@@ -1,6 +1,6 @@
 """PyIceberg as the other engine: writes or reads one table. Argument and answer are JSON objects.
 
-{"catalog": {properties}, "table": "namespace.name", "do": "write" | "read"}
+{"catalog": {properties with "name"}, "table": "namespace.name", "do": "write" | "read"}
 """
 
 import json
@@ -11,7 +11,7 @@ from pyiceberg.catalog import load_catalog
 from sample import sample, summary
 
 request = json.loads(sys.argv[1])
-catalog = load_catalog("c", **request["catalog"])
+catalog = load_catalog(**request["catalog"])
 if request["do"] == "write":
     rows = sample()
     catalog.create_namespace_if_not_exists(request["table"].split(".")[0])

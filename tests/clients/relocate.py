@@ -1,4 +1,7 @@
-"""Moves Iceberg tables whose metadata holds paths of another place: rewrites those paths in a copy of their folder."""
+"""Moves Iceberg tables whose metadata holds paths of another place: rewrites those paths in a copy of their folder.
+
+Some data files were replaced after their manifests were written; their sizes are set right on the way.
+"""
 
 import gzip
 import json
@@ -72,6 +75,9 @@ def rewrite_manifest(path, moved):
         for name in ("file_path", "referenced_data_file"):
             if file.get(name):
                 file[name] = moved(file[name])
+        place = pathlib.Path(file["file_path"].removeprefix("file://"))
+        if place.exists():
+            file["file_size_in_bytes"] = place.stat().st_size
     write_avro(path, schema, metadata, records)
     return False
 

@@ -66,13 +66,13 @@ async fn unknown_names() -> Result<()> {
     let lake = Lake::embedded().data(data.path()).start().await?;
     let mut client = lake.client().await?;
     let failure = client.failure("SELECT * FROM lake.tpch.lineitems").await?;
-    says(
-        &failure,
-        Code::InvalidArgument,
-        &["lineitems", "does not exist", "\"lineitem\""],
-    );
+    let texts = [
+        "\"lake.tpch.lineitems\" does not exist",
+        "did you mean lake.tpch.lineitem?",
+    ];
+    says(&failure, Code::NotFound, &texts);
     let failure = client.failure("SELECT * FROM lake.tcph.lineitem").await?;
-    says(&failure, Code::InvalidArgument, &["tcph", "\"tpch\""]);
+    says(&failure, Code::NotFound, &["tcph", "tpch"]);
     let failure = client.failure("SELECT l_quantty FROM lake.tpch.lineitem").await?;
     says(&failure, Code::InvalidArgument, &["l_quantty", "l_quantity"]);
     still_answers(&mut client, "lake.tpch.nation", 25).await

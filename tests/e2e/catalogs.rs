@@ -43,6 +43,7 @@ async fn iceberg_rest() -> Result<()> {
     let minio = Minio::start().await?;
     let rest = RestCatalog::start(&minio).await?;
     let mut catalog = pyiceberg_s3(&minio);
+    catalog["name"] = json!("rest");
     catalog["type"] = json!("rest");
     catalog["uri"] = json!(rest.uri);
     catalog["credential"] = json!(RestCatalog::CREDENTIAL);
@@ -177,7 +178,7 @@ async fn summary(client: &mut Client, table: &str) -> Result<Value> {
         selected.push(if exact {
             format!("sum({name})")
         } else {
-            "NULL".to_owned()
+            format!("NULL AS no_sum_of_{name}")
         });
     }
     let answer = client

@@ -103,7 +103,7 @@ async fn jdbc() -> Result<()> {
             "SMALLINT",
             "INTEGER",
             "BIGINT",
-            "REAL",
+            "FLOAT",
             "DOUBLE",
             "DECIMAL",
             "VARCHAR",

@@ -7,6 +7,13 @@ use anyhow::{Context, Result, ensure};
 use harness::{Lake, python, workspace};
 use serde_json::{Value, json};
 
+/// Tables that break the specification: snapshot ids beyond 64 bits, version 3 without `next-row-id`.
+const DAMAGED: [&str; 3] = [
+    "equality_delete_cross_partition",
+    "equality_delete_extra_column",
+    "timestamptz_ns",
+];
+
 /// Tables of Spark, Databricks, DuckDB and others with the answers of an independent reader; they lie beside the checkout.
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_of_other_engines() -> Result<()> {
@@ -38,8 +45,12 @@ async fn tables_of_other_engines() -> Result<()> {
         .iter()
         .filter(|answer| !answer["refused"].is_null())
         .collect::<Vec<_>>();
-    for answer in &refused {
-        eprintln!("refused {}: {}", answer["table"], answer["refused"]);
+    for answer in answers {
+        match &answer["refused"] {
+            Value::Null if answer["unanswered"] == json!([]) => {}
+            Value::Null => eprintln!("{}: unanswered {}", answer["table"], answer["unanswered"]),
+            message => eprintln!("{}: refused {message}", answer["table"]),
+        }
     }
     eprintln!(
         "{} tables: {equal} equal, {} refused, {} wrong",
@@ -59,7 +70,11 @@ fn is_right(answer: &Value) -> bool {
         .and_then(|path| path.rsplit('/').next())
         .unwrap_or_default();
     let by_name = answer["refused"].as_str().is_some_and(|message| message.contains(name));
-    let refused = by_name && (answer["unsupported"] == json!(true) || answer["expect"] != json!("rows"));
+    let is_damaged = DAMAGED
+        .iter()
+        .any(|table| answer["table"].as_str().is_some_and(|path| path.contains(table)));
+    let is_whole = answer["expect"] == json!("rows") && !is_damaged;
+    let refused = by_name && (answer["unsupported"] == json!(true) || !is_whole);
     let may_be_read = ["rows", "rows_or_error"]
         .iter()
         .any(|expect| answer["expect"] == json!(expect));

@@ -43,29 +43,20 @@ pub fn rows(batches: &[RecordBatch]) -> Result<Vec<Vec<Cell>>> {
 }
 
 fn cells(column: &dyn Array) -> Result<Vec<Cell>> {
-    let is_null = |row| column.is_null(row);
+    let nulls = column.logical_nulls();
+    let present = |row: &usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
+    let cells = |cell: &dyn Fn(usize) -> Cell| {
+        let cells = (0..column.len()).map(|row| Some(row).filter(&present).map_or(Cell::Null, cell));
+        cells.collect()
+    };
     if column.data_type().is_floating() {
         let numbers = cast(column, &DataType::Float64)?;
         let numbers = numbers.as_primitive::<Float64Type>();
-        let cell = |row| {
-            if is_null(row) {
-                Cell::Null
-            } else {
-                Cell::Float(numbers.value(row))
-            }
-        };
-        return Ok((0..column.len()).map(cell).collect());
+        return Ok(cells(&|row| Cell::Float(numbers.value(row))));
     }
     let options = FormatOptions::default();
     let texts = ArrayFormatter::try_new(column, &options)?;
-    let cell = |row| {
-        if is_null(row) {
-            Cell::Null
-        } else {
-            Cell::Text(texts.value(row).to_string())
-        }
-    };
-    Ok((0..column.len()).map(cell).collect())
+    Ok(cells(&|row| Cell::Text(texts.value(row).to_string())))
 }
 
 /// Fails, naming the first difference, unless both hold equal rows; order counts only when `ordered`.

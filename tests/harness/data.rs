@@ -11,7 +11,14 @@ use crate::{lakewing, part};
 pub async fn demo(scale: f64, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(lakewing()?);
     command
-        .args(["demo", "--exit", "--listen", "127.0.0.1:0", "--scale", &scale.to_string()])
+        .args([
+            "demo",
+            "--exit",
+            "--listen",
+            "127.0.0.1:0",
+            "--scale",
+            &scale.to_string(),
+        ])
         .args(arguments);
     run(command).await
 }

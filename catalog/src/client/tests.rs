@@ -161,13 +161,13 @@ async fn a_sqlite_catalog_knows_its_namespaces() {
     assert!(matches!(error, Error::NotFound { what: "namespace", .. }), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_keeps_the_contract() {
     contract("delta").await;
 }
 
 /// Whoever commits first has created the table; the others' files are gone.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_creators_one_wins() {
     let folder = tempfile::tempdir().unwrap();
     let lakehouse = lakehouse(folder.path());

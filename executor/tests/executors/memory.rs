@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::MemoryCatalogProviderList;
-use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use executor::{Config, Mode};
 
-use crate::support::{config, engines, run};
+use crate::support::{config, engines, run, session, tables};
 
 /// Two input tasks of one shuffle spill at once into the same output: apache/datafusion#24883. With files of the
 /// default size the first attempt hangs.
@@ -28,9 +27,8 @@ async fn spilling_shuffles_do_not_wait_for_each_other() {
             .session_state(small, Arc::new(MemoryCatalogProviderList::new()))
             .unwrap();
         let session = SessionContext::new_with_state(state);
-        session.register_table("spans", Arc::new(spans())).unwrap();
-        let sql = "SELECT g, count(DISTINCT trace_id) AS n FROM spans GROUP BY g";
-        let result = tokio::time::timeout(Duration::from_secs(20), run(&engines, &session, sql)).await;
+        session.sql(SPANS).await.unwrap().collect().await.unwrap();
+        let result = tokio::time::timeout(Duration::from_secs(20), run(&engines, &session, DISTINCT)).await;
         match result.unwrap_or_else(|_| panic!("attempt {attempt} hangs")) {
             Ok(batches) => {
                 assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 13);
@@ -45,16 +43,36 @@ async fn spilling_shuffles_do_not_wait_for_each_other() {
     assert!(answered > 6, "only {answered} attempts had enough memory");
 }
 
-/// 40,000 rows in two partitions of small batches.
-fn spans() -> MemTable {
-    let batch = |from: i64| {
-        let rows = from..from + 64;
-        let groups: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.clone().map(|row| row % 13)));
-        let traces = rows.map(|row| (row % 29 != 0).then(|| format!("{:032x}", (row % 337) * 0x9e37_79b9)));
-        let traces: ArrayRef = Arc::new(StringViewArray::from_iter(traces));
-        RecordBatch::try_from_iter([("g", groups), ("trace_id", traces)]).unwrap()
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn shuffles_between_executors_that_spill_end() {
+    let folder = tables().await;
+    let tight = Config {
+        memory_bytes_max: Some(12 << 20),
+        ..config(Mode::InProcess { count: 3 })
     };
-    let partition = |first: i64| (0..313).map(|index| batch((first + index) * 64)).collect::<Vec<_>>();
-    let partitions = vec![partition(0), partition(313)];
-    MemTable::try_new(partitions[0][0].schema(), partitions).unwrap()
+    let engines = engines(&tight).await;
+    let session = session(&engines, SessionConfig::new().with_batch_size(64), &folder).await;
+    for attempt in 0..3 {
+        let sql = "SELECT grp, count(DISTINCT arrow_cast(id, 'Utf8View') || at) AS n FROM fact GROUP BY grp";
+        let result = tokio::time::timeout(Duration::from_secs(20), run(&engines, &session, sql)).await;
+        let groups = result.unwrap_or_else(|_| panic!("attempt {attempt} hangs"));
+        match groups {
+            Ok(batches) => {
+                eprintln!("answered");
+                assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 100);
+            }
+            Err(error) => assert!(
+                matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)),
+                "{error}"
+            ),
+        }
+    }
 }
+
+/// 40,000 rows, of which most have a long text in common with others.
+const SPANS: &str = "CREATE TABLE spans AS SELECT v % 13 AS g, \
+                     CASE WHEN v % 29 = 0 THEN NULL ELSE md5(CAST(v % 337 AS VARCHAR)) END AS trace_id \
+                     FROM generate_series(1, 40000) AS t(v)";
+/// Views count the memory of all the text they share.
+const DISTINCT: &str = "SELECT g, count(DISTINCT trace_id) AS n \
+                        FROM (SELECT g, arrow_cast(trace_id, 'Utf8View') AS trace_id FROM spans) GROUP BY g";

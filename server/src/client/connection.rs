@@ -16,7 +16,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use catalog::Secret;
 use futures::TryStreamExt;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::{Error, Result};

@@ -88,8 +88,11 @@ fn described(field: &FieldRef, more: impl IntoIterator<Item = (&'static str, Str
     plain.with_metadata(metadata)
 }
 
+/// A field without what only concerns the data files: a client that writes the rows elsewhere would copy it.
 fn plain_field(field: &FieldRef) -> Field {
-    Field::new(field.name(), plain_type(field.data_type()), field.is_nullable()).with_metadata(field.metadata().clone())
+    let mut metadata = field.metadata().clone();
+    metadata.retain(|key, _| !key.starts_with("PARQUET:"));
+    Field::new(field.name(), plain_type(field.data_type()), field.is_nullable()).with_metadata(metadata)
 }
 
 /// The type that every driver knows for the values of `data_type`.
@@ -173,8 +176,9 @@ mod tests {
 
     #[test]
     fn fields_say_what_sql_calls_them_and_keep_what_they_said() {
-        let field = Field::new("price", DataType::Decimal128(15, 2), false)
-            .with_metadata(HashMap::from([("comment".to_owned(), "net".to_owned())]));
+        let field = Field::new("price", DataType::Decimal128(15, 2), false).with_metadata(HashMap::from(
+            [("comment", "net"), ("PARQUET:field_id", "7")].map(|(key, text)| (key.to_owned(), text.to_owned())),
+        ));
         let table = of_table(&TableName::new("lake", "tpch", "part"), &Schema::new(vec![field]));
         let metadata = table.field(0).metadata();
         let check = |key: &str, expect: &str| assert_eq!(metadata.get(key).map(String::as_str), Some(expect), "{key}");
@@ -183,6 +187,7 @@ mod tests {
         check("ARROW:FLIGHT:SQL:SCALE", "2");
         check("ARROW:FLIGHT:SQL:TABLE_NAME", "part");
         check("comment", "net");
+        assert!(!metadata.contains_key("PARQUET:field_id"));
         assert!(!table.field(0).is_nullable());
     }
 

@@ -156,7 +156,10 @@ mod tests {
         check(
             401,
             r#"{"error":"invalid_client","error_description":"unknown id"}"#,
-            r#"catalog "c" refuses the configured credentials: http://catalog/v1 answered 401 Unauthorized: unknown id"#,
+            concat!(
+                r#"catalog "c" refuses the configured credentials: "#,
+                "http://catalog/v1 answered 401 Unauthorized: unknown id"
+            ),
         );
         check(
             502,
