@@ -1,7 +1,7 @@
 //! The lake: names, snapshots, scans and commits over Iceberg and Delta tables.
 //!
 //! The doors are [`Lakehouse`] (names to tables), [`LakeTable`] (a table pinned to one snapshot, as DataFusion reads
-//! it), [`LakeCodec`] (the scan on the wire), [`Stores`] (URLs to object stores) and [`write`]. This crate knows
+//! it), [`LakeCodec`] (the scan on the wire), [`Stores`] (URLs to object stores) and [`mod@write`]. This crate knows
 //! nothing of SQL text, sessions, users or executors.
 
 pub mod client;

@@ -6,10 +6,8 @@
 
 mod startup;
 
-use std::process::Command;
-
-use anyhow::{Result, bail, ensure};
-use harness::workspace;
+use anyhow::{Result, bail};
+use harness::build_lakewing;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -19,13 +17,7 @@ async fn main() -> Result<()> {
         .map(String::as_str)
         .partition(|argument| argument.starts_with("--"));
     let as_json = flags.contains(&"--json");
-    // The binary that is measured is the one of this source.
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .args(["build", "--release", "--quiet", "--bin", "lakewing"])
-        .current_dir(workspace());
-    let built = cargo.status()?;
-    ensure!(built.success(), "lakewing does not build");
+    build_lakewing()?;
     match names[..] {
         ["startup"] => startup::run(as_json).await,
         _ => bail!("usage: bench startup [--json]"),

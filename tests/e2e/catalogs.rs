@@ -67,7 +67,7 @@ async fn iceberg_rest() -> Result<()> {
     assert_eq!(summary(&mut client, "rest.shop.orders").await?, written);
 
     let failure = client.failure("SELECT * FROM denied.shop.orders").await?;
-    assert_eq!(failure.code(), Code::Unauthenticated, "{failure:?}");
+    assert_eq!(failure.code(), Code::PermissionDenied, "{failure:?}");
     assert!(failure.message().contains("denied"), "{failure:?}");
     assert!(!failure.message().contains("not-the-secret"), "{failure:?}");
     assert_eq!(summary(&mut client, "rest.shop.orders").await?, written);

@@ -1,5 +1,6 @@
 //! The commands that people type: `lakewing demo` and `lakewing sql`.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
@@ -35,7 +36,12 @@ async fn demo_makes_its_tables_once_then_serves_until_it_is_stopped() -> Result<
         );
     }
 
-    let files = || -> Result<String> { Ok(text(&Command::new("find").arg(folder).output()?.stdout)) };
+    let files = || -> Result<BTreeSet<String>> {
+        let found = Command::new("find")
+            .args([folder, "-not", "-name", "catalog.db*"])
+            .output()?;
+        Ok(text(&found.stdout).lines().map(str::to_owned).collect())
+    };
     let written = files()?;
     let mut command = Command::new(lakewing()?);
     command.args([

@@ -161,10 +161,8 @@ async fn start_executor(index: usize, sections: &str, folder: &Path) -> Result<(
 fn role(role: &str, config: &Path) -> Result<Command> {
     let mut command = Command::new(lakewing()?);
     command
-        .arg(role)
-        .arg("--config")
-        .arg(config)
-        .args(["--listen", "127.0.0.1:0"]);
+        .args([role, "--log", "warn", "--listen", "127.0.0.1:0", "--config"])
+        .arg(config);
     Ok(command)
 }
 

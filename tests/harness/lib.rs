@@ -17,7 +17,7 @@ pub use client::Client;
 pub use data::{demo, tpch_parquet};
 pub use lake::{Lake, LakeBuilder};
 pub use minio::Minio;
-pub use parts::{java, lakewing, part, python, workspace};
+pub use parts::{build_lakewing, java, lakewing, part, python, workspace};
 pub use postgres::Postgres;
 pub use process::{Process, free_port};
 pub use rest_catalog::RestCatalog;

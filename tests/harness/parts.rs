@@ -23,6 +23,26 @@ pub fn lakewing() -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// Makes the binary under test from the present source, with the features that it has in the whole workspace.
+pub fn build_lakewing() -> Result<()> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([
+        "build",
+        "--release",
+        "--quiet",
+        "--workspace",
+        "--bin",
+        "lakewing",
+        "--target-dir",
+    ]);
+    let built = cargo
+        .arg(profile_folder()?.with_file_name(""))
+        .current_dir(workspace())
+        .status()?;
+    ensure!(built.success(), "lakewing does not build");
+    Ok(())
+}
+
 /// Folder of an installed part.
 pub fn part(name: &str) -> Result<PathBuf> {
     let parts = match parts_variable() {

@@ -58,7 +58,6 @@ async fn shuffles_between_executors_that_spill_end() {
         let groups = result.unwrap_or_else(|_| panic!("attempt {attempt} hangs"));
         match groups {
             Ok(batches) => {
-                eprintln!("answered");
                 assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 100);
             }
             Err(error) => assert!(

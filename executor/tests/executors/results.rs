@@ -60,12 +60,14 @@ async fn a_small_plan_stays_here() {
     check(nobody, 2, &[], &["SELECT 1 + 1", "VALUES (1), (2)"], false).await;
 }
 
-/// Statements over a leaf of one partition, which DataFusion plans in one step.
-const SINGLE: [&str; 4] = [
+/// Statements over a leaf of one partition, which DataFusion plans in one step; some of them beside a broadcast.
+const SINGLE: [&str; 6] = [
     "SELECT count(*) AS n, sum(id) AS total FROM single",
     "SELECT id FROM single WHERE grp = 3 ORDER BY id DESC LIMIT 5",
     "SELECT count(*) AS n FROM (SELECT id FROM single LIMIT 10)",
-    "SELECT count(*) AS n, sum(single.id) AS total FROM single JOIN dimension USING (grp)",
+    "SELECT name, n FROM dimension JOIN (SELECT grp, count(*) AS n FROM single GROUP BY grp) s USING (grp) ORDER BY 1",
+    "SELECT count(*) AS n FROM fact JOIN (SELECT id FROM single ORDER BY grp, id DESC LIMIT 10) s USING (id)",
+    "SELECT count(*) AS n FROM fact JOIN (SELECT DISTINCT grp AS id FROM single LIMIT 5) s USING (id)",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,19 +78,8 @@ async fn leaves_of_one_partition_because_tasks_have_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn leaves_of_one_partition_because_files_stay_whole() {
     let settings = [("datafusion.optimizer.repartition_file_scans", "false")];
-    check(Mode::InProcess { count: 3 }, 2, &settings, &SINGLE[..3], false).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_leaf_of_one_partition_beside_a_broadcast() {
-    let settings = [("datafusion.optimizer.repartition_file_scans", "false")];
-    let statements = [
-        SINGLE[3],
-        "SELECT fact.id, name FROM fact JOIN (SELECT grp, max(id) AS id FROM single GROUP BY grp ORDER BY grp LIMIT 3) s \
-         ON fact.id = s.id JOIN dimension ON dimension.grp = fact.grp ORDER BY fact.id",
-        "SELECT count(*) AS n FROM fact JOIN (SELECT id FROM single ORDER BY id LIMIT 10) s ON fact.id = s.id",
-    ];
-    check(Mode::InProcess { count: 3 }, 2, &settings, &statements, true).await;
+    check(Mode::InProcess { count: 3 }, 2, &settings, &SINGLE[..4], false).await;
+    check(Mode::InProcess { count: 3 }, 2, &settings, &SINGLE[4..], true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,18 +33,8 @@ pub(super) async fn run(engines: &Engines, plan: Plan) -> Result<Running> {
     debug!(query_id = %id, plan = %plan.plan.display_indent(), "query begins");
     let started = Instant::now();
     let stream = engines.execute(&plan.state, plan.plan).await?;
-    let watched = Watched {
-        id,
-        schema: stream.schema(),
-        started,
-        rows: 0,
-        outcome: "cancelled",
-        stream: AssertUnwindSafe(stream).catch_unwind(),
-    };
-    Ok(Running {
-        schema,
-        stream: Box::pin(watched),
-    })
+    let stream = Box::pin(Watched::new(id, started, stream));
+    Ok(Running { schema, stream })
 }
 
 /// A result stream that survives panics below it and logs how it ended.
@@ -56,6 +46,21 @@ struct Watched {
     rows: usize,
     outcome: &'static str,
     stream: CatchUnwind<AssertUnwindSafe<SendableRecordBatchStream>>,
+}
+
+impl Watched {
+    fn new(id: Uuid, started: Instant, stream: SendableRecordBatchStream) -> Self {
+        let schema = stream.schema();
+        let stream = AssertUnwindSafe(stream).catch_unwind();
+        Self {
+            id,
+            schema,
+            started,
+            rows: 0,
+            outcome: "cancelled",
+            stream,
+        }
+    }
 }
 
 impl Stream for Watched {
@@ -95,5 +100,39 @@ impl Drop for Watched {
     fn drop(&mut self) {
         let elapsed_ms = self.started.elapsed().as_millis();
         info!(query_id = %self.id, outcome = self.outcome, rows = self.rows, elapsed_ms, "query ended");
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array};
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use futures::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_below_ends_the_query_and_nothing_else() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
+        let schema = batch.schema();
+        let rows = stream::iter(0..2).map(move |round| {
+            if round == 0 {
+                Ok(batch.clone())
+            } else {
+                panic!("defect")
+            }
+        });
+        let rows = Box::pin(RecordBatchStreamAdapter::new(schema, rows));
+        let mut watched = Watched::new(Uuid::now_v7(), Instant::now(), rows);
+        assert_eq!(watched.next().await.unwrap().unwrap().num_rows(), 2);
+        let error = Error::from(watched.next().await.unwrap().unwrap_err());
+        assert_eq!(error.kind(), proto::ErrorKind::Internal);
+        assert_eq!(error.to_string(), Error::Panic.to_string());
+        assert!(watched.next().await.is_none());
+        assert_eq!((watched.rows, watched.outcome), (2, "failed"));
     }
 }

@@ -22,6 +22,9 @@ const NESTING_MAX: usize = 50;
 /// Longer chains of operators are refused for the same reason. The stack of a thread holds about twice as many.
 const DEPTH_MAX: usize = 1000;
 
+/// A higher number of a parameter is a mistake: every number below it would need a value.
+const PARAMETERS_MAX: usize = 1000;
+
 const READ_ONLY: &str = ": this server reads tables and does not write them";
 const NO_TRANSACTIONS: &str = ": every statement stands alone";
 
@@ -123,6 +126,11 @@ fn tokenize(sql: &str) -> Result<(Vec<TokenWithSpan>, usize)> {
             })?;
             highest = highest.max(number);
         }
+    }
+    if positional.max(highest) > PARAMETERS_MAX {
+        return Err(Error::statement(format!(
+            "a statement takes at most {PARAMETERS_MAX} parameters"
+        )));
     }
     if positional > 0 && highest > 0 {
         return Err(Error::statement(

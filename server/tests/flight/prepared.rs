@@ -87,6 +87,65 @@ async fn clients_that_ignore_the_returned_handle_are_bound_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn parameters_stand_wherever_values_may() {
+    let house = House::embedded().await;
+    let mut client = house.client().await;
+    for (sql, expect) in [
+        (
+            "SELECT name FROM lake.shop.orders ORDER BY id LIMIT ?",
+            vec!["apple", "bread"],
+        ),
+        (
+            "SELECT name FROM delta.shop.orders WHERE id IN (?, 5) ORDER BY 1",
+            vec!["bread", "eggs"],
+        ),
+        (
+            "SELECT name FROM lake.shop.orders WHERE id BETWEEN 1 AND ? ORDER BY id",
+            vec!["apple", "bread"],
+        ),
+        (
+            "SELECT name FROM lake.shop.orders WHERE price > ? - 0.5 ORDER BY id",
+            vec!["bread", "cake"],
+        ),
+        (
+            "SELECT name FROM lake.shop.orders WHERE id = (SELECT max(id) - ? FROM delta.shop.orders)",
+            vec!["cake"],
+        ),
+        (
+            "WITH a AS (SELECT ? AS n) SELECT name FROM lake.shop.orders JOIN a ON id = n",
+            vec!["bread"],
+        ),
+        ("SELECT CASE WHEN ? > 1 THEN 'many' ELSE 'one' END", vec!["many"]),
+        ("SELECT CAST(? AS VARCHAR)", vec!["2"]),
+        ("SELECT repeat('x', ?)", vec!["xx"]),
+    ] {
+        let created = create(&mut client, sql)
+            .await
+            .unwrap_or_else(|status| panic!("{sql}: {status}"));
+        assert_eq!(schema_of(created.parameter_schema).fields().len(), 1, "{sql}");
+        let execute = CommandPreparedStatementQuery {
+            prepared_statement_handle: created.handle.into(),
+        };
+        client
+            .bind(&execute, parameter_row(2, "").project(&[0]).unwrap())
+            .await
+            .unwrap();
+        let info = client
+            .info(&execute)
+            .await
+            .unwrap_or_else(|status| panic!("{sql}: {status}"));
+        let announced = info.clone().try_decode_schema().unwrap();
+        let rows = client
+            .fetch(info)
+            .await
+            .unwrap_or_else(|status| panic!("{sql}: {status}"));
+        assert_eq!(announced, *rows.schema(), "{sql}");
+        assert_eq!(texts(&rows, 0), expect, "{sql}");
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn prepared_statements_say_whether_they_are_updates() {
     let house = House::embedded().await;
     let mut client = house.client().await;

@@ -124,7 +124,14 @@ fn parameters_are_numbered_in_the_order_of_the_text() {
         "WITH x AS (SELECT $1 AS a) SELECT a FROM x WHERE a > $2",
         2,
     );
-    for refused in ["SELECT ? + $1", "SELECT $0", "SELECT $name", "SELECT ?7"] {
+    for refused in [
+        "SELECT ? + $1",
+        "SELECT $0",
+        "SELECT $name",
+        "SELECT ?7",
+        "SELECT $1001",
+        "SELECT $18446744073709551616",
+    ] {
         assert_eq!(
             Statement::parse(refused).unwrap_err().kind(),
             proto::ErrorKind::InvalidInput,
