@@ -50,7 +50,7 @@ impl Statement {
         let (tokens, parameters) = tokenize(sql)?;
         if depth::depth(&tokens) > DEPTH_MAX {
             return Err(Error::Statement {
-                detail: format!("the statement chains more than {DEPTH_MAX} operators"),
+                detail: format!("the statement chains more than {DEPTH_MAX} operators or brackets"),
                 hint: Some("write a IN (1, 2, 3) instead of a = 1 OR a = 2 OR a = 3".to_owned()),
             });
         }

@@ -1,6 +1,7 @@
 //! How many tasks may read a leaf, and which files each of them reads.
 
 #[cfg(test)]
+#[path = "leaf_tests.rs"]
 mod tests;
 
 use std::iter::repeat_with;

@@ -149,7 +149,7 @@ mod tests {
         check("SELECT (1 + 1 + 1) + 1", 4);
         check("SELECT 1 + (2 + (3 + 4))", 5);
         check("SELECT a[1][1]", 2);
-        check("SELECT ((((", 3);
+        check("SELECT ((((", 4);
         check("SELECT ))))", 0);
     }
 }

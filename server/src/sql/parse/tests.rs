@@ -142,9 +142,12 @@ fn parameters_are_numbered_in_the_order_of_the_text() {
 
 #[test]
 fn deep_nesting_is_an_error_and_not_a_crash() {
-    let sql = format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000));
-    let error = Statement::parse(&sql).unwrap_err();
-    assert_eq!(error.to_string(), "the statement is nested too deeply");
+    let check = |depth: usize, expect: &str| {
+        let sql = format!("SELECT {}1{}", "(".repeat(depth), ")".repeat(depth));
+        assert_eq!(Statement::parse(&sql).unwrap_err().to_string(), expect);
+    };
+    check(100, "the statement is nested too deeply");
+    check(100_000, "the statement chains more than 1000 operators or brackets");
 }
 
 #[test]
