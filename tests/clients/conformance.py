@@ -139,6 +139,8 @@ def read(folder, uri):
     answers = []
     with flight_sql.connect(uri, autocommit=True) as connection, connection.cursor() as cursor:
         for kind, path, table in expected_tables(folder):
+            if table["expect"] == "plan_only":
+                continue  # its data files lie on storage that is not ours to ask
             answer = {"table": f"{kind}/{table['path']}", "expect": table["expect"]}
             answers.append(answer | verdict(cursor, kind, path, table))
     return answers

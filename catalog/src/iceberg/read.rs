@@ -51,7 +51,18 @@ pub(crate) async fn metadata(stores: &Stores, table: &str, location: &str) -> Re
     } else {
         serde_json::from_slice(&bytes)
     };
-    parsed.map_err(|error| corrupt(error.to_string()))
+    parsed.map_err(|error: serde_json::Error| {
+        let detail = error.to_string();
+        // The library's words for snapshots that hold their manifests themselves.
+        if detail.contains("only manifest list is supported") {
+            let feature = "manifests inside the table metadata (format version 1 without a manifest list)";
+            return Error::Unsupported {
+                table: table.to_owned(),
+                feature: feature.to_owned(),
+            };
+        }
+        corrupt(detail)
+    })
 }
 
 impl IcebergSnapshot {
