@@ -6,6 +6,7 @@
 
 import datetime
 import decimal
+import itertools
 import json
 import math
 import pathlib
@@ -75,27 +76,32 @@ def same_rows(expected, got, ordered):
     return same(expected, got)
 
 
-def query(cursor, sql, kinds=()):
+def query(cursor, sql):
     cursor.execute(sql)
-    table = cursor.fetch_arrow_table()
+    return cursor.fetch_arrow_table()
+
+
+def plain_rows(table, kinds=()):
     kinds = list(kinds) or [""] * table.num_columns
     columns = [[plain(value, kind) for value in column.to_pylist()] for column, kind in zip(table.columns, kinds)]
-    return table.column_names, [list(row) for row in zip(*columns)] if columns else []
+    return [list(row) for row in zip(*columns)]
 
 
 def contradictions(cursor, reference, table):
     """Every answer that differs from the expected one."""
     columns = table.get("columns") or []
     names = ", ".join('"' + column["name"].replace('"', '""') + '"' for column in columns) or "*"
-    _, rows = query(cursor, f"SELECT {names} FROM {reference}", [column["type"] for column in columns])
+    answer = query(cursor, f"SELECT {names} FROM {reference}")
     if table["row_count"] is None:
-        yield f"{len(rows)} rows, although data files are missing"
+        yield f"{answer.num_rows} rows, although data files are missing"
         return
-    if len(rows) != table["row_count"]:
-        yield f"{len(rows)} rows, expected {table['row_count']}"
-    if table.get("rows") is not None and not same_rows(table["rows"], rows, ordered=False):
-        yield f"rows {rows}, expected {table['rows']}"
-    _, count = query(cursor, f"SELECT count(*) FROM {reference}")
+    if answer.num_rows != table["row_count"]:
+        yield f"{answer.num_rows} rows, expected {table['row_count']}"
+    elif table.get("rows") is not None:
+        rows = plain_rows(answer, [column["type"] for column in columns])
+        if not same_rows(table["rows"], rows, ordered=False):
+            yield f"rows {rows}, expected {table['rows']}"
+    count = plain_rows(query(cursor, f"SELECT count(*) FROM {reference}"))
     if count != [[table["row_count"]]]:
         yield f"count(*) {count}, expected {table['row_count']}"
 
@@ -107,7 +113,7 @@ def check_contradictions(cursor, reference, table, unanswered):
             continue
         sql = re.sub(r"\bFROM t\b", lambda _: f"FROM {reference} AS t", check["select"])
         try:
-            _, rows = query(cursor, sql)
+            rows = plain_rows(query(cursor, sql))
         except ProgrammingError as error:
             unanswered.append(f"{check['select']}: {error}")
             continue
@@ -117,22 +123,29 @@ def check_contradictions(cursor, reference, table, unanswered):
 
 def older_contradictions(cursor, folder, table):
     for older in table.get("other_metadata", []):
-        names, rows = query(cursor, f'SELECT * FROM iceberg."{(folder / older["metadata"]).as_uri()}"')
-        if len(rows) != older["row_count"] or names != older["columns"]:
-            yield f"{older['metadata']}: {len(rows)} rows of {names}, expected {older['row_count']} of {older['columns']}"
+        answer = query(cursor, f'SELECT * FROM iceberg."{(folder / older["metadata"]).as_uri()}"')
+        got, expected = (answer.num_rows, answer.column_names), (older["row_count"], older["columns"])
+        if got != expected:
+            yield f"{older['metadata']}: {got}, expected {expected}"
 
 
 def verdict(cursor, kind, folder, table):
     place = folder / table["metadata"] if kind == "iceberg" else folder
     reference = f'{kind}."{place.as_uri()}"'
-    unanswered = []
+    wrong, unanswered, refusal = [], [], None
     try:
-        wrong = list(contradictions(cursor, reference, table))
-        wrong += check_contradictions(cursor, reference, table, unanswered)
-        wrong += older_contradictions(cursor, folder, table)
+        # One by one: what is wrong stays wrong when a later query is refused.
+        for contradiction in itertools.chain(
+            contradictions(cursor, reference, table),
+            check_contradictions(cursor, reference, table, unanswered),
+            older_contradictions(cursor, folder, table),
+        ):
+            wrong.append(contradiction)
     except Error as error:
-        return {"refused": str(error), "unsupported": isinstance(error, NotSupportedError)}
-    return {"wrong": wrong} if wrong else {"equal": True, "unanswered": unanswered}
+        refusal = {"refused": str(error), "unsupported": isinstance(error, NotSupportedError)}
+    if wrong:
+        return {"wrong": wrong}
+    return refusal or {"equal": True, "unanswered": unanswered}
 
 
 def read(folder, uri):

@@ -61,11 +61,13 @@ async fn a_small_plan_stays_here() {
 }
 
 /// Statements over a leaf of one partition, which DataFusion plans in one step; some of them beside a broadcast.
-const SINGLE: [&str; 6] = [
+const SINGLE: [&str; 7] = [
     "SELECT count(*) AS n, sum(id) AS total FROM single",
     "SELECT id FROM single WHERE grp = 3 ORDER BY id DESC LIMIT 5",
     "SELECT count(*) AS n FROM (SELECT id FROM single LIMIT 10)",
     "SELECT name, n FROM dimension JOIN (SELECT grp, count(*) AS n FROM single GROUP BY grp) s USING (grp) ORDER BY 1",
+    "SELECT count(*) AS n, sum(s.n) AS total FROM fact \
+     JOIN (SELECT grp, count(*) AS n FROM single GROUP BY grp) s USING (grp)",
     "SELECT count(*) AS n FROM fact JOIN (SELECT id FROM single ORDER BY grp, id DESC LIMIT 10) s USING (id)",
     "SELECT count(*) AS n FROM fact JOIN (SELECT DISTINCT grp AS id FROM single LIMIT 5) s USING (id)",
 ];
@@ -78,8 +80,8 @@ async fn leaves_of_one_partition_because_tasks_have_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn leaves_of_one_partition_because_files_stay_whole() {
     let settings = [("datafusion.optimizer.repartition_file_scans", "false")];
-    check(Mode::InProcess { count: 3 }, 2, &settings, &SINGLE[..4], false).await;
-    check(Mode::InProcess { count: 3 }, 2, &settings, &SINGLE[4..], true).await;
+    check(Mode::InProcess { count: 3 }, 2, &settings, &SINGLE[..3], false).await;
+    check(Mode::InProcess { count: 3 }, 2, &settings, &SINGLE[3..], true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
