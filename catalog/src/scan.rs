@@ -4,8 +4,9 @@
 
 pub(crate) mod adapt;
 pub(crate) mod codec;
+pub(crate) mod deletes;
 mod group;
-mod prune;
+pub(crate) mod prune;
 pub(crate) mod source;
 mod statistics;
 
@@ -28,9 +29,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 
-use proto::ColumnMatch;
-
-use crate::snapshot::{DataFile, FileList, TableSnapshot};
+use crate::snapshot::{ColumnMapping, DataFile, FileRequest, TableSnapshot};
 use source::LakeParquetSource;
 
 /// What DataFusion asks of one scan.
@@ -58,28 +57,28 @@ pub(crate) async fn plan(
         Some(filter) => Some(state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(schema))?)?),
         None => None,
     };
-    let mut list = snapshot
-        .files(&wanted_columns(schema, &projection, request.filters))
-        .await?;
-    if let Some(predicate) = &predicate {
-        list.files = prune::files(list.files, &list.constant_columns, schema, predicate)?;
-    }
-    if list.files.is_empty() {
-        return Ok(Arc::new(EmptyExec::new(Arc::new(schema.project(&projection)?))));
-    }
-    let parts = by_store(std::mem::take(&mut list.files));
+    let wanted = wanted_columns(schema, &projection, request.filters);
+    let files = FileRequest {
+        wanted: &wanted,
+        predicate: predicate.as_ref(),
+    };
+    let list = snapshot.files(files).await?;
     let scan = Scan {
         snapshot,
         state,
         projection: &projection,
         limit: request.limit,
-        layout: Layout::new(schema, list),
+        columns: list.columns,
     };
-    let mut scans = parts
-        .into_iter()
-        .map(|(store_url, files)| scan.of_store(store_url, files))
-        .collect::<Result<Vec<_>>>()?;
+    let mut scans = Vec::new();
+    for set in list.sets {
+        let layout = Layout::new(schema, &set.constant_columns);
+        for (store_url, files) in by_store(set.files) {
+            scans.push(scan.of_files(&layout, store_url, files)?);
+        }
+    }
     match scans.len() {
+        0 => Ok(Arc::new(EmptyExec::new(Arc::new(schema.project(&projection)?)))),
         1 => Ok(scans.swap_remove(0)),
         _ => UnionExec::try_new(scans),
     }
@@ -90,16 +89,14 @@ struct Layout {
     table_schema: TableSchema,
     /// Position in the table -> position in the scan.
     positions: Vec<usize>,
-    column_match: ColumnMatch,
-    partition_field_ids: Vec<i32>,
 }
 
 impl Layout {
-    fn new(schema: &SchemaRef, list: FileList) -> Self {
-        let constant = |index: &usize| list.constant_columns.contains(index);
+    fn new(schema: &SchemaRef, constant_columns: &[usize]) -> Self {
+        let constant = |index: &usize| constant_columns.contains(index);
         let in_files: Vec<usize> = (0..schema.fields().len()).filter(|index| !constant(index)).collect();
         let mut positions = vec![0; schema.fields().len()];
-        for (position, index) in in_files.iter().chain(&list.constant_columns).enumerate() {
+        for (position, index) in in_files.iter().chain(constant_columns).enumerate() {
             positions[*index] = position;
         }
         let fields = |indices: &[usize]| -> Vec<FieldRef> {
@@ -110,18 +107,11 @@ impl Layout {
         };
         let file_schema = Arc::new(Schema::new(fields(&in_files)));
         let table_schema = TableSchema::builder(file_schema)
-            .with_table_partition_cols(fields(&list.constant_columns))
+            .with_table_partition_cols(fields(constant_columns))
             .build();
-        let FileList {
-            column_match,
-            partition_field_ids,
-            ..
-        } = list;
         Self {
             table_schema,
             positions,
-            column_match,
-            partition_field_ids,
         }
     }
 }
@@ -132,18 +122,21 @@ struct Scan<'a> {
     state: &'a dyn Session,
     projection: &'a [usize],
     limit: Option<usize>,
-    layout: Layout,
+    columns: Arc<ColumnMapping>,
 }
 
 impl Scan<'_> {
-    /// The scan of the files that lie in one store.
-    fn of_store(&self, store_url: ObjectStoreUrl, files: Vec<DataFile>) -> Result<Arc<dyn ExecutionPlan>> {
+    /// The scan of files of one layout that lie in one store.
+    fn of_files(
+        &self,
+        layout: &Layout,
+        store_url: ObjectStoreUrl,
+        files: Vec<DataFile>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let Layout {
             table_schema,
             positions,
-            column_match,
-            partition_field_ids,
-        } = &self.layout;
+        } = layout;
         let mut global = self.state.config_options().execution.parquet.clone();
         // Both formats count microseconds; in nanoseconds, the old encoding of timestamps overflows before 1678.
         global.coerce_int96 = Some("us".to_owned());
@@ -153,8 +146,7 @@ impl Scan<'_> {
         };
         let parquet = ParquetSource::new(table_schema.clone()).with_table_parquet_options(options);
         let parquet = source::with_footer_cache(parquet, self.state.runtime_env(), &store_url)?;
-        let table = self.snapshot.table();
-        let source = LakeParquetSource::new(parquet, table, *column_match, partition_field_ids.clone());
+        let source = LakeParquetSource::new(parquet, self.snapshot.table(), Arc::clone(&self.columns));
         let statistics = statistics::of_table(&files, positions, self.snapshot.schema());
         let files = files.into_iter().map(partitioned_file).collect();
         let groups = group::balance(files, self.state.config().target_partitions());

@@ -1,16 +1,19 @@
 //! One version of one table, as both formats look from above: columns, and files with what is known of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::physical_expr::PhysicalExpr;
 use object_store::path::Path;
 use proto::ColumnMatch;
 
 use crate::delta::DeltaSnapshot;
 use crate::error::Result;
 use crate::iceberg::IcebergSnapshot;
+use crate::scan::deletes::RowDeletes;
 
 /// An immutable version of a table. Whatever is planned from it reads the same rows, whoever commits meanwhile.
 #[derive(Debug, Clone)]
@@ -26,18 +29,71 @@ enum Format {
     Delta(Arc<DeltaSnapshot>),
 }
 
-/// The data files of a snapshot and how their columns become the table's.
+/// What a scan asks of a snapshot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileRequest<'a> {
+    /// Columns of the table, by position, whose bounds are wanted.
+    pub(crate) wanted: &'a [usize],
+    /// Over the table's columns: files without a row for which it is true may be left out.
+    pub(crate) predicate: Option<&'a Arc<dyn PhysicalExpr>>,
+}
+
+/// The data files that a scan has to read, and how they become rows of the table.
 #[derive(Debug, Clone)]
 pub(crate) struct FileList {
-    /// Every live data file.
-    pub(crate) files: Vec<DataFile>,
+    /// Every live data file that may hold a wanted row, once.
+    pub(crate) sets: Vec<FileSet>,
+    /// Equality deletes that may apply to one of these files.
+    pub(crate) equality_deletes: Vec<EqualityDeleteFile>,
+    /// How columns are found in every file of the list, equality delete files included.
+    pub(crate) columns: Arc<ColumnMapping>,
+    /// What planning looked at and dropped.
+    pub(crate) pruned: Pruned,
+}
+
+/// Data files that take the same columns from their metadata, such as those of one partition spec.
+#[derive(Debug, Clone)]
+pub(crate) struct FileSet {
     /// Columns of the table, by position, whose value is constant in each file and taken from [`DataFile::constants`].
     pub(crate) constant_columns: Vec<usize>,
-    /// How the other columns are found in a file.
+    /// The files.
+    pub(crate) files: Vec<DataFile>,
+}
+
+/// How many of a snapshot's manifests and data files planning dropped, for `EXPLAIN`. A Delta log counts as no manifest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Pruned {
+    /// Data manifests of the snapshot.
+    pub(crate) manifests_total: u64,
+    /// Those of them that were read.
+    pub(crate) manifests_read: u64,
+    /// Data files in the manifests that were read.
+    pub(crate) files_total: u64,
+    /// Those of them that the scan reads.
+    pub(crate) files_read: u64,
+}
+
+/// How columns of data files become columns of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ColumnMapping {
+    /// By what a column is known.
     pub(crate) column_match: ColumnMatch,
-    /// Field ids of columns that a file may leave out because they are partition values; without a constant for them
-    /// such a file cannot be read.
-    pub(crate) partition_field_ids: Vec<i32>,
+    /// Iceberg's `schema.name-mapping.default` (JSON), for files without field ids.
+    pub(crate) name_mapping: Option<String>,
+    /// Values of columns and nested fields, by field id, in files that were written before them (Iceberg's
+    /// `initial-default`).
+    pub(crate) defaults: BTreeMap<i32, ScalarValue>,
+}
+
+impl ColumnMapping {
+    /// The mapping without name mapping and defaults.
+    pub(crate) fn by(column_match: ColumnMatch) -> Self {
+        Self {
+            column_match,
+            name_mapping: None,
+            defaults: BTreeMap::new(),
+        }
+    }
 }
 
 /// One data file.
@@ -49,12 +105,38 @@ pub struct DataFile {
     pub path: Path,
     /// Size of the object.
     pub size_bytes: u64,
-    /// Exact number of rows, where the metadata has it.
+    /// Number of rows in the file, deleted ones included, where the metadata has it.
     pub rows: Option<u64>,
-    /// Values of the list's constant columns, in their order.
+    /// Values of the set's constant columns, in their order.
     pub constants: Vec<ScalarValue>,
     /// What is known of each column of the table, in table order.
     pub columns: Vec<Column>,
+    /// Rows that are deleted by position.
+    pub(crate) deletes: Option<Arc<RowDeletes>>,
+    /// Iceberg's data sequence number, which decides the equality deletes that apply; 0 elsewhere.
+    pub(crate) sequence: i64,
+    /// Number of the table partition within this list, equal to that of the [`EqualityDeleteFile`]s of the same
+    /// partition spec and values; absent where no equality delete is scoped to a partition.
+    pub(crate) table_partition: Option<i32>,
+}
+
+/// Iceberg equality deletes: rows of older files that equal one of its rows in the given columns, NULLs included.
+#[derive(Debug, Clone)]
+pub(crate) struct EqualityDeleteFile {
+    /// The bucket.
+    pub(crate) store_url: ObjectStoreUrl,
+    /// The key in the bucket.
+    pub(crate) path: Path,
+    /// Size of the object.
+    pub(crate) size_bytes: u64,
+    /// Number of rows.
+    pub(crate) rows: u64,
+    /// The columns that are compared, in the order of their field ids. A column may have been dropped since.
+    pub(crate) equality_columns: Vec<Field>,
+    /// Applies to data files with a smaller sequence number.
+    pub(crate) sequence: i64,
+    /// Applies to data files of this [`DataFile::table_partition`] only; to all where absent.
+    pub(crate) table_partition: Option<i32>,
 }
 
 /// What the metadata says of one column of one file. Bounds enclose every value but NULL; they may be wider than the
@@ -146,11 +228,11 @@ impl TableSnapshot {
         }
     }
 
-    /// Every live data file, with bounds for the columns in `wanted` only.
-    pub(crate) async fn files(&self, wanted: &[usize]) -> Result<FileList> {
+    /// The data files that may hold a wanted row.
+    pub(crate) async fn files(&self, request: FileRequest<'_>) -> Result<FileList> {
         match &self.format {
-            Format::Iceberg(snapshot) => snapshot.files(wanted).await,
-            Format::Delta(snapshot) => Arc::clone(snapshot).files(wanted).await,
+            Format::Iceberg(snapshot) => snapshot.files(request).await,
+            Format::Delta(snapshot) => Arc::clone(snapshot).files(request).await,
         }
     }
 }

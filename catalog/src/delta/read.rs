@@ -18,7 +18,8 @@ use proto::ColumnMatch;
 
 use super::log::Log;
 use crate::error::{Error, Result};
-use crate::snapshot::{Column, DataFile, FileList, plan_column};
+use crate::scan::prune;
+use crate::snapshot::{Column, ColumnMapping, DataFile, FileList, FileRequest, FileSet, Pruned, plan_column};
 use crate::stores::Stores;
 
 /// Reader features that change nothing for this reader, or that it refuses only where a table makes use of them.
@@ -105,8 +106,8 @@ impl DeltaSnapshot {
             .cloned()
     }
 
-    /// Every live data file, with bounds for the columns in `wanted`.
-    pub(crate) async fn files(self: Arc<Self>, wanted: &[usize]) -> Result<FileList> {
+    /// The data files that may hold a wanted row.
+    pub(crate) async fn files(self: Arc<Self>, request: FileRequest<'_>) -> Result<FileList> {
         let (engine, kernel) = (self.log.engine(), Arc::clone(&self.kernel));
         let replay = move || -> Result<Vec<RecordBatch>, KernelError> {
             let scan = kernel
@@ -124,14 +125,25 @@ impl DeltaSnapshot {
         for batch in self.log.blocking(replay).await? {
             let rows = FileRows::new(&batch, &self)?;
             for row in 0..batch.num_rows() {
-                files.push(rows.file(row, wanted)?);
+                files.push(rows.file(row, request.wanted)?);
             }
         }
+        let constant_columns = self.partition_columns.clone();
+        let files_total = files.len() as u64;
+        let files = prune::files(files, &constant_columns, &self.schema, request.predicate);
+        let pruned = Pruned {
+            files_total,
+            files_read: files.len() as u64,
+            ..Pruned::default()
+        };
         Ok(FileList {
-            files,
-            constant_columns: self.partition_columns.clone(),
-            column_match: ColumnMatch::Name,
-            partition_field_ids: Vec::new(),
+            sets: vec![FileSet {
+                constant_columns,
+                files,
+            }],
+            equality_deletes: Vec::new(),
+            columns: Arc::new(ColumnMapping::by(ColumnMatch::Name)),
+            pruned,
         })
     }
 }
@@ -202,6 +214,9 @@ impl<'a> FileRows<'a> {
                 .and_then(|n| u64::try_from(n).ok()),
             constants: constants.collect::<Result<_>>()?,
             columns,
+            deletes: None,
+            sequence: 0,
+            table_partition: None,
         })
     }
 

@@ -17,7 +17,8 @@ use super::manifest::ManifestCache;
 use super::schema;
 use crate::error::{Error, Result};
 use crate::scan::adapt::field_id;
-use crate::snapshot::{Column, DataFile, FileList};
+use crate::scan::prune;
+use crate::snapshot::{Column, ColumnMapping, DataFile, FileList, FileRequest, FileSet, Pruned};
 use crate::stores::Stores;
 
 /// Metadata files above this are refused: a table of a hundred thousand snapshots stays below it.
@@ -106,8 +107,8 @@ impl IcebergSnapshot {
         self.metadata.properties().get(key).cloned()
     }
 
-    /// Every live data file, with bounds for the columns in `wanted`.
-    pub(crate) async fn files(&self, wanted: &[usize]) -> Result<FileList> {
+    /// The data files that may hold a wanted row.
+    pub(crate) async fn files(&self, request: FileRequest<'_>) -> Result<FileList> {
         let manifests = match &self.snapshot {
             Some(snapshot) => {
                 let list = self
@@ -128,12 +129,29 @@ impl IcebergSnapshot {
             })
         };
         let partitioning = self.partitioning(live().map(|(manifest, _)| manifest.partition_spec_id))?;
-        let files = live().map(|(manifest, file)| self.file(manifest, file, &partitioning, wanted));
+        if !partitioning.others.is_empty() {
+            return Err(self.unsupported("identity partitions in some partition specs only"));
+        }
+        let files = live().map(|(manifest, file)| self.file(manifest, file, &partitioning, request.wanted));
+        let files = files.collect::<Result<Vec<_>>>()?;
+        let constant_columns: Vec<usize> = partitioning.constants.iter().map(|(column, _)| *column).collect();
+        let manifests_total = manifests.len() as u64;
+        let files_total = files.len() as u64;
+        let files = prune::files(files, &constant_columns, &self.schema, request.predicate);
+        let pruned = Pruned {
+            manifests_total,
+            manifests_read: manifests_total,
+            files_total,
+            files_read: files.len() as u64,
+        };
         Ok(FileList {
-            files: files.collect::<Result<_>>()?,
-            constant_columns: partitioning.constants.iter().map(|(column, _)| *column).collect(),
-            column_match: ColumnMatch::FieldId,
-            partition_field_ids: partitioning.others,
+            sets: vec![FileSet {
+                constant_columns,
+                files,
+            }],
+            equality_deletes: Vec::new(),
+            columns: Arc::new(ColumnMapping::by(ColumnMatch::FieldId)),
+            pruned,
         })
     }
 
@@ -191,6 +209,9 @@ impl IcebergSnapshot {
             rows: Some(file.record_count()),
             constants: constants.collect::<Result<_>>()?,
             columns,
+            deletes: None,
+            sequence: 0,
+            table_partition: None,
         })
     }
 

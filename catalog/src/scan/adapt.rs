@@ -18,22 +18,21 @@ use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use proto::ColumnMatch;
 
 use crate::error::Error;
+use crate::snapshot::ColumnMapping;
 
 /// Makes one adapter per data file.
 #[derive(Debug)]
 pub(crate) struct LakeExprAdapterFactory {
     table: String,
-    column_match: ColumnMatch,
-    partition_field_ids: Vec<i32>,
+    columns: Arc<ColumnMapping>,
 }
 
 impl LakeExprAdapterFactory {
-    /// `partition_field_ids` are columns that a file may not leave out: only the catalog's partition values have them.
-    pub(crate) fn new(table: &str, column_match: ColumnMatch, partition_field_ids: Vec<i32>) -> Self {
+    /// `table` is the table's name, for messages.
+    pub(crate) fn new(table: &str, columns: Arc<ColumnMapping>) -> Self {
         Self {
             table: table.to_owned(),
-            column_match,
-            partition_field_ids,
+            columns,
         }
     }
 
@@ -41,12 +40,8 @@ impl LakeExprAdapterFactory {
         &self.table
     }
 
-    pub(crate) fn column_match(&self) -> ColumnMatch {
-        self.column_match
-    }
-
-    pub(crate) fn partition_field_ids(&self) -> &[i32] {
-        &self.partition_field_ids
+    pub(crate) fn columns(&self) -> &Arc<ColumnMapping> {
+        &self.columns
     }
 
     fn unsupported(&self, feature: impl Into<String>) -> Error {
@@ -75,12 +70,6 @@ impl LakeExprAdapterFactory {
                 None => field.as_ref().clone().with_name(format!("\u{0}{index}")),
             });
         }
-        let missing = |id: &i32| by_id.contains_key(id) && !file.fields().iter().any(|f| field_id(f) == Some(*id));
-        if self.partition_field_ids.iter().any(missing) {
-            return Err(self
-                .unsupported("partition values for a column that some data files leave out")
-                .into());
-        }
         Ok(Schema::new(fields))
     }
 
@@ -97,7 +86,7 @@ impl LakeExprAdapterFactory {
 
 impl PhysicalExprAdapterFactory for LakeExprAdapterFactory {
     fn create(&self, table: SchemaRef, file: SchemaRef) -> Result<Arc<dyn PhysicalExprAdapter>> {
-        match self.column_match {
+        match self.columns.column_match {
             ColumnMatch::Name => DefaultPhysicalExprAdapterFactory.create(table, file),
             ColumnMatch::FieldId => {
                 let renamed = Arc::new(self.rename(&table, &file)?);

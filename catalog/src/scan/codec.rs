@@ -17,6 +17,7 @@ use prost::Message;
 use proto::LakeScan;
 
 use super::source::{LakeParquetSource, with_footer_cache};
+use crate::snapshot::ColumnMapping;
 
 /// Encodes and decodes lake scans. Both ends must be of one build.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,8 +43,7 @@ impl PhysicalExtensionCodec for LakeCodec {
         let message = LakeScan {
             parquet_scan: converter.execution_plan_to_proto(&plain, self)?.encode_to_vec(),
             table: columns.table().to_owned(),
-            column_match: columns.column_match().into(),
-            partition_field_ids: columns.partition_field_ids().to_vec(),
+            column_match: columns.columns().column_match.into(),
         };
         message
             .encode(buf)
@@ -69,8 +69,8 @@ impl PhysicalExtensionCodec for LakeCodec {
             )));
         };
         let parquet = with_footer_cache(parquet.clone(), &ctx.runtime_env(), &config.object_store_url)?;
-        let column_match = message.column_match();
-        let source = LakeParquetSource::new(parquet, &message.table, column_match, message.partition_field_ids);
+        let columns = Arc::new(ColumnMapping::by(message.column_match()));
+        let source = LakeParquetSource::new(parquet, &message.table, columns);
         let config = FileScanConfigBuilder::from(config.clone())
             .with_source(Arc::new(source))
             .build();

@@ -7,34 +7,42 @@ use arrow::array::{ArrayRef, BooleanArray, UInt64Array};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, ScalarValue};
-use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 
 use crate::snapshot::DataFile;
 
-/// Keeps the files that may hold a row for which `predicate` is true. A predicate too complex to reason about keeps
-/// all of them.
+/// Keeps the files that may hold a row for which `predicate` is true.
 pub(crate) fn files(
     files: Vec<DataFile>,
     constant_columns: &[usize],
     schema: &SchemaRef,
-    predicate: &Arc<dyn PhysicalExpr>,
-) -> Result<Vec<DataFile>> {
-    let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema));
-    let Ok(predicate) = builder.try_build(Arc::clone(predicate)) else {
-        return Ok(files);
-    };
-    let keep = predicate.prune(&Bounds {
+    predicate: Option<&Arc<dyn PhysicalExpr>>,
+) -> Vec<DataFile> {
+    let bounds = Bounds {
         files: &files,
         constant_columns,
         schema,
-    })?;
-    Ok(files
+    };
+    let Some(keep) = predicate.and_then(|predicate| containers(schema, predicate, &bounds)) else {
+        return files;
+    };
+    files
         .into_iter()
         .zip(keep)
         .filter_map(|(file, keep)| keep.then_some(file))
-        .collect())
+        .collect()
+}
+
+/// Which containers (files, manifests) of `statistics` may hold a row for which `predicate` is true; `None` where the
+/// predicate is too complex to reason about.
+pub(crate) fn containers(
+    schema: &SchemaRef,
+    predicate: &Arc<dyn PhysicalExpr>,
+    statistics: &impl PruningStatistics,
+) -> Option<Vec<bool>> {
+    let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema));
+    builder.try_build(Arc::clone(predicate)).ok()?.prune(statistics).ok()
 }
 
 /// The files' bounds, one row per file, as DataFusion's pruning reads them.

@@ -22,9 +22,9 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::morsel::Morselizer;
 use object_store::ObjectStore;
-use proto::ColumnMatch;
 
 use super::adapt::LakeExprAdapterFactory;
+use crate::snapshot::ColumnMapping;
 
 /// Reads the data files of one table.
 #[derive(Clone)]
@@ -34,17 +34,11 @@ pub(crate) struct LakeParquetSource {
 }
 
 impl LakeParquetSource {
-    /// A source that reads every column. `partition_field_ids` are columns that a file may not leave out.
-    pub(crate) fn new(
-        parquet: ParquetSource,
-        table: &str,
-        column_match: ColumnMatch,
-        partition_field_ids: Vec<i32>,
-    ) -> Self {
-        let columns = LakeExprAdapterFactory::new(table, column_match, partition_field_ids);
+    /// A source that reads every column.
+    pub(crate) fn new(parquet: ParquetSource, table: &str, columns: Arc<ColumnMapping>) -> Self {
         Self {
             parquet: Arc::new(parquet),
-            columns: Arc::new(columns),
+            columns: Arc::new(LakeExprAdapterFactory::new(table, columns)),
         }
     }
 

@@ -73,9 +73,6 @@ pub struct LakeScan {
     pub table: ::prost::alloc::string::String,
     #[prost(enumeration = "ColumnMatch", tag = "3")]
     pub column_match: i32,
-    /// Field ids of columns that only the catalog's partition values can answer: a file without them is refused.
-    #[prost(int32, repeated, tag = "4")]
-    pub partition_field_ids: ::prost::alloc::vec::Vec<i32>,
 }
 /// How a column of the table finds its column in a data file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
