@@ -5,6 +5,7 @@
 pub(crate) mod adapt;
 pub(crate) mod codec;
 pub(crate) mod deletes;
+mod equality;
 mod group;
 pub(crate) mod prune;
 pub(crate) mod source;
@@ -15,8 +16,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::Session;
-use datafusion::common::DFSchema;
 use datafusion::common::config::TableParquetOptions;
+use datafusion::common::{DFSchema, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
@@ -30,7 +31,11 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 
 use crate::snapshot::{ColumnMapping, DataFile, FileRequest, TableSnapshot};
+use equality::EqualityDeletes;
 use source::LakeParquetSource;
+
+/// Files times columns of a scan up to which each file's bounds travel with it, for filters that come up while it runs.
+const FILE_STATISTICS_MAX: usize = 1 << 16;
 
 /// What DataFusion asks of one scan.
 pub(crate) struct Request<'a> {
@@ -67,15 +72,21 @@ pub(crate) async fn plan(
         snapshot,
         state,
         projection: &projection,
-        limit: request.limit,
         columns: list.columns,
     };
-    let mut scans = Vec::new();
-    for set in list.sets {
-        let layout = Layout::new(schema, &set.constant_columns);
-        for (store_url, files) in by_store(set.files) {
-            scans.push(scan.of_files(&layout, store_url, files)?);
+    let deletes = EqualityDeletes::new(list.equality_deletes);
+    let (mut scans, mut touched) = (Vec::new(), Vec::new());
+    for mut set in list.sets {
+        let layout = Layout::new(schema.fields(), &set.constant_columns, &[]);
+        for (store_url, files) in by_store(deletes.take_untouched(&mut set)) {
+            scans.push(scan.of_files(&layout, store_url, files, &projection, request.limit)?);
         }
+        if !set.files.is_empty() {
+            touched.push(set);
+        }
+    }
+    if !touched.is_empty() {
+        scans.push(deletes.surviving(&scan, touched)?);
     }
     match scans.len() {
         0 => Ok(Arc::new(EmptyExec::new(Arc::new(schema.project(&projection)?)))),
@@ -84,30 +95,34 @@ pub(crate) async fn plan(
     }
 }
 
-/// Where the table's columns stand in a scan: DataFusion wants those of the files first and constants behind them.
+/// Where columns stand in a scan: DataFusion wants those of the files first and constants behind them.
 struct Layout {
     table_schema: TableSchema,
-    /// Position in the table -> position in the scan.
+    /// Position among the columns, then the hidden constants -> position in the scan.
     positions: Vec<usize>,
 }
 
 impl Layout {
-    fn new(schema: &SchemaRef, constant_columns: &[usize]) -> Self {
-        let constant = |index: &usize| constant_columns.contains(index);
-        let in_files: Vec<usize> = (0..schema.fields().len()).filter(|index| !constant(index)).collect();
-        let mut positions = vec![0; schema.fields().len()];
+    /// `constant_columns` are positions in `columns`; `hidden` are further constants that no table has.
+    fn new(columns: &[FieldRef], constant_columns: &[usize], hidden: &[FieldRef]) -> Self {
+        let in_files: Vec<usize> = (0..columns.len())
+            .filter(|index| !constant_columns.contains(index))
+            .collect();
+        let mut positions = vec![0; columns.len()];
         for (position, index) in in_files.iter().chain(constant_columns).enumerate() {
             positions[*index] = position;
         }
-        let fields = |indices: &[usize]| -> Vec<FieldRef> {
+        positions.extend(columns.len()..columns.len() + hidden.len());
+        let of = |indices: &[usize]| {
             indices
                 .iter()
-                .map(|index| Arc::clone(&schema.fields()[*index]))
-                .collect()
+                .map(|index| Arc::clone(&columns[*index]))
+                .collect::<Vec<_>>()
         };
-        let file_schema = Arc::new(Schema::new(fields(&in_files)));
-        let table_schema = TableSchema::builder(file_schema)
-            .with_table_partition_cols(fields(constant_columns))
+        let mut constants = of(constant_columns);
+        constants.extend(hidden.iter().map(Arc::clone));
+        let table_schema = TableSchema::builder(Arc::new(Schema::new(of(&in_files))))
+            .with_table_partition_cols(constants)
             .build();
         Self {
             table_schema,
@@ -120,18 +135,20 @@ impl Layout {
 struct Scan<'a> {
     snapshot: &'a TableSnapshot,
     state: &'a dyn Session,
+    /// The columns that are asked for, by position in the table.
     projection: &'a [usize],
-    limit: Option<usize>,
     columns: Arc<ColumnMapping>,
 }
 
 impl Scan<'_> {
-    /// The scan of files of one layout that lie in one store.
+    /// The scan of files of one layout that lie in one store. `projection` are positions in the layout.
     fn of_files(
         &self,
         layout: &Layout,
         store_url: ObjectStoreUrl,
         files: Vec<DataFile>,
+        projection: &[usize],
+        limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let Layout {
             table_schema,
@@ -147,23 +164,29 @@ impl Scan<'_> {
         let parquet = ParquetSource::new(table_schema.clone()).with_table_parquet_options(options);
         let parquet = source::with_footer_cache(parquet, self.state.runtime_env(), &store_url)?;
         let source = LakeParquetSource::new(parquet, self.snapshot.table(), Arc::clone(&self.columns));
-        let statistics = statistics::of_table(&files, positions, self.snapshot.schema());
-        let files = files.into_iter().map(partitioned_file).collect();
-        let groups = group::balance(files, self.state.config().target_partitions());
+        let statistics = statistics::of_scan(&files, positions);
+        let with_statistics = files.len().saturating_mul(positions.len()) <= FILE_STATISTICS_MAX;
+        let files = files.into_iter().map(|file| {
+            let bounds = with_statistics.then(|| statistics::of_file(&file, positions));
+            partitioned_file(file, bounds)
+        });
+        let groups = group::balance(files.collect(), self.state.config().target_partitions());
         let config = FileScanConfigBuilder::new(store_url, Arc::new(source))
             .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
             .with_statistics(statistics)
-            .with_projection_indices(Some(self.projection.iter().map(|index| positions[*index]).collect()))?
-            .with_limit(self.limit)
+            .with_projection_indices(Some(projection.iter().map(|index| positions[*index]).collect()))?
+            .with_limit(limit)
             .build();
         Ok(DataSourceExec::from_data_source(config))
     }
 }
 
-fn partitioned_file(file: DataFile) -> PartitionedFile {
+/// `bounds` are set as they are: DataFusion's own setter would claim that no constant is NULL.
+fn partitioned_file(file: DataFile, bounds: Option<Statistics>) -> PartitionedFile {
     let mut partitioned = PartitionedFile::new("", file.size_bytes);
     partitioned.object_meta.location = file.path;
     partitioned.partition_values = file.constants;
+    partitioned.statistics = bounds.map(Arc::new);
     partitioned
 }
 

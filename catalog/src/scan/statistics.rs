@@ -1,20 +1,23 @@
 //! What the optimizer is told of a scan before it runs.
 
-use arrow::datatypes::SchemaRef;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 
 use crate::snapshot::{Column, DataFile};
 
-/// The statistics of the rows in `files`, columns in the order of the scan. The row count is exact where every file
-/// has one, since no rows are deleted from them; bounds may be wider than the values and are never exact.
-pub(crate) fn of_table(files: &[DataFile], positions: &[usize], schema: &SchemaRef) -> Statistics {
-    let rows: Option<u64> = files.iter().map(|file| file.rows).sum();
-    let num_rows = rows
-        .and_then(|rows| usize::try_from(rows).ok())
-        .map_or(Precision::Absent, Precision::Exact);
+/// The statistics of the rows in `files`. `positions` tells where in the scan the n-th column stands. The row count is
+/// exact where every file's is known after its deletes; bounds may be wider than the values and are never exact.
+pub(crate) fn of_scan(files: &[DataFile], positions: &[usize]) -> Statistics {
+    let exact: Option<u64> = files.iter().map(rows).sum();
+    let physical: Option<u64> = files.iter().map(|file| file.rows).sum();
+    let count = |rows: Option<u64>| rows.and_then(|rows| usize::try_from(rows).ok());
+    let num_rows = match (count(exact), count(physical)) {
+        (Some(rows), _) => Precision::Exact(rows),
+        (None, Some(rows)) => Precision::Inexact(rows),
+        (None, None) => Precision::Absent,
+    };
     let bytes = files.iter().map(|file| file.size_bytes).sum::<u64>();
-    let mut column_statistics = vec![ColumnStatistics::new_unknown(); schema.fields().len()];
+    let mut column_statistics = vec![ColumnStatistics::new_unknown(); positions.len()];
     for (index, position) in positions.iter().enumerate() {
         column_statistics[*position] = of_column(files, index);
     }
@@ -22,6 +25,30 @@ pub(crate) fn of_table(files: &[DataFile], positions: &[usize], schema: &SchemaR
     Statistics {
         num_rows,
         total_byte_size,
+        column_statistics,
+    }
+}
+
+/// Exact number of rows that are not deleted.
+fn rows(file: &DataFile) -> Option<u64> {
+    match &file.deletes {
+        None => file.rows,
+        Some(deletes) => file.rows?.checked_sub(deletes.cardinality()?),
+    }
+}
+
+/// Bounds for pruning one file while the scan runs. DataFusion prunes by bounds that claim to be exact and, where a
+/// count of NULLs is exact too, takes them for the values: so there is none, and no count of rows.
+pub(crate) fn of_file(file: &DataFile, positions: &[usize]) -> Statistics {
+    let mut column_statistics = vec![ColumnStatistics::new_unknown(); positions.len()];
+    for (column, position) in file.columns.iter().zip(positions) {
+        let bound = |value: &Option<ScalarValue>| value.clone().map_or(Precision::Absent, Precision::Exact);
+        column_statistics[*position].min_value = bound(&column.lower);
+        column_statistics[*position].max_value = bound(&column.upper);
+    }
+    Statistics {
+        num_rows: Precision::Absent,
+        total_byte_size: Precision::Absent,
         column_statistics,
     }
 }
