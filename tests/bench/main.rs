@@ -1,9 +1,10 @@
 //! Measurements of the release build, each a table of absolute figures and, with `--json`, one JSON object as last line.
 //!
-//! `cargo run --release -p tests --bin bench -- startup [--json]`
+//! `cargo run --release -p tests --bin bench -- startup|scan [--scale N] [--json]`
 
 #![allow(clippy::print_stdout, reason = "a measurement prints its table")]
 
+mod scan;
 mod startup;
 
 use anyhow::{Result, bail};
@@ -12,14 +13,15 @@ use harness::build_lakewing;
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = std::env::args().skip(1).collect::<Vec<_>>();
-    let (flags, names): (Vec<&str>, Vec<&str>) = arguments
-        .iter()
-        .map(String::as_str)
-        .partition(|argument| argument.starts_with("--"));
-    let as_json = flags.contains(&"--json");
+    let as_json = arguments.iter().any(|argument| argument == "--json");
+    let scale = arguments
+        .windows(2)
+        .find(|pair| pair[0] == "--scale")
+        .map(|pair| pair[1].parse());
     build_lakewing()?;
-    match names[..] {
-        ["startup"] => startup::run(as_json).await,
-        _ => bail!("usage: bench startup [--json]"),
+    match arguments.first().map(String::as_str) {
+        Some("startup") => startup::run(as_json).await,
+        Some("scan") => scan::run(scale.transpose()?.unwrap_or(1.0), as_json).await,
+        _ => bail!("usage: bench startup|scan [--scale N] [--json]"),
     }
 }
