@@ -69,6 +69,7 @@ pub struct LakeBuilder {
     size: Size,
     settings: String,
     sections: String,
+    executor: &'static str,
     data_folder: Option<PathBuf>,
 }
 
@@ -78,6 +79,8 @@ impl LakeBuilder {
             size,
             settings: String::new(),
             sections: String::new(),
+            // Small scans are spread too: the tables of tests are small.
+            executor: "scan_bytes_per_partition = 65536",
             data_folder: None,
         }
     }
@@ -96,6 +99,12 @@ impl LakeBuilder {
         self
     }
 
+    /// Cuts every data file into as many byte ranges as there are partitions.
+    pub fn split_files(mut self) -> Self {
+        self.executor = "scan_bytes_per_partition = 1\ntarget_partitions = 7";
+        self
+    }
+
     /// Uses the embedded lake of this folder; without it, the lake is new and empty.
     pub fn data(mut self, folder: &Path) -> Self {
         self.data_folder = Some(folder.to_owned());
@@ -108,6 +117,7 @@ impl LakeBuilder {
             size,
             settings,
             sections,
+            executor,
             data_folder,
         } = self;
         let folder = tempfile::tempdir()?;
@@ -130,8 +140,7 @@ impl LakeBuilder {
         };
         let data = data_folder.unwrap_or_else(|| folder.path().join("data"));
         let config = folder.path().join("server.toml");
-        // Small scans are spread too: the tables of tests are small.
-        let executor = format!("[executor]\nscan_bytes_per_partition = 65536\nmode = {mode}\n");
+        let executor = format!("[executor]\n{executor}\nmode = {mode}\n");
         std::fs::write(
             &config,
             format!("data_dir = {data:?}\n{settings}\n{sections}\n{executor}"),
