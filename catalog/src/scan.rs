@@ -29,8 +29,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 
-use crate::snapshot::{ColumnMapping, DataFile, FileRequest, TableSnapshot};
-use source::LakeParquetSource;
+use crate::snapshot::{ColumnMapping, DataFile, FileRequest, Pruned, TableSnapshot};
+use deletes::cache::DeleteCache;
+use source::{Access, LakeParquetSource};
 
 /// What DataFusion asks of one scan.
 pub(crate) struct Request<'a> {
@@ -42,9 +43,10 @@ pub(crate) struct Request<'a> {
     pub(crate) limit: Option<usize>,
 }
 
-/// Plans the scan of `snapshot`.
+/// Plans the scan of `snapshot`; its row deletes are kept in `deletes`.
 pub(crate) async fn plan(
     snapshot: &TableSnapshot,
+    deletes: &Arc<DeleteCache>,
     state: &dyn Session,
     request: Request<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
@@ -69,6 +71,8 @@ pub(crate) async fn plan(
         projection: &projection,
         limit: request.limit,
         columns: list.columns,
+        pruned: list.pruned,
+        deletes,
     };
     let mut scans = Vec::new();
     for set in list.sets {
@@ -123,6 +127,8 @@ struct Scan<'a> {
     projection: &'a [usize],
     limit: Option<usize>,
     columns: Arc<ColumnMapping>,
+    pruned: Pruned,
+    deletes: &'a Arc<DeleteCache>,
 }
 
 impl Scan<'_> {
@@ -145,8 +151,13 @@ impl Scan<'_> {
             ..TableParquetOptions::default()
         };
         let parquet = ParquetSource::new(table_schema.clone()).with_table_parquet_options(options);
-        let parquet = source::with_footer_cache(parquet, self.state.runtime_env(), &store_url)?;
-        let source = LakeParquetSource::new(parquet, self.snapshot.table(), Arc::clone(&self.columns));
+        let access = Access {
+            runtime: self.state.runtime_env(),
+            store_url: &store_url,
+            deletes: self.deletes,
+        };
+        let source = LakeParquetSource::try_new(parquet, self.snapshot.table(), Arc::clone(&self.columns), access)?
+            .with_pruned(self.pruned);
         let statistics = statistics::of_table(&files, positions, self.snapshot.schema());
         let files = files.into_iter().map(partitioned_file).collect();
         let groups = group::balance(files, self.state.config().target_partitions());
@@ -164,7 +175,10 @@ fn partitioned_file(file: DataFile) -> PartitionedFile {
     let mut partitioned = PartitionedFile::new("", file.size_bytes);
     partitioned.object_meta.location = file.path;
     partitioned.partition_values = file.constants;
-    partitioned
+    match file.deletes {
+        Some(deletes) => source::with_deletes(partitioned, deletes),
+        None => partitioned,
+    }
 }
 
 fn by_store(files: Vec<DataFile>) -> Vec<(ObjectStoreUrl, Vec<DataFile>)> {
