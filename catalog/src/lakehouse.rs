@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::iceberg::manifest::ManifestCache;
 use crate::iceberg::{IcebergSnapshot, locate, read};
 use crate::name::{TableName, closest};
+use crate::scan::deletes::cache::DeleteCache;
 use crate::snapshot::TableSnapshot;
 use crate::stores::Stores;
 use crate::table::LakeTable;
@@ -22,6 +23,7 @@ pub struct Lakehouse {
     roots: Vec<String>,
     stores: Arc<Stores>,
     manifests: ManifestCache,
+    deletes: Arc<DeleteCache>,
 }
 
 /// The format of a table that is named by its location.
@@ -52,6 +54,7 @@ impl Lakehouse {
             roots,
             stores,
             manifests,
+            deletes: Arc::default(),
         })
     }
 
@@ -145,7 +148,7 @@ impl Lakehouse {
                 TableSnapshot::iceberg(table, snapshot)
             }
         };
-        Ok(LakeTable::new(snapshot))
+        Ok(LakeTable::new(snapshot, Arc::clone(&self.deletes)))
     }
 
     /// The error for a name that names nothing, with the name that was probably meant.

@@ -10,17 +10,19 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::scan;
+use crate::scan::deletes::cache::DeleteCache;
 use crate::snapshot::TableSnapshot;
 
 /// A table pinned to one snapshot: every scan planned from it reads the same rows.
 #[derive(Debug, Clone)]
 pub struct LakeTable {
     snapshot: TableSnapshot,
+    deletes: Arc<DeleteCache>,
 }
 
 impl LakeTable {
-    pub(crate) fn new(snapshot: TableSnapshot) -> Self {
-        Self { snapshot }
+    pub(crate) fn new(snapshot: TableSnapshot, deletes: Arc<DeleteCache>) -> Self {
+        Self { snapshot, deletes }
     }
 
     /// The version that is read.
@@ -56,6 +58,6 @@ impl TableProvider for LakeTable {
             filters,
             limit,
         };
-        scan::plan(&self.snapshot, state, request).await
+        scan::plan(&self.snapshot, &self.deletes, state, request).await
     }
 }
