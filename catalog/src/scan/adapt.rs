@@ -166,9 +166,11 @@ impl LakeExprAdapter {
                 let column = self.file_column(at);
                 match reading {
                     Reading::Same => Arc::new(column),
-                    Reading::Cast(cast) if cast.prunable => {
-                        Arc::new(CastExpr::new_with_target_field(Arc::new(column), Arc::clone(field), None))
-                    }
+                    Reading::Cast(cast) if cast.prunable => Arc::new(CastExpr::new_with_target_field(
+                        Arc::new(column),
+                        Arc::clone(field),
+                        None,
+                    )),
                     other => self.restructure(column, Vec::new(), other, field),
                 }
             }
@@ -278,7 +280,12 @@ impl LakeExprAdapter {
         let mut args = vec![inside];
         args.extend(path.iter().map(|name| lit(name.as_ref())));
         let config = Arc::new(ConfigOptions::default());
-        Ok(Arc::new(ScalarFunctionExpr::try_new(get_field(), args, &self.file, config)?))
+        Ok(Arc::new(ScalarFunctionExpr::try_new(
+            get_field(),
+            args,
+            &self.file,
+            config,
+        )?))
     }
 }
 
@@ -302,7 +309,11 @@ impl<'a> Access<'a> {
             keys.push(name.downcast_ref::<Literal>()?.value().try_as_str().flatten()?);
         }
         let data_type = get_field.return_type();
-        Some(Self { column, keys, data_type })
+        Some(Self {
+            column,
+            keys,
+            data_type,
+        })
     }
 
     fn null(&self) -> Result<Arc<dyn PhysicalExpr>> {

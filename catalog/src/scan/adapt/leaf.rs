@@ -76,12 +76,14 @@ impl LeafCast {
     fn timestamp(file: &DataType, table: &DataType) -> Self {
         let step = |prunable, steps| Self { steps, prunable };
         match (file, table) {
-            (DataType::Timestamp(unit, Some(zone)), DataType::Timestamp(_, None)) if !is_utc(zone) => {
-                step(false, vec![DataType::Timestamp(*unit, Some("UTC".into())), table.clone()])
-            }
-            (DataType::Timestamp(unit, None), DataType::Timestamp(_, Some(zone))) if !is_utc(zone) => {
-                step(false, vec![DataType::Timestamp(*unit, Some("UTC".into())), table.clone()])
-            }
+            (DataType::Timestamp(unit, Some(zone)), DataType::Timestamp(_, None)) if !is_utc(zone) => step(
+                false,
+                vec![DataType::Timestamp(*unit, Some("UTC".into())), table.clone()],
+            ),
+            (DataType::Timestamp(unit, None), DataType::Timestamp(_, Some(zone))) if !is_utc(zone) => step(
+                false,
+                vec![DataType::Timestamp(*unit, Some("UTC".into())), table.clone()],
+            ),
             _ => step(true, vec![table.clone()]),
         }
     }

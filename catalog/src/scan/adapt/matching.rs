@@ -56,10 +56,7 @@ impl<'a> Matching<'a> {
             }
             Matching::Name => {
                 let name = physical_name(field);
-                Ok(file
-                    .iter()
-                    .position(|file| file.name() == name)
-                    .map(|at| (at, self)))
+                Ok(file.iter().position(|file| file.name() == name).map(|at| (at, self)))
             }
             Matching::Position => {
                 let at = usize::try_from(id()?).ok().and_then(|id| id.checked_sub(1));
@@ -80,7 +77,9 @@ impl<'a> Matching<'a> {
                 _ => Ok(self),
             },
             Matching::Mapped(mapping) => {
-                let mapped = mapping.iter().find(|mapped| mapped.names.iter().any(|name| name == place));
+                let mapped = mapping
+                    .iter()
+                    .find(|mapped| mapped.names.iter().any(|name| name == place));
                 match mapped {
                     Some(mapped) if mapped.id == field_id(field) => Ok(Matching::Mapped(&mapped.fields)),
                     _ => Err(format!("the table's name mapping does not name its {place}")),
@@ -130,7 +129,9 @@ pub(super) fn has_ids(fields: &Fields) -> bool {
 
 /// True for a column that no file has and every file's reader makes up.
 pub(super) fn is_virtual(field: &Field) -> bool {
-    field.extension_type_name().is_some_and(|name| name.starts_with(VIRTUAL))
+    field
+        .extension_type_name()
+        .is_some_and(|name| name.starts_with(VIRTUAL))
 }
 
 fn physical_name(field: &Field) -> &str {

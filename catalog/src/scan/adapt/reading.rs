@@ -88,9 +88,7 @@ impl Planner<'_> {
                 feature: format!("a name mapping (the nested column {path} is in data files without field ids)"),
             }),
             (table, DataType::Null) if field.is_nullable() => Ok(Reading::Constant(self.null(table, path)?)),
-            (DataType::Struct(fields), DataType::Struct(files)) => {
-                self.read_struct(fields, files, matching, path)
-            }
+            (DataType::Struct(fields), DataType::Struct(files)) => self.read_struct(fields, files, matching, path),
             (
                 DataType::List(item),
                 DataType::List(file_item) | DataType::LargeList(file_item) | DataType::FixedSizeList(file_item, _),
@@ -186,7 +184,8 @@ impl Planner<'_> {
                 value.to_array().map_err(|error| wrong(&error))
             };
             let values = fields.iter().map(value).collect::<Result<Vec<_>>>()?;
-            let row = StructArray::try_new_with_length(fields.clone(), values, None, 1).map_err(|error| wrong(&error))?;
+            let row =
+                StructArray::try_new_with_length(fields.clone(), values, None, 1).map_err(|error| wrong(&error))?;
             return Ok(ScalarValue::Struct(Arc::new(row)));
         }
         value.cast_to(field.data_type()).map_err(|error| wrong(&error))

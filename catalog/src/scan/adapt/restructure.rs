@@ -124,7 +124,9 @@ impl PhysicalExpr for RestructureExpr {
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let wrong = |detail: String| corrupt(&self.table, self.field.name(), detail);
-        let column = self.column().ok_or_else(|| wrong("nothing is read for it".to_owned()))?;
+        let column = self
+            .column()
+            .ok_or_else(|| wrong("nothing is read for it".to_owned()))?;
         let column = column.evaluate(batch)?.into_array(batch.num_rows())?;
         let array = self.restructure(column).map_err(|error| wrong(error.to_string()))?;
         Ok(ColumnarValue::Array(array))
@@ -163,7 +165,12 @@ fn apply(reading: &Reading, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
             };
             let columns = children.iter().map(child).collect::<Result<Vec<_>, _>>()?;
             let nulls = file.nulls().cloned();
-            Arc::new(StructArray::try_new_with_length(fields.clone(), columns, nulls, file.len())?)
+            Arc::new(StructArray::try_new_with_length(
+                fields.clone(),
+                columns,
+                nulls,
+                file.len(),
+            )?)
         }
         Reading::List(item, reading) => {
             let (offsets, values) = list(array)?;
