@@ -7,11 +7,12 @@ use crate::client::{self, CatalogClient, TableLocation};
 use crate::config::{CatalogConfig, Config};
 use crate::delta::DeltaSnapshot;
 use crate::error::{Error, Result};
-use crate::iceberg::manifest::ManifestCache;
-use crate::iceberg::{IcebergSnapshot, locate, read};
+use crate::iceberg::cache::ManifestCache;
+use crate::iceberg::metadata::Metadata;
+use crate::iceberg::{IcebergSnapshot, locate};
 use crate::name::{TableName, closest};
 use crate::scan::deletes::cache::DeleteCache;
-use crate::snapshot::TableSnapshot;
+use crate::snapshot::{AsOf, TableSnapshot};
 use crate::stores::Stores;
 use crate::table::LakeTable;
 
@@ -92,8 +93,13 @@ impl Lakehouse {
 
     /// The table of that name at its newest version.
     pub async fn table(&self, name: &TableName) -> Result<LakeTable> {
+        self.table_as_of(name, &AsOf::Latest).await
+    }
+
+    /// The table of that name as it was, or is.
+    pub async fn table_as_of(&self, name: &TableName, as_of: &AsOf) -> Result<LakeTable> {
         match self.client(&name.catalog)?.load(name).await? {
-            Some(location) => self.open(name.to_string(), location).await,
+            Some(location) => self.open(name.to_string(), location, as_of).await,
             None => Err(self.no_such_table(name).await),
         }
     }
@@ -101,6 +107,11 @@ impl Lakehouse {
     /// The table at that location, which must lie below a storage profile's prefix or a catalog's own folder: whoever
     /// may write SQL may not read every file of the machine.
     pub async fn table_at(&self, format: PathFormat, location: &str) -> Result<LakeTable> {
+        self.table_at_as_of(format, location, &AsOf::Latest).await
+    }
+
+    /// As [`Lakehouse::table_at`], of the table as it was, or is.
+    pub async fn table_at_as_of(&self, format: PathFormat, location: &str, as_of: &AsOf) -> Result<LakeTable> {
         let location = location.trim_end_matches('/');
         if !self.may_be_named(location) {
             let detail =
@@ -119,7 +130,7 @@ impl Lakehouse {
                 }
             }
         };
-        self.open(location.to_owned(), at).await
+        self.open(location.to_owned(), at, as_of).await
     }
 
     fn may_be_named(&self, location: &str) -> bool {
@@ -130,9 +141,13 @@ impl Lakehouse {
         self.stores.covers(location) || self.roots.iter().any(below)
     }
 
-    async fn open(&self, table: String, location: TableLocation) -> Result<LakeTable> {
+    async fn open(&self, table: String, location: TableLocation, as_of: &AsOf) -> Result<LakeTable> {
         let snapshot = match location {
             TableLocation::Delta { root } => {
+                if *as_of != AsOf::Latest {
+                    let feature = "time travel in Delta tables".to_owned();
+                    return Err(Error::Unsupported { table, feature });
+                }
                 let snapshot = DeltaSnapshot::latest(table.clone(), &root, Arc::clone(&self.stores)).await?;
                 TableSnapshot::delta(table, snapshot)
             }
@@ -140,11 +155,11 @@ impl Lakehouse {
                 metadata_location,
                 metadata,
             } => {
-                let metadata = match metadata {
-                    Some(metadata) => *metadata,
-                    None => read::metadata(&self.stores, &table, &metadata_location).await?,
+                let metadata = match metadata.and_then(|metadata| Metadata::of_catalog(*metadata)) {
+                    Some(metadata) => metadata,
+                    None => Metadata::read(&self.stores, &table, &metadata_location).await?,
                 };
-                let snapshot = IcebergSnapshot::current(table.clone(), metadata, self.manifests.clone())?;
+                let snapshot = IcebergSnapshot::at(table.clone(), metadata, as_of, self.manifests.clone())?;
                 TableSnapshot::iceberg(table, snapshot)
             }
         };

@@ -22,6 +22,6 @@ pub use error::{Error, Result};
 pub use lakehouse::{Lakehouse, PathFormat};
 pub use name::TableName;
 pub use scan::codec::LakeCodec;
-pub use snapshot::{Column, DataFile, TableSnapshot};
+pub use snapshot::{AsOf, Column, DataFile, TableSnapshot};
 pub use stores::Stores;
 pub use table::LakeTable;

@@ -23,6 +23,19 @@ pub struct TableSnapshot {
     format: Format,
 }
 
+/// Which version of a table is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AsOf {
+    /// The newest.
+    Latest,
+    /// An Iceberg snapshot id or a Delta version.
+    Version(i64),
+    /// The one that was newest at that time, in microseconds since the epoch, UTC.
+    Timestamp(i64),
+    /// An Iceberg branch or tag.
+    Ref(String),
+}
+
 #[derive(Debug, Clone)]
 enum Format {
     Iceberg(Arc<IcebergSnapshot>),
