@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::client::{self, CatalogClient, TableLocation};
 use crate::config::{CatalogConfig, Config};
-use crate::delta::DeltaSnapshot;
+use crate::delta::{DeltaCache, DeltaSnapshot};
 use crate::error::{Error, Result};
 use crate::iceberg::manifest::ManifestCache;
 use crate::iceberg::{IcebergSnapshot, locate, read};
 use crate::name::{TableName, closest};
-use crate::snapshot::TableSnapshot;
+use crate::snapshot::{AsOf, TableSnapshot};
 use crate::stores::Stores;
 use crate::table::LakeTable;
 
@@ -22,6 +22,7 @@ pub struct Lakehouse {
     roots: Vec<String>,
     stores: Arc<Stores>,
     manifests: ManifestCache,
+    delta: DeltaCache,
 }
 
 /// The format of a table that is named by its location.
@@ -47,11 +48,13 @@ impl Lakehouse {
             catalogs.insert(name.clone(), client::client(name, catalog, &stores)?);
         }
         let manifests = ManifestCache::new(Arc::clone(&stores));
+        let delta = DeltaCache::new(Arc::clone(&stores));
         Ok(Self {
             catalogs,
             roots,
             stores,
             manifests,
+            delta,
         })
     }
 
@@ -130,7 +133,7 @@ impl Lakehouse {
     async fn open(&self, table: String, location: TableLocation) -> Result<LakeTable> {
         let snapshot = match location {
             TableLocation::Delta { root } => {
-                let snapshot = DeltaSnapshot::latest(table.clone(), &root, Arc::clone(&self.stores)).await?;
+                let snapshot = DeltaSnapshot::at(table.clone(), &root, &AsOf::Latest, &self.delta).await?;
                 TableSnapshot::delta(table, snapshot)
             }
             TableLocation::Iceberg {
