@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::client::{self, CatalogClient, TableLocation};
 use crate::config::{CatalogConfig, Config};
-use crate::delta::DeltaSnapshot;
+use crate::delta::{DeltaCache, DeltaSnapshot};
 use crate::error::{Error, Result};
 use crate::iceberg::cache::ManifestCache;
 use crate::iceberg::metadata::Metadata;
@@ -24,6 +24,7 @@ pub struct Lakehouse {
     roots: Vec<String>,
     stores: Arc<Stores>,
     manifests: ManifestCache,
+    delta: DeltaCache,
     deletes: Arc<DeleteCache>,
 }
 
@@ -50,11 +51,13 @@ impl Lakehouse {
             catalogs.insert(name.clone(), client::client(name, catalog, &stores)?);
         }
         let manifests = ManifestCache::new(Arc::clone(&stores));
+        let delta = DeltaCache::new(Arc::clone(&stores));
         Ok(Self {
             catalogs,
             roots,
             stores,
             manifests,
+            delta,
             deletes: Arc::default(),
         })
     }
@@ -144,11 +147,7 @@ impl Lakehouse {
     async fn open(&self, table: String, location: TableLocation, as_of: &AsOf) -> Result<LakeTable> {
         let snapshot = match location {
             TableLocation::Delta { root } => {
-                if *as_of != AsOf::Latest {
-                    let feature = "time travel in Delta tables".to_owned();
-                    return Err(Error::Unsupported { table, feature });
-                }
-                let snapshot = DeltaSnapshot::latest(table.clone(), &root, Arc::clone(&self.stores)).await?;
+                let snapshot = DeltaSnapshot::at(table.clone(), &root, as_of, &self.delta).await?;
                 TableSnapshot::delta(table, snapshot)
             }
             TableLocation::Iceberg {

@@ -14,6 +14,7 @@ mod name;
 mod scan;
 mod snapshot;
 mod stores;
+mod system_table;
 mod table;
 pub mod write;
 
@@ -24,4 +25,5 @@ pub use name::TableName;
 pub use scan::codec::LakeCodec;
 pub use snapshot::{AsOf, Column, DataFile, TableSnapshot};
 pub use stores::Stores;
+pub use system_table::MetadataTable;
 pub use table::LakeTable;

@@ -42,6 +42,19 @@ enum Format {
     Delta(Arc<DeltaSnapshot>),
 }
 
+/// Which version of a table is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AsOf {
+    /// The newest one.
+    Latest,
+    /// The Iceberg snapshot of that id, or the Delta version of that number.
+    Version(i64),
+    /// The one that was the newest at that time, in microseconds since the epoch, UTC.
+    Timestamp(i64),
+    /// The one that an Iceberg branch or tag of that name points to.
+    Ref(String),
+}
+
 /// What a scan asks of a snapshot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FileRequest<'a> {
