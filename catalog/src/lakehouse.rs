@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::catalog::Session;
+
 use crate::client::{self, CatalogClient, TableLocation};
 use crate::config::{CatalogConfig, Config};
 use crate::delta::DeltaSnapshot;
 use crate::error::{Error, Result};
+use crate::files::{FileKind, FilesTable};
 use crate::iceberg::manifest::ManifestCache;
 use crate::iceberg::{IcebergSnapshot, locate, read};
 use crate::name::{TableName, closest};
-use crate::snapshot::TableSnapshot;
+use crate::snapshot::{AsOf, TableSnapshot};
 use crate::stores::Stores;
 use crate::table::LakeTable;
 
@@ -25,7 +28,7 @@ pub struct Lakehouse {
 }
 
 /// The format of a table that is named by its location.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PathFormat {
     /// The location is the table's folder or one of its metadata files.
     Iceberg,
@@ -100,9 +103,7 @@ impl Lakehouse {
     pub async fn table_at(&self, format: PathFormat, location: &str) -> Result<LakeTable> {
         let location = location.trim_end_matches('/');
         if !self.may_be_named(location) {
-            let detail =
-                format!("tables at \"{location}\" may not be read by path: no storage profile has a prefix above it");
-            return Err(Error::InvalidName { detail });
+            return Err(not_below_a_prefix("tables", location));
         }
         let at = match format {
             PathFormat::Delta => TableLocation::Delta {
@@ -117,6 +118,33 @@ impl Lakehouse {
             }
         };
         self.open(location.to_owned(), at).await
+    }
+
+    /// The table of that name at that version.
+    pub async fn table_as_of(&self, name: &TableName, as_of: &AsOf) -> Result<LakeTable> {
+        match as_of {
+            AsOf::Latest => self.table(name).await,
+            _ => Err(no_time_travel(name.to_string())),
+        }
+    }
+
+    /// As [`Lakehouse::table_at`], at that version.
+    pub async fn table_at_as_of(&self, format: PathFormat, location: &str, as_of: &AsOf) -> Result<LakeTable> {
+        match as_of {
+            AsOf::Latest => self.table_at(format, location).await,
+            _ => Err(no_time_travel(location.to_owned())),
+        }
+    }
+
+    /// The files at that location as one table; the location must lie where [`Lakehouse::table_at`] demands.
+    ///
+    /// Reads the files' schemas, in a session that needs no catalogs.
+    pub async fn files_at(&self, format: FileKind, location: &str, state: &dyn Session) -> Result<FilesTable> {
+        let location = location.trim_end_matches('/');
+        if !self.may_be_named(location) {
+            return Err(not_below_a_prefix("files", location));
+        }
+        FilesTable::open(&self.stores, format, location, state).await
     }
 
     fn may_be_named(&self, location: &str) -> bool {
@@ -171,4 +199,14 @@ impl Lakehouse {
             hint,
         }
     }
+}
+
+fn no_time_travel(table: String) -> Error {
+    let feature = "an older version to be read".to_owned();
+    Error::Unsupported { table, feature }
+}
+
+fn not_below_a_prefix(what: &str, location: &str) -> Error {
+    let detail = format!("{what} at \"{location}\" may not be read by path: no storage profile has a prefix above it");
+    Error::InvalidName { detail }
 }

@@ -5,7 +5,7 @@
 pub(crate) mod adapt;
 pub(crate) mod codec;
 pub(crate) mod deletes;
-mod group;
+pub(crate) mod group;
 pub(crate) mod prune;
 pub(crate) mod source;
 mod statistics;
