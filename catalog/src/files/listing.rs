@@ -76,6 +76,11 @@ pub(super) async fn list(stores: &Stores, kind: FileKind, location: &str) -> Res
             )),
         });
     }
+    if let Some(compressed) = objects.iter().find(|object| is_compressed(&object.location, kind)) {
+        let feature = format!("compressed files such as {}", compressed.location);
+        let table = location.to_owned();
+        return Err(Error::Unsupported { table, feature });
+    }
     objects.sort_by(|a, b| a.location.cmp(&b.location));
     Ok(Listing {
         store: at.store,
@@ -121,4 +126,10 @@ fn has_extension(name: &str, kind: FileKind) -> bool {
             .iter()
             .any(|known| extension.eq_ignore_ascii_case(known))
     })
+}
+
+/// Parquet files are compressed inside, whatever their name says.
+fn is_compressed(path: &Path, kind: FileKind) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    kind != FileKind::Parquet && ["gz", "bz2", "xz", "zst", "zip"].contains(&extension)
 }
