@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::catalog::Session;
+
 use crate::client::{self, CatalogClient, TableLocation};
 use crate::config::{CatalogConfig, Config};
 use crate::delta::{DeltaCache, DeltaSnapshot};
 use crate::error::{Error, Result};
+use crate::files::{FileKind, FilesTable};
 use crate::iceberg::cache::ManifestCache;
 use crate::iceberg::metadata::Metadata;
 use crate::iceberg::{IcebergSnapshot, locate};
@@ -29,7 +32,7 @@ pub struct Lakehouse {
 }
 
 /// The format of a table that is named by its location.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PathFormat {
     /// The location is the table's folder or one of its metadata files.
     Iceberg,
@@ -117,9 +120,7 @@ impl Lakehouse {
     pub async fn table_at_as_of(&self, format: PathFormat, location: &str, as_of: &AsOf) -> Result<LakeTable> {
         let location = location.trim_end_matches('/');
         if !self.may_be_named(location) {
-            let detail =
-                format!("tables at \"{location}\" may not be read by path: no storage profile has a prefix above it");
-            return Err(Error::InvalidName { detail });
+            return Err(not_below_a_prefix("tables", location));
         }
         let at = match format {
             PathFormat::Delta => TableLocation::Delta {
@@ -134,6 +135,17 @@ impl Lakehouse {
             }
         };
         self.open(location.to_owned(), at, as_of).await
+    }
+
+    /// The files at that location as one table; the location must lie where [`Lakehouse::table_at`] demands.
+    ///
+    /// Reads the files' schemas, in a session that needs no catalogs.
+    pub async fn files_at(&self, format: FileKind, location: &str, state: &dyn Session) -> Result<FilesTable> {
+        let location = location.trim_end_matches('/');
+        if !self.may_be_named(location) {
+            return Err(not_below_a_prefix("files", location));
+        }
+        FilesTable::open(&self.stores, format, location, state).await
     }
 
     fn may_be_named(&self, location: &str) -> bool {
@@ -188,4 +200,9 @@ impl Lakehouse {
             hint,
         }
     }
+}
+
+fn not_below_a_prefix(what: &str, location: &str) -> Error {
+    let detail = format!("{what} at \"{location}\" may not be read by path: no storage profile has a prefix above it");
+    Error::InvalidName { detail }
 }

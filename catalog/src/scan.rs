@@ -6,7 +6,7 @@ pub(crate) mod adapt;
 pub(crate) mod codec;
 pub(crate) mod deletes;
 mod equality;
-mod group;
+pub(crate) mod group;
 pub(crate) mod prune;
 pub(crate) mod source;
 mod statistics;

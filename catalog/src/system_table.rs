@@ -1,26 +1,37 @@
-//! The tables that tell of a table: its snapshots, its files, its properties.
+//! Metadata tables: what the metadata of one version of a table say, as rows. `t$files` lists the files of `t`.
 
-/// What a metadata table is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::memory::MemorySourceConfig;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+/// Which metadata of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MetadataTable {
-    /// The versions that can still be read.
+    /// Its versions.
     Snapshots,
-    /// Which version was the current one from when on.
+    /// Which version was current from when on.
     History,
-    /// Branches and tags.
+    /// Its branches and tags.
     Refs,
-    /// The manifests of the snapshot.
+    /// The manifests of this version.
     Manifests,
-    /// The data files of the snapshot.
+    /// The data and delete files of this version.
     Files,
-    /// The table partitions of the snapshot, with the sums of their files.
+    /// The table partitions of this version, with their sizes.
     Partitions,
-    /// The table's properties.
+    /// The table properties.
     Properties,
 }
 
 impl MetadataTable {
-    /// Every metadata table.
+    /// All of them, in the order that messages list them.
     pub const ALL: [Self; 7] = [
         Self::Snapshots,
         Self::History,
@@ -31,12 +42,7 @@ impl MetadataTable {
         Self::Properties,
     ];
 
-    /// The metadata table of that name, in lower case.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|table| table.name() == name)
-    }
-
-    /// The name that follows the table's own.
+    /// What stands behind `$`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Snapshots => "snapshots",
@@ -47,5 +53,49 @@ impl MetadataTable {
             Self::Partitions => "partitions",
             Self::Properties => "properties",
         }
+    }
+
+    /// The one of that name, which is in lower case.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+}
+
+/// A metadata table whose rows were read when it was opened: every scan of it gives the same.
+#[derive(Debug, Clone)]
+pub struct SystemTable {
+    rows: RecordBatch,
+}
+
+impl SystemTable {
+    pub(crate) fn new(rows: RecordBatch) -> Self {
+        Self { rows }
+    }
+}
+
+#[async_trait]
+impl TableProvider for SystemTable {
+    fn schema(&self) -> SchemaRef {
+        self.rows.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    /// The plan carries the rows, so that it can run anywhere.
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = vec![self.rows.clone()];
+        Ok(MemorySourceConfig::try_new_exec(
+            &[rows],
+            self.schema(),
+            projection.cloned(),
+        )?)
     }
 }

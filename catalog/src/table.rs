@@ -12,6 +12,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::scan;
 use crate::scan::deletes::cache::DeleteCache;
 use crate::snapshot::TableSnapshot;
+use crate::system_table::{MetadataTable, SystemTable};
 
 /// A table pinned to one snapshot: every scan planned from it reads the same rows.
 #[derive(Debug, Clone)]
@@ -28,6 +29,11 @@ impl LakeTable {
     /// The version that is read.
     pub fn snapshot(&self) -> &TableSnapshot {
         &self.snapshot
+    }
+
+    /// What the metadata of this version say, as a table of its own.
+    pub async fn metadata(&self, metadata_table: MetadataTable) -> crate::error::Result<SystemTable> {
+        Ok(SystemTable::new(self.snapshot.inspect(metadata_table).await?))
     }
 }
 

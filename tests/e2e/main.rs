@@ -7,3 +7,4 @@ mod clients;
 mod conformance;
 mod shutdown;
 mod tpch;
+mod versions;
