@@ -10,7 +10,9 @@ mod minio;
 mod parts;
 mod postgres;
 mod process;
+mod random;
 mod rest_catalog;
+pub mod tables;
 
 pub use answer::{Cell, rows, same_rows};
 pub use client::Client;
@@ -20,4 +22,5 @@ pub use minio::Minio;
 pub use parts::{build_lakewing, java, lakewing, part, python, workspace};
 pub use postgres::Postgres;
 pub use process::{Process, free_port};
+pub use random::Random;
 pub use rest_catalog::RestCatalog;
