@@ -26,7 +26,7 @@ pub struct TableSnapshot {
 }
 
 /// Which version of a table is meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AsOf {
     /// The newest.
     Latest,
@@ -42,19 +42,6 @@ pub enum AsOf {
 enum Format {
     Iceberg(Arc<IcebergSnapshot>),
     Delta(Arc<DeltaSnapshot>),
-}
-
-/// Which version of a table is meant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum AsOf {
-    /// The newest.
-    Latest,
-    /// The Iceberg snapshot of this id, or the Delta version of this number.
-    Version(i64),
-    /// The newest that was current at this time, in microseconds since the epoch, UTC.
-    Timestamp(i64),
-    /// The head of this Iceberg branch, or this Iceberg tag.
-    Ref(String),
 }
 
 /// What a scan asks of a snapshot.
