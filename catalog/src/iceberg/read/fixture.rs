@@ -88,10 +88,7 @@ impl Fixture {
                 false => builder.build_v2_data(),
             };
             for file in part.files {
-                match part.deletes {
-                    true => writer.add_delete_file(file, -1, None).unwrap(),
-                    false => writer.add_file(file, -1).unwrap(),
-                }
+                writer.add_file(file, -1).unwrap();
             }
             let mut manifest = writer.write_manifest_file().await.unwrap();
             manifest.sequence_number = part.sequence;
