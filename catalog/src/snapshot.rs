@@ -12,7 +12,7 @@ use object_store::path::Path;
 use proto::ColumnMatch;
 
 use crate::delta::DeltaSnapshot;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::iceberg::IcebergSnapshot;
 use crate::scan::deletes::RowDeletes;
 use crate::system_table::MetadataTable;
@@ -246,10 +246,7 @@ impl TableSnapshot {
     /// The rows of a metadata table of this version.
     pub(crate) async fn inspect(&self, metadata_table: MetadataTable) -> Result<RecordBatch> {
         match &self.format {
-            Format::Iceberg(_) => Err(Error::Unsupported {
-                table: self.table.to_string(),
-                feature: format!("the metadata table \"{}\"", metadata_table.name()),
-            }),
+            Format::Iceberg(snapshot) => snapshot.inspect(metadata_table).await,
             Format::Delta(snapshot) => Arc::clone(snapshot).inspect(metadata_table).await,
         }
     }
