@@ -6,5 +6,6 @@ mod cli;
 mod clients;
 mod conformance;
 mod shutdown;
+mod spark;
 mod tpch;
 mod versions;
