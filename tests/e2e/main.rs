@@ -5,5 +5,6 @@ mod catalogs;
 mod cli;
 mod clients;
 mod conformance;
+mod corruption;
 mod shutdown;
 mod tpch;
