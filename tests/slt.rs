@@ -45,11 +45,17 @@ async fn run(lake: LakeBuilder, catalog: &str, complete: bool) -> Result<()> {
     )
     .await?;
     let defaults = format!("default_catalog = {catalog:?}\ndefault_namespace = \"tpch\"");
-    let lake = lake.data(data.path()).setting(&defaults).start().await?;
+    let files = tempfile::tempdir()?;
+    write_files(files.path())?;
+    let storage = format!("[[storage]]\nprefix = \"file://{}\"", files.path().display());
+    let lake = lake.data(data.path()).setting(&defaults).section(&storage).start().await?;
     let mut failures = Vec::new();
     for file in scripts(&workspace().join("tests/slt"))? {
         let mut runner = Runner::new(|| async { Ok(Session::open(&lake).await?) });
         runner.with_column_validator(strict_column_validator);
+        // For the scripts that say `control substitution on`.
+        runner.set_var("lake".to_owned(), data.path().display().to_string());
+        runner.set_var("files".to_owned(), files.path().display().to_string());
         if complete {
             let (validator, normalizer) = (sqllogictest::default_validator, sqllogictest::default_normalizer);
             let updated = runner
@@ -61,6 +67,25 @@ async fn run(lake: LakeBuilder, catalog: &str, complete: bool) -> Result<()> {
         }
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n\n"));
+    Ok(())
+}
+
+/// Files that belong to no table.
+fn write_files(folder: &Path) -> Result<()> {
+    let files = [
+        ("regions.csv", "id,note\n0,\"hot, dry\"\n1,\"two\nlines\"\n3,\n"),
+        ("events/year=2025/a.json", "{\"id\": 1, \"tags\": [\"x\"]}\n{\"id\": 2}\n"),
+        ("events/year=2026/b.json", "{\"id\": 3, \"at\": \"2026-01-01\"}\n"),
+        ("events/year=2026/_SUCCESS", ""),
+        ("damaged/bad.parquet", "PAR1, but not for long"),
+        ("mixed/1.csv", "a,b\n1,2\n"),
+        ("mixed/2.csv", "b,a\n1,2\n"),
+    ];
+    for (name, text) in files {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        std::fs::write(path, text)?;
+    }
     Ok(())
 }
 

@@ -1,13 +1,22 @@
 //! What Delta asks of a reader and a writer.
 //!
 //! A table is a folder with a log of JSON commits and Parquet checkpoints; replaying the log gives the live data files
-//! with their partition values and column bounds. Columns are known by name; partition columns are not in the files.
-//! Source: the Delta transaction log protocol. `delta_kernel` replays the log; it works in threads of its own
-//! ([`log::blocking`]), since its calls block.
+//! with their partition values and column bounds. Columns are known by name or, under column mapping, by physical name
+//! or field id; partition columns are not in the files. Source: the Delta transaction log protocol. `delta_kernel`
+//! replays the log; it works in threads of its own ([`log::Log::blocking`]), since its calls block.
 
+mod bounds;
+pub(crate) mod cache;
+mod columns;
 pub(crate) mod commit;
+mod files;
+mod history;
+mod inspect;
 pub(crate) mod log;
 mod metrics;
 pub(crate) mod read;
+mod replay;
+mod vector;
 
+pub(crate) use cache::DeltaCache;
 pub(crate) use read::DeltaSnapshot;

@@ -5,11 +5,18 @@
 //! Source: the Iceberg table specification, versions 1 to 3. The `iceberg` crate serves as a library of that
 //! specification; its Arrow version is not ours, so no Arrow type crosses this module's border.
 
+mod avro;
+pub(crate) mod cache;
 pub(crate) mod commit;
+mod deletes;
 pub(crate) mod locate;
-pub(crate) mod manifest;
+mod manifest;
+pub(crate) mod metadata;
 mod metrics;
-pub(crate) mod read;
+mod prune;
+mod read;
 pub(crate) mod schema;
+mod transform;
+mod values;
 
 pub(crate) use read::IcebergSnapshot;

@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::catalog::Session;
+
 use crate::client::{self, CatalogClient, TableLocation};
 use crate::config::{CatalogConfig, Config};
-use crate::delta::DeltaSnapshot;
+use crate::delta::{DeltaCache, DeltaSnapshot};
 use crate::error::{Error, Result};
-use crate::iceberg::manifest::ManifestCache;
-use crate::iceberg::{IcebergSnapshot, locate, read};
+use crate::files::{FileKind, FilesTable};
+use crate::iceberg::cache::ManifestCache;
+use crate::iceberg::metadata::Metadata;
+use crate::iceberg::{IcebergSnapshot, locate};
 use crate::name::{TableName, closest};
-use crate::snapshot::TableSnapshot;
+use crate::scan::deletes::cache::DeleteCache;
+use crate::snapshot::{AsOf, TableSnapshot};
 use crate::stores::Stores;
 use crate::table::LakeTable;
 
@@ -22,10 +27,12 @@ pub struct Lakehouse {
     roots: Vec<String>,
     stores: Arc<Stores>,
     manifests: ManifestCache,
+    delta: DeltaCache,
+    deletes: Arc<DeleteCache>,
 }
 
 /// The format of a table that is named by its location.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PathFormat {
     /// The location is the table's folder or one of its metadata files.
     Iceberg,
@@ -47,11 +54,14 @@ impl Lakehouse {
             catalogs.insert(name.clone(), client::client(name, catalog, &stores)?);
         }
         let manifests = ManifestCache::new(Arc::clone(&stores));
+        let delta = DeltaCache::new(Arc::clone(&stores));
         Ok(Self {
             catalogs,
             roots,
             stores,
             manifests,
+            delta,
+            deletes: Arc::default(),
         })
     }
 
@@ -89,8 +99,13 @@ impl Lakehouse {
 
     /// The table of that name at its newest version.
     pub async fn table(&self, name: &TableName) -> Result<LakeTable> {
+        self.table_as_of(name, &AsOf::Latest).await
+    }
+
+    /// The table of that name as it was, or is.
+    pub async fn table_as_of(&self, name: &TableName, as_of: &AsOf) -> Result<LakeTable> {
         match self.client(&name.catalog)?.load(name).await? {
-            Some(location) => self.open(name.to_string(), location).await,
+            Some(location) => self.open(name.to_string(), location, as_of).await,
             None => Err(self.no_such_table(name).await),
         }
     }
@@ -98,11 +113,14 @@ impl Lakehouse {
     /// The table at that location, which must lie below a storage profile's prefix or a catalog's own folder: whoever
     /// may write SQL may not read every file of the machine.
     pub async fn table_at(&self, format: PathFormat, location: &str) -> Result<LakeTable> {
+        self.table_at_as_of(format, location, &AsOf::Latest).await
+    }
+
+    /// As [`Lakehouse::table_at`], of the table as it was, or is.
+    pub async fn table_at_as_of(&self, format: PathFormat, location: &str, as_of: &AsOf) -> Result<LakeTable> {
         let location = location.trim_end_matches('/');
         if !self.may_be_named(location) {
-            let detail =
-                format!("tables at \"{location}\" may not be read by path: no storage profile has a prefix above it");
-            return Err(Error::InvalidName { detail });
+            return Err(not_below_a_prefix("tables", location));
         }
         let at = match format {
             PathFormat::Delta => TableLocation::Delta {
@@ -116,7 +134,18 @@ impl Lakehouse {
                 }
             }
         };
-        self.open(location.to_owned(), at).await
+        self.open(location.to_owned(), at, as_of).await
+    }
+
+    /// The files at that location as one table; the location must lie where [`Lakehouse::table_at`] demands.
+    ///
+    /// Reads the files' schemas, in a session that needs no catalogs.
+    pub async fn files_at(&self, format: FileKind, location: &str, state: &dyn Session) -> Result<FilesTable> {
+        let location = location.trim_end_matches('/');
+        if !self.may_be_named(location) {
+            return Err(not_below_a_prefix("files", location));
+        }
+        FilesTable::open(&self.stores, format, location, state).await
     }
 
     fn may_be_named(&self, location: &str) -> bool {
@@ -127,25 +156,25 @@ impl Lakehouse {
         self.stores.covers(location) || self.roots.iter().any(below)
     }
 
-    async fn open(&self, table: String, location: TableLocation) -> Result<LakeTable> {
+    async fn open(&self, table: String, location: TableLocation, as_of: &AsOf) -> Result<LakeTable> {
         let snapshot = match location {
             TableLocation::Delta { root } => {
-                let snapshot = DeltaSnapshot::latest(table.clone(), &root, Arc::clone(&self.stores)).await?;
+                let snapshot = DeltaSnapshot::at(table.clone(), &root, as_of, &self.delta).await?;
                 TableSnapshot::delta(table, snapshot)
             }
             TableLocation::Iceberg {
                 metadata_location,
                 metadata,
             } => {
-                let metadata = match metadata {
-                    Some(metadata) => *metadata,
-                    None => read::metadata(&self.stores, &table, &metadata_location).await?,
+                let metadata = match metadata.and_then(|metadata| Metadata::of_catalog(*metadata)) {
+                    Some(metadata) => metadata,
+                    None => Metadata::read(&self.stores, &table, &metadata_location).await?,
                 };
-                let snapshot = IcebergSnapshot::current(table.clone(), metadata, self.manifests.clone())?;
+                let snapshot = IcebergSnapshot::at(table.clone(), metadata, as_of, self.manifests.clone())?;
                 TableSnapshot::iceberg(table, snapshot)
             }
         };
-        Ok(LakeTable::new(snapshot))
+        Ok(LakeTable::new(snapshot, Arc::clone(&self.deletes)))
     }
 
     /// The error for a name that names nothing, with the name that was probably meant.
@@ -171,4 +200,9 @@ impl Lakehouse {
             hint,
         }
     }
+}
+
+fn not_below_a_prefix(what: &str, location: &str) -> Error {
+    let detail = format!("{what} at \"{location}\" may not be read by path: no storage profile has a prefix above it");
+    Error::InvalidName { detail }
 }

@@ -6,7 +6,7 @@ pub(crate) mod adapt;
 pub(crate) mod codec;
 pub(crate) mod deletes;
 mod equality;
-mod group;
+pub(crate) mod group;
 pub(crate) mod prune;
 pub(crate) mod source;
 mod statistics;
@@ -30,9 +30,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 
-use crate::snapshot::{ColumnMapping, DataFile, FileRequest, TableSnapshot};
+use crate::snapshot::{ColumnMapping, DataFile, FileRequest, Pruned, TableSnapshot};
+use deletes::cache::DeleteCache;
 use equality::EqualityDeletes;
-use source::LakeParquetSource;
+use source::{Access, LakeParquetSource};
 
 /// Files times columns of a scan up to which each file's bounds travel with it, for filters that come up while it runs.
 const FILE_STATISTICS_MAX: usize = 1 << 16;
@@ -47,9 +48,10 @@ pub(crate) struct Request<'a> {
     pub(crate) limit: Option<usize>,
 }
 
-/// Plans the scan of `snapshot`.
+/// Plans the scan of `snapshot`; its row deletes are kept in `deletes`.
 pub(crate) async fn plan(
     snapshot: &TableSnapshot,
+    deletes: &Arc<DeleteCache>,
     state: &dyn Session,
     request: Request<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
@@ -73,12 +75,14 @@ pub(crate) async fn plan(
         state,
         projection: &projection,
         columns: list.columns,
+        pruned: list.pruned,
+        deletes,
     };
-    let deletes = EqualityDeletes::new(list.equality_deletes);
+    let equality_deletes = EqualityDeletes::new(list.equality_deletes);
     let (mut scans, mut touched) = (Vec::new(), Vec::new());
     for mut set in list.sets {
         let layout = Layout::new(schema.fields(), &set.constant_columns, &[]);
-        for (store_url, files) in by_store(deletes.take_untouched(&mut set)) {
+        for (store_url, files) in by_store(equality_deletes.take_untouched(&mut set)) {
             scans.push(scan.of_files(&layout, store_url, files, &projection, request.limit)?);
         }
         if !set.files.is_empty() {
@@ -86,7 +90,7 @@ pub(crate) async fn plan(
         }
     }
     if !touched.is_empty() {
-        scans.push(deletes.surviving(&scan, touched)?);
+        scans.push(equality_deletes.surviving(&scan, touched)?);
     }
     match scans.len() {
         0 => Ok(Arc::new(EmptyExec::new(Arc::new(schema.project(&projection)?)))),
@@ -138,9 +142,21 @@ struct Scan<'a> {
     /// The columns that are asked for, by position in the table.
     projection: &'a [usize],
     columns: Arc<ColumnMapping>,
+    /// Of the whole list; every scan tells its own share of the files.
+    pruned: Pruned,
+    deletes: &'a Arc<DeleteCache>,
 }
 
 impl Scan<'_> {
+    /// The same for delete files, which are not among the data files that planning counts.
+    fn of_delete_files(&self) -> Self {
+        Self {
+            columns: Arc::clone(&self.columns),
+            pruned: Pruned::default(),
+            ..*self
+        }
+    }
+
     /// The scan of files of one layout that lie in one store. `projection` are positions in the layout.
     fn of_files(
         &self,
@@ -162,8 +178,17 @@ impl Scan<'_> {
             ..TableParquetOptions::default()
         };
         let parquet = ParquetSource::new(table_schema.clone()).with_table_parquet_options(options);
-        let parquet = source::with_footer_cache(parquet, self.state.runtime_env(), &store_url)?;
-        let source = LakeParquetSource::new(parquet, self.snapshot.table(), Arc::clone(&self.columns));
+        let access = Access {
+            runtime: self.state.runtime_env(),
+            store_url: &store_url,
+            deletes: self.deletes,
+        };
+        let pruned = Pruned {
+            files_read: files.len() as u64,
+            ..self.pruned
+        };
+        let source = LakeParquetSource::try_new(parquet, self.snapshot.table(), Arc::clone(&self.columns), access)?
+            .with_pruned(pruned);
         let statistics = statistics::of_scan(&files, positions);
         let with_statistics = files.len().saturating_mul(positions.len()) <= FILE_STATISTICS_MAX;
         let files = files.into_iter().map(|file| {
@@ -187,7 +212,10 @@ fn partitioned_file(file: DataFile, bounds: Option<Statistics>) -> PartitionedFi
     partitioned.object_meta.location = file.path;
     partitioned.partition_values = file.constants;
     partitioned.statistics = bounds.map(Arc::new);
-    partitioned
+    match file.deletes {
+        Some(deletes) => source::with_deletes(partitioned, deletes),
+        None => partitioned,
+    }
 }
 
 fn by_store(files: Vec<DataFile>) -> Vec<(ObjectStoreUrl, Vec<DataFile>)> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::datasource::object_store::ObjectStoreUrl;
@@ -11,9 +12,10 @@ use object_store::path::Path;
 use proto::ColumnMatch;
 
 use crate::delta::DeltaSnapshot;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::iceberg::IcebergSnapshot;
 use crate::scan::deletes::RowDeletes;
+use crate::system_table::MetadataTable;
 
 /// An immutable version of a table. Whatever is planned from it reads the same rows, whoever commits meanwhile.
 #[derive(Debug, Clone)]
@@ -23,10 +25,36 @@ pub struct TableSnapshot {
     format: Format,
 }
 
+/// Which version of a table is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AsOf {
+    /// The newest.
+    Latest,
+    /// An Iceberg snapshot id or a Delta version.
+    Version(i64),
+    /// The one that was newest at that time, in microseconds since the epoch, UTC.
+    Timestamp(i64),
+    /// An Iceberg branch or tag.
+    Ref(String),
+}
+
 #[derive(Debug, Clone)]
 enum Format {
     Iceberg(Arc<IcebergSnapshot>),
     Delta(Arc<DeltaSnapshot>),
+}
+
+/// Which version of a table is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum AsOf {
+    /// The newest.
+    Latest,
+    /// The Iceberg snapshot of this id, or the Delta version of this number.
+    Version(i64),
+    /// The newest that was current at this time, in microseconds since the epoch, UTC.
+    Timestamp(i64),
+    /// The head of this Iceberg branch, or this Iceberg tag.
+    Ref(String),
 }
 
 /// What a scan asks of a snapshot.
@@ -225,6 +253,17 @@ impl TableSnapshot {
         match &self.format {
             Format::Iceberg(snapshot) => snapshot.property(key),
             Format::Delta(snapshot) => snapshot.property(key),
+        }
+    }
+
+    /// The rows of a metadata table of this version.
+    pub(crate) async fn inspect(&self, metadata_table: MetadataTable) -> Result<RecordBatch> {
+        match &self.format {
+            Format::Iceberg(_) => Err(Error::Unsupported {
+                table: self.table.to_string(),
+                feature: format!("the metadata table \"{}\"", metadata_table.name()),
+            }),
+            Format::Delta(snapshot) => Arc::clone(snapshot).inspect(metadata_table).await,
         }
     }
 

@@ -10,22 +10,30 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::scan;
+use crate::scan::deletes::cache::DeleteCache;
 use crate::snapshot::TableSnapshot;
+use crate::system_table::{MetadataTable, SystemTable};
 
 /// A table pinned to one snapshot: every scan planned from it reads the same rows.
 #[derive(Debug, Clone)]
 pub struct LakeTable {
     snapshot: TableSnapshot,
+    deletes: Arc<DeleteCache>,
 }
 
 impl LakeTable {
-    pub(crate) fn new(snapshot: TableSnapshot) -> Self {
-        Self { snapshot }
+    pub(crate) fn new(snapshot: TableSnapshot, deletes: Arc<DeleteCache>) -> Self {
+        Self { snapshot, deletes }
     }
 
     /// The version that is read.
     pub fn snapshot(&self) -> &TableSnapshot {
         &self.snapshot
+    }
+
+    /// What the metadata of this version say, as a table of its own.
+    pub async fn metadata(&self, metadata_table: MetadataTable) -> crate::error::Result<SystemTable> {
+        Ok(SystemTable::new(self.snapshot.inspect(metadata_table).await?))
     }
 }
 
@@ -56,6 +64,6 @@ impl TableProvider for LakeTable {
             filters,
             limit,
         };
-        scan::plan(&self.snapshot, state, request).await
+        scan::plan(&self.snapshot, &self.deletes, state, request).await
     }
 }

@@ -8,4 +8,5 @@ pub(crate) mod parse;
 pub(crate) mod pinned;
 pub(crate) mod plan;
 pub(crate) mod show;
+mod time_travel;
 pub(crate) mod types;

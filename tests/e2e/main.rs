@@ -8,3 +8,4 @@ mod conformance;
 mod corruption;
 mod shutdown;
 mod tpch;
+mod versions;

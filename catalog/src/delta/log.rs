@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use datafusion::common::runtime::SpawnedTask;
-use delta_kernel::{KernelError, Snapshot, SnapshotRef};
+use delta_kernel::KernelError;
 use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
+use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
 use url::Url;
 
@@ -55,11 +56,9 @@ impl Log {
             .build()
     }
 
-    /// The newest version of the table.
-    pub(crate) async fn latest(&self) -> Result<SnapshotRef> {
-        let (url, engine) = (self.root_url.clone(), self.engine());
-        self.blocking(move || Snapshot::builder_for(url.as_str()).build(&engine))
-            .await
+    /// The folder of the log.
+    pub(crate) fn folder(&self) -> object_store::path::Path {
+        self.root.path.clone().join("_delta_log")
     }
 
     /// Runs blocking kernel calls off the async threads. A panic over damaged files reports damage.
@@ -83,19 +82,45 @@ impl Log {
                 name: self.table.clone(),
                 hint: Some(format!("{} has no commit in _delta_log", self.root_url)),
             },
-            KernelError::Unsupported(feature) => Error::Unsupported {
-                table: self.table.clone(),
-                feature,
-            },
+            KernelError::Unsupported(feature) => self.unsupported(feature),
+            KernelError::MaxCatalogVersion(_) => {
+                self.unsupported("commits that its catalog manages (the reader feature catalogManaged)".to_owned())
+            }
+            KernelError::FileNotFound(file) => self.corrupt_file(file, "it does not exist".to_owned()),
+            KernelError::MissingVersion(version) => self.corrupt_file(
+                format!("the commit {version:020}.json of its Delta log"),
+                "it does not exist".to_owned(),
+            ),
             other => self.corrupt(other.to_string()),
         }
     }
 
+    /// The error for something that this reader does not do.
+    pub(crate) fn unsupported(&self, feature: String) -> Error {
+        Error::Unsupported {
+            table: self.table.clone(),
+            feature,
+        }
+    }
+
+    /// The error for a log that breaks the protocol.
     pub(crate) fn corrupt(&self, detail: String) -> Error {
+        self.corrupt_file("its Delta log".to_owned(), detail)
+    }
+
+    fn corrupt_file(&self, file: String, detail: String) -> Error {
         Error::Corrupt {
             table: self.table.clone(),
-            file: "its Delta log".to_owned(),
+            file,
             detail,
         }
     }
+}
+
+/// A path of the log, or a URL, without percent-encoding.
+pub(crate) fn decoded(path: &str) -> Result<String, String> {
+    let decoded = percent_decode_str(path).decode_utf8();
+    decoded
+        .map(|path| path.into_owned())
+        .map_err(|_| "is no UTF-8 when it is decoded".to_owned())
 }

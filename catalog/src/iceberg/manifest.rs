@@ -1,127 +1,230 @@
-//! Manifest lists and manifests, read in parallel; decoded manifests are kept, since they never change.
+//! Manifest lists and manifests in memory: what planning needs of them, column by column.
+//!
+//! Both are decoded straight from Avro, since a table of a hundred thousand files is planned in a fraction of a second.
+//! Partition values, their bounds and column bounds keep the specification's binary single-value form until a query
+//! asks for their column; see [`super::values`].
 
-use std::sync::Arc;
+pub(crate) mod decode;
 
-use futures::{StreamExt, TryStreamExt, stream};
-use iceberg::spec::{FormatVersion, Manifest, ManifestEntryRef, ManifestFile, ManifestList, SnapshotRef};
-use moka::future::Cache;
+use std::collections::HashMap;
 
-use crate::error::{Error, Result};
-use crate::stores::{Location, Stores};
+use arrow::array::{Array, BinaryArray, Int64Array, StringArray};
 
-/// A manifest list or manifest above this is refused.
-const MANIFEST_BYTES_MAX: u64 = 1 << 30;
-/// Manifests read at once for one table.
-const READS_AT_ONCE: usize = 16;
-/// Bound of the cache, in bytes as estimated by [`ENTRY_BYTES`].
-const CACHE_BYTES_MAX: u64 = 256 << 20;
-/// About what one decoded entry takes, with bounds for twenty columns.
-const ENTRY_BYTES: u32 = 4096;
-
-/// Decoded manifests by location. A manifest is written once under a name of its own, so that no entry grows stale.
-#[derive(Debug, Clone)]
-pub(crate) struct ManifestCache {
-    manifests: Cache<String, Arc<Manifest>>,
-    stores: Arc<Stores>,
+/// One manifest as the manifest list describes it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ManifestFile {
+    /// Its location.
+    pub(crate) path: String,
+    /// Its size; some writers write 0.
+    pub(crate) length: i64,
+    /// The partition spec of all its files.
+    pub(crate) spec_id: i32,
+    /// True for delete files, false for data files.
+    pub(crate) deletes: bool,
+    /// The sequence number that its new files inherit; 0 in format version 1.
+    pub(crate) sequence: i64,
+    /// The snapshot that added it.
+    pub(crate) added_snapshot_id: Option<i64>,
+    /// Numbers of files with the status added, existing and deleted.
+    pub(crate) files: [Option<i64>; 3],
+    /// Bounds of the partition values, in the order of the spec's fields.
+    pub(crate) partitions: Option<Vec<FieldSummary>>,
+    /// True where it is encrypted.
+    pub(crate) encrypted: bool,
 }
 
-/// One manifest of a snapshot and its entries.
+impl ManifestFile {
+    /// False where the list says that no file in it is live.
+    pub(crate) fn may_be_live(&self) -> bool {
+        let [added, existing, _] = self.files;
+        added != Some(0) || existing != Some(0)
+    }
+
+    /// Bytes it takes in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let bound = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::capacity);
+        let summaries = self.partitions.iter().flatten();
+        let summaries = summaries
+            .map(|summary| size_of::<FieldSummary>() + bound(&summary.lower) + bound(&summary.upper))
+            .sum::<usize>();
+        size_of::<Self>() + self.path.capacity() + summaries
+    }
+}
+
+/// Bounds of one partition field over a manifest, in binary form.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct FieldSummary {
+    /// True where a value may be NULL.
+    pub(crate) contains_null: bool,
+    /// True where a value may be NaN; absent where the writer did not look.
+    pub(crate) contains_nan: Option<bool>,
+    /// No value is less, NULL and NaN aside.
+    pub(crate) lower: Option<Vec<u8>>,
+    /// No value is greater, NULL and NaN aside.
+    pub(crate) upper: Option<Vec<u8>>,
+}
+
+/// The live entries of one manifest. What a manifest list lends to them is not filled in.
 #[derive(Debug)]
-pub(crate) struct LoadedManifest {
-    /// The manifest list's word on it.
-    pub(crate) file: ManifestFile,
-    manifest: Arc<Manifest>,
+pub(crate) struct Manifest {
+    /// Locations, as written.
+    pub(crate) paths: StringArray,
+    /// The rest of fixed size.
+    pub(crate) entries: Vec<Entry>,
+    /// Partition values, field by field in the order of the file.
+    pub(crate) partition: Vec<PartitionColumn>,
+    /// What is known of columns, by field id.
+    pub(crate) metrics: HashMap<i32, Metrics>,
+    /// What only delete files have, one for each entry; empty in a manifest of data files.
+    pub(crate) deletes: Vec<DeleteEntry>,
 }
 
-impl LoadedManifest {
-    /// The entries as written: values that a manifest list lends to them are not filled in.
-    pub(crate) fn entries(&self) -> &[ManifestEntryRef] {
-        self.manifest.entries()
+/// One file, without what has a length of its own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Entry {
+    /// True where the entry's snapshot added the file, false where the file existed before.
+    pub(crate) added: bool,
+    /// The data sequence number; inherited where it is absent.
+    pub(crate) sequence: Option<i64>,
+    /// The snapshot that added the file; inherited where it is absent.
+    pub(crate) snapshot_id: Option<i64>,
+    /// What the file holds.
+    pub(crate) content: Content,
+    /// How it is written.
+    pub(crate) format: Format,
+    /// True where it is encrypted.
+    pub(crate) encrypted: bool,
+    /// Number of rows; the cardinality of a deletion vector.
+    pub(crate) rows: u64,
+    /// Size of the object.
+    pub(crate) size_bytes: u64,
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Rows.
+    Data,
+    /// Positions of deleted rows: a file of them, or a deletion vector.
+    PositionDeletes,
+    /// Values of deleted rows.
+    EqualityDeletes,
+}
+
+/// A file format that the specification names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Parquet,
+    Avro,
+    Orc,
+    Puffin,
+    /// One that it does not name.
+    Unknown,
+}
+
+impl Format {
+    /// The name in the specification's spelling.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Format::Parquet => "PARQUET",
+            Format::Avro => "AVRO",
+            Format::Orc => "ORC",
+            Format::Puffin => "PUFFIN",
+            Format::Unknown => "of an unknown kind",
+        }
     }
 }
 
-impl ManifestCache {
-    pub(crate) fn new(stores: Arc<Stores>) -> Self {
-        let weight = |_: &String, manifest: &Arc<Manifest>| {
-            let entries = u32::try_from(manifest.entries().len()).unwrap_or(u32::MAX);
-            entries.saturating_add(1).saturating_mul(ENTRY_BYTES)
-        };
-        Self {
-            manifests: Cache::builder().max_capacity(CACHE_BYTES_MAX).weigher(weight).build(),
-            stores,
-        }
+/// The values of one partition field, in binary form.
+#[derive(Debug)]
+pub(crate) struct PartitionColumn {
+    /// The partition field's id, where the writer wrote one.
+    pub(crate) id: Option<i32>,
+    /// The partition field's name.
+    pub(crate) name: String,
+    /// Which of two binary forms of one number are equal.
+    pub(crate) number: Number,
+    /// NULL where the partition value is NULL.
+    pub(crate) values: BinaryArray,
+}
+
+/// How numbers of a partition field compare across the types that it had over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Number {
+    Integer,
+    Float,
+    Decimal,
+    /// Not a number: equal where its bytes are.
+    None,
+}
+
+/// What a manifest knows of one column: absent where no entry has it, NULL where one has not.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    /// Lower bounds in binary form.
+    pub(crate) lower: Option<BinaryArray>,
+    /// Upper bounds in binary form.
+    pub(crate) upper: Option<BinaryArray>,
+    /// Numbers of NULLs.
+    pub(crate) nulls: Option<Int64Array>,
+    /// Numbers of NaNs.
+    pub(crate) nans: Option<Int64Array>,
+}
+
+/// What only delete files have.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct DeleteEntry {
+    /// Field ids of the columns that an equality delete compares.
+    pub(crate) equality_ids: Vec<i32>,
+    /// The only data file that a position delete is about.
+    pub(crate) referenced_data_file: Option<String>,
+    /// Where the blob of a deletion vector begins.
+    pub(crate) content_offset: Option<i64>,
+    /// Size of the blob of a deletion vector.
+    pub(crate) content_size: Option<i64>,
+}
+
+impl Manifest {
+    /// Number of live entries.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
-    /// The store and key of a data file.
-    pub(crate) fn locate(&self, location: &str) -> Result<Location> {
-        self.stores.locate(location)
-    }
-
-    /// The manifests of a snapshot. `version` is the table's; a list may be older than the table's last upgrade.
-    pub(crate) async fn list(
-        &self,
-        table: &str,
-        snapshot: &SnapshotRef,
-        version: FormatVersion,
-    ) -> Result<Vec<ManifestFile>> {
-        let location = snapshot.manifest_list();
-        if location.is_empty() {
-            let feature = "manifests inside the table metadata (format version 1 without a manifest list)";
-            return Err(Error::Unsupported {
-                table: table.to_owned(),
-                feature: feature.to_owned(),
-            });
-        }
-        let bytes = self.stores.read(location, MANIFEST_BYTES_MAX).await?;
-        let older = [FormatVersion::V3, FormatVersion::V2, FormatVersion::V1];
-        let versions: Vec<FormatVersion> = older.into_iter().filter(|v| *v <= version).collect();
-        let parse = move || {
-            let mut first_error = None;
-            for version in versions {
-                match ManifestList::parse_with_version(&bytes, version) {
-                    Ok(list) => return Ok(list.consume_entries().into_iter().collect()),
-                    Err(error) => first_error = first_error.or(Some(error.to_string())),
-                }
-            }
-            Err(first_error.unwrap_or_default())
-        };
-        blocking(table, location, parse).await
-    }
-
-    /// The entries of every manifest, in the order of the list.
-    pub(crate) async fn load(&self, table: &str, manifests: Vec<ManifestFile>) -> Result<Vec<LoadedManifest>> {
-        let reads = manifests.into_iter().map(|file| async move {
-            let manifest = self.manifest(table, &file.manifest_path).await?;
-            Ok(LoadedManifest { file, manifest })
+    /// Bytes it takes in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let metrics = self.metrics.values().map(|metrics| {
+            let arrays: [Option<&dyn Array>; 4] = [
+                metrics.lower.as_ref().map(|array| array as &dyn Array),
+                metrics.upper.as_ref().map(|array| array as &dyn Array),
+                metrics.nulls.as_ref().map(|array| array as &dyn Array),
+                metrics.nans.as_ref().map(|array| array as &dyn Array),
+            ];
+            let arrays = arrays.into_iter().flatten().map(Array::get_array_memory_size);
+            size_of::<(i32, Metrics)>() + arrays.sum::<usize>()
         });
-        stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
+        let partition = self.partition.iter().map(|column| {
+            size_of::<PartitionColumn>() + column.name.capacity() + column.values.get_array_memory_size()
+        });
+        let deletes = self.deletes.iter().map(|entry| {
+            let text = entry.referenced_data_file.as_ref().map_or(0, String::capacity);
+            size_of::<DeleteEntry>() + text + entry.equality_ids.capacity() * size_of::<i32>()
+        });
+        size_of::<Self>()
+            + self.paths.get_array_memory_size()
+            + self.entries.capacity() * size_of::<Entry>()
+            + metrics.sum::<usize>()
+            + partition.sum::<usize>()
+            + deletes.sum::<usize>()
     }
 
-    async fn manifest(&self, table: &str, location: &str) -> Result<Arc<Manifest>> {
-        if let Some(manifest) = self.manifests.get(location).await {
-            return Ok(manifest);
-        }
-        let bytes = self.stores.read(location, MANIFEST_BYTES_MAX).await?;
-        let parse = move || Manifest::parse_avro(&bytes).map_err(|error| error.to_string());
-        let manifest = Arc::new(blocking(table, location, parse).await?);
-        self.manifests.insert(location.to_owned(), Arc::clone(&manifest)).await;
-        Ok(manifest)
-    }
-}
-
-/// Runs a parser off the async threads; a parser that panics on damaged bytes reports damage.
-async fn blocking<T: Send + 'static>(
-    table: &str,
-    file: &str,
-    parse: impl FnOnce() -> Result<T, String> + Send + 'static,
-) -> Result<T> {
-    let corrupt = |detail| Error::Corrupt {
-        table: table.to_owned(),
-        file: file.to_owned(),
-        detail,
-    };
-    match tokio::task::spawn_blocking(parse).await {
-        Ok(parsed) => parsed.map_err(corrupt),
-        Err(panic) => Err(corrupt(panic.to_string())),
+    /// The values of the partition field of that id, or of that name in files without ids.
+    pub(crate) fn partition_values(&self, id: i32, name: &str) -> Option<&BinaryArray> {
+        let by_id = self.partition.iter().find(|column| column.id == Some(id));
+        let by_name = || {
+            self.partition
+                .iter()
+                .find(|column| column.id.is_none() && column.name == name)
+        };
+        Some(&by_id.or_else(by_name)?.values)
     }
 }

@@ -101,7 +101,7 @@ fn upper_binary(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The specification's single-value serialization.
-fn binary_form(value: &ScalarValue) -> Option<Vec<u8>> {
+pub(super) fn binary_form(value: &ScalarValue) -> Option<Vec<u8>> {
     Some(match value {
         ScalarValue::Boolean(Some(value)) => vec![u8::from(*value)],
         ScalarValue::Int32(Some(value)) | ScalarValue::Date32(Some(value)) => value.to_le_bytes().to_vec(),

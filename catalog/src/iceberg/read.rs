@@ -1,96 +1,93 @@
-//! Table metadata to a [`IcebergSnapshot`], and that to the list of its data files.
+//! Table metadata to an [`IcebergSnapshot`], and that to the list of its data files.
 
-use std::collections::{BTreeSet, HashMap};
-use std::io::Read;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, UInt64Array};
+use arrow::compute::take;
+use arrow::datatypes::{Field, SchemaRef};
 use datafusion::common::ScalarValue;
-use flate2::read::GzDecoder;
-use iceberg::spec::{
-    DataContentType, DataFile as IcebergFile, DataFileFormat, Datum, Literal, ManifestContentType, ManifestFile,
-    PartitionField, SnapshotRef, TableMetadata, Transform,
-};
+use futures::future::try_join;
+use iceberg::spec::{PartitionSpec, SnapshotRef, TableMetadata, Transform};
 use proto::ColumnMatch;
 
-use super::manifest::ManifestCache;
-use super::schema;
+use super::cache::{LoadedManifest, ManifestCache};
+use super::deletes::{self, DeleteIndex};
+use super::manifest::{Content, Entry, Format, ManifestFile, decode};
+use super::metadata::Metadata;
+use super::values::{End, typed};
+use super::{prune, schema};
 use crate::error::{Error, Result};
 use crate::scan::adapt::field_id;
-use crate::scan::prune;
-use crate::snapshot::{Column, ColumnMapping, DataFile, FileList, FileRequest, FileSet, Pruned};
-use crate::stores::Stores;
+use crate::snapshot::{AsOf, Column, ColumnMapping, DataFile, FileList, FileRequest, FileSet, Pruned};
 
-/// Metadata files above this are refused: a table of a hundred thousand snapshots stays below it.
-const METADATA_BYTES_MAX: u64 = 256 << 20;
+/// The table property that maps names to field ids.
+const NAME_MAPPING: &str = "schema.name-mapping.default";
+/// Snapshots and refs that an error names.
+const HINTS_MAX: usize = 5;
 
 /// One snapshot of an Iceberg table.
 #[derive(Debug)]
 pub(crate) struct IcebergSnapshot {
-    table: String,
-    metadata: Arc<TableMetadata>,
-    snapshot: Option<SnapshotRef>,
+    pub(super) table: String,
+    pub(super) metadata: Metadata,
+    pub(super) snapshot: Option<SnapshotRef>,
+    iceberg_schema: iceberg::spec::SchemaRef,
     schema: SchemaRef,
-    manifests: ManifestCache,
-}
-
-/// Reads a metadata file, gzipped or not.
-pub(crate) async fn metadata(stores: &Stores, table: &str, location: &str) -> Result<TableMetadata> {
-    let bytes = stores.read(location, METADATA_BYTES_MAX).await?;
-    let corrupt = |detail: String| Error::Corrupt {
-        table: table.to_owned(),
-        file: location.to_owned(),
-        detail,
-    };
-    let parsed = if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut json = Vec::new();
-        let unpacked = GzDecoder::new(bytes.as_ref())
-            .take(METADATA_BYTES_MAX)
-            .read_to_end(&mut json);
-        unpacked.map_err(|error| corrupt(error.to_string()))?;
-        serde_json::from_slice(&json)
-    } else {
-        serde_json::from_slice(&bytes)
-    };
-    parsed.map_err(|error: serde_json::Error| {
-        let detail = error.to_string();
-        // The library's words for snapshots that hold their manifests themselves.
-        if detail.contains("only manifest list is supported") {
-            let feature = "manifests inside the table metadata (format version 1 without a manifest list)";
-            return Error::Unsupported {
-                table: table.to_owned(),
-                feature: feature.to_owned(),
-            };
-        }
-        corrupt(detail)
-    })
+    columns: Arc<ColumnMapping>,
+    pub(super) manifests: ManifestCache,
 }
 
 impl IcebergSnapshot {
-    /// The current snapshot of the table, under its current schema. Refuses what this reader cannot read right.
-    pub(crate) fn current(table: String, metadata: TableMetadata, manifests: ManifestCache) -> Result<Self> {
+    /// The table as it was, or is. A snapshot has the columns of its time; the head of a branch has the table's.
+    /// Refuses what this reader cannot read right.
+    pub(crate) fn at(table: String, metadata: Metadata, as_of: &AsOf, manifests: ManifestCache) -> Result<Self> {
         let unsupported = |feature: String| Error::Unsupported {
             table: table.clone(),
             feature,
         };
-        if metadata.properties().contains_key("encryption.key-id") || metadata.encryption_keys_iter().len() > 0 {
+        let of = metadata.table.as_ref();
+        if of.properties().contains_key("encryption.key-id") || of.encryption_keys_iter().len() > 0 {
             return Err(unsupported("table encryption".to_owned()));
         }
-        let defaulted = metadata
-            .current_schema()
-            .field_id_to_fields()
-            .values()
-            .find(|f| f.initial_default.is_some());
-        if let Some(field) = defaulted {
-            return Err(unsupported(format!("an initial default value (column {})", field.name)));
-        }
-        let snapshot = metadata.current_snapshot().cloned();
-        let schema = schema::arrow_schema(metadata.current_schema());
+        let (snapshot, own_schema) = match as_of {
+            AsOf::Latest => (of.current_snapshot().cloned(), false),
+            AsOf::Version(id) => (Some(by_id(&table, of, *id)?), true),
+            AsOf::Timestamp(micros) => (Some(by_time(&table, of, *micros)?), true),
+            AsOf::Ref(name) => {
+                let refs = metadata.refs();
+                let Some(reference) = refs.get(name) else {
+                    let names: Vec<&str> = refs.keys().take(HINTS_MAX).map(String::as_str).collect();
+                    let hint = format!("the table has the branches and tags {}", names.join(", "));
+                    return Err(not_found(&table, &format!("ref {name}"), hint));
+                };
+                (Some(by_id(&table, of, reference.snapshot_id)?), !reference.is_branch())
+            }
+        };
+        let schema_id = snapshot.as_ref().and_then(|s| s.schema_id()).filter(|_| own_schema);
+        let iceberg_schema = match schema_id {
+            None => of.current_schema(),
+            Some(id) => of.schema_by_id(id).ok_or_else(|| Error::Corrupt {
+                table: table.clone(),
+                file: "the table metadata".to_owned(),
+                detail: format!("a snapshot names the schema {id}, which does not exist"),
+            })?,
+        };
+        let iceberg_schema = Arc::clone(iceberg_schema);
+        let schema = schema::arrow_schema(&iceberg_schema);
+        let defaults = schema::defaults(&iceberg_schema, &schema, &metadata.initial_defaults).map_err(unsupported)?;
+        let columns = Arc::new(ColumnMapping {
+            column_match: ColumnMatch::FieldId,
+            name_mapping: of.properties().get(NAME_MAPPING).cloned(),
+            defaults,
+        });
         Ok(Self {
             table,
-            metadata: Arc::new(metadata),
+            metadata,
             snapshot,
+            iceberg_schema,
             schema,
+            columns,
             manifests,
         })
     }
@@ -104,145 +101,250 @@ impl IcebergSnapshot {
     }
 
     pub(crate) fn property(&self, key: &str) -> Option<String> {
-        self.metadata.properties().get(key).cloned()
+        self.metadata.table.properties().get(key).cloned()
+    }
+
+    /// The snapshot's manifests, of data files and of delete files, those without a live file left out.
+    pub(super) async fn live_manifests(&self) -> Result<(Vec<ManifestFile>, Vec<ManifestFile>)> {
+        let Some(snapshot) = &self.snapshot else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let list = match self.metadata.inline_manifests.get(&snapshot.snapshot_id()) {
+            Some(locations) => self.manifests.inline(&self.table, locations).await?,
+            None => self.manifests.list(&self.table, snapshot.manifest_list()).await?,
+        };
+        let live: Vec<ManifestFile> = list.iter().filter(|file| file.may_be_live()).cloned().collect();
+        if live.iter().any(|manifest| manifest.encrypted) {
+            return Err(self.unsupported("table encryption"));
+        }
+        Ok(live.into_iter().partition(|manifest| !manifest.deletes))
     }
 
     /// The data files that may hold a wanted row.
     pub(crate) async fn files(&self, request: FileRequest<'_>) -> Result<FileList> {
-        let manifests = match &self.snapshot {
-            Some(snapshot) => {
-                let list = self
-                    .manifests
-                    .list(&self.table, snapshot, self.metadata.format_version())
-                    .await?;
-                self.manifests.load(&self.table, self.data_manifests(list)?).await?
+        let table = prune::Table {
+            schema: &self.schema,
+            iceberg_schema: &self.iceberg_schema,
+            metadata: &self.metadata.table,
+        };
+        let (data, deletes) = self.live_manifests().await?;
+        let manifests_total = count(data.len());
+        let data = prune::manifests(table, data, request.predicate);
+        let deletes = match data.is_empty() {
+            true => Vec::new(),
+            false => prune::manifests(table, deletes, request.predicate),
+        };
+        let (data, deletes) = try_join(
+            self.manifests.load(&self.table, data),
+            self.manifests.load(&self.table, deletes),
+        )
+        .await?;
+        let kept = prune::entries(table, &data, request.predicate);
+        let mut list = FileList {
+            sets: Vec::new(),
+            equality_deletes: Vec::new(),
+            columns: Arc::clone(&self.columns),
+            pruned: Pruned {
+                manifests_total,
+                manifests_read: count(data.len()),
+                files_total: data.iter().map(|manifest| count(manifest.entries.len())).sum(),
+                files_read: kept.iter().map(|rows| count(rows.len())).sum(),
+            },
+        };
+        let index = DeleteIndex::build(self.delete_table(), &deletes, |ids| self.equality_columns(ids))?;
+        let mut sets: BTreeMap<Vec<usize>, Vec<DataFile>> = BTreeMap::new();
+        let mut partitions = BTreeMap::new();
+        for (manifest, rows) in data.iter().zip(&kept) {
+            if rows.is_empty() {
+                continue;
             }
-            None => Vec::new(),
-        };
-        let live = || {
-            manifests.iter().flat_map(|manifest| {
-                manifest
-                    .entries()
-                    .iter()
-                    .filter(|e| e.is_alive())
-                    .map(move |entry| (&manifest.file, entry.data_file()))
-            })
-        };
-        let partitioning = self.partitioning(live().map(|(manifest, _)| manifest.partition_spec_id))?;
-        if !partitioning.others.is_empty() {
-            return Err(self.unsupported("identity partitions in some partition specs only"));
+            let (constant_columns, files) = self.data_files(manifest, rows, request.wanted, &index)?;
+            if !index.is_empty() {
+                let keys = rows.iter().map(|row| deletes::partition(manifest, *row));
+                partitions
+                    .entry(constant_columns.clone())
+                    .or_insert_with(Vec::new)
+                    .extend(keys);
+            }
+            sets.entry(constant_columns).or_default().extend(files);
         }
-        let files = live().map(|(manifest, file)| self.file(manifest, file, &partitioning, request.wanted));
-        let files = files.collect::<Result<Vec<_>>>()?;
-        let constant_columns: Vec<usize> = partitioning.constants.iter().map(|(column, _)| *column).collect();
-        let manifests_total = manifests.len() as u64;
-        let files_total = files.len() as u64;
-        let files = prune::files(files, &constant_columns, &self.schema, request.predicate);
-        let pruned = Pruned {
-            manifests_total,
-            manifests_read: manifests_total,
-            files_total,
-            files_read: files.len() as u64,
-        };
-        Ok(FileList {
-            sets: vec![FileSet {
+        if !index.is_empty() {
+            let keys = partitions.into_values().flatten();
+            let mut keyed: Vec<_> = sets.values_mut().flatten().zip(keys).collect();
+            list.equality_deletes = index.equality_deletes(&mut keyed);
+        }
+        let sets = sets.into_iter();
+        list.sets = sets
+            .map(|(constant_columns, files)| FileSet {
                 constant_columns,
                 files,
-            }],
-            equality_deletes: Vec::new(),
-            columns: Arc::new(ColumnMapping::by(ColumnMatch::FieldId)),
-            pruned,
-        })
+            })
+            .collect();
+        Ok(list)
     }
 
-    /// Data manifests that may hold live files. Delete manifests with live entries refuse the table.
-    fn data_manifests(&self, list: Vec<ManifestFile>) -> Result<Vec<ManifestFile>> {
-        let live = |m: &ManifestFile| m.added_files_count.unwrap_or(1) + m.existing_files_count.unwrap_or(1) > 0;
-        let (data, deletes): (Vec<_>, Vec<_>) = list
-            .into_iter()
-            .filter(live)
-            .partition(|m| m.content == ManifestContentType::Data);
-        if !deletes.is_empty() {
-            return Err(self.unsupported("row-level deletes (position deletes, equality deletes or deletion vectors)"));
-        }
-        if data.iter().any(|manifest| manifest.key_metadata.is_some()) {
-            return Err(self.unsupported("table encryption"));
-        }
-        Ok(data)
-    }
-
-    fn file(
+    /// The given entries of a manifest, and the columns that are constant in each of them.
+    fn data_files(
         &self,
-        manifest: &ManifestFile,
-        file: &IcebergFile,
-        partitioning: &Partitioning,
+        manifest: &LoadedManifest,
+        rows: &[usize],
         wanted: &[usize],
-    ) -> Result<DataFile> {
-        if file.content_type() != DataContentType::Data {
-            return Err(self.unsupported("row-level deletes"));
+        index: &DeleteIndex,
+    ) -> Result<(Vec<usize>, Vec<DataFile>)> {
+        let indices: UInt64Array = rows.iter().map(|row| Some(count(*row))).collect();
+        let (constant_columns, constants) = self.constants(manifest, &indices)?;
+        let wanted = wanted.iter().map(|column| {
+            let field = self.schema.field(*column);
+            let id = field_id(field);
+            let bounds = |end| prune::column_bounds(&manifest.entries, id?, field.data_type(), end, Some(&indices));
+            let nulls = id.and_then(|id| manifest.entries.metrics.get(&id)?.nulls.as_ref());
+            let nulls = nulls.map(decode::counts);
+            (*column, bounds(End::Lower), bounds(End::Upper), nulls)
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let mut files = Vec::with_capacity(rows.len());
+        for (position, row) in rows.iter().enumerate() {
+            let path = manifest.entries.paths.value(*row);
+            let entry = &manifest.entries.entries[*row];
+            self.check(manifest, path, entry)?;
+            let at = self.manifests.stores().locate(path)?;
+            let known = deletes::sequence(manifest, *row);
+            let (sequence, deletes) = match index.is_empty() {
+                true => (known.unwrap_or(0), None),
+                false => {
+                    let sequence = known
+                        .ok_or_else(|| self.corrupt(&manifest.file.path, format!("{path} has no sequence number")))?;
+                    let partition = deletes::partition(manifest, *row);
+                    let deletes = index.row_deletes(self.delete_table(), path, sequence, &partition)?;
+                    (sequence, deletes)
+                }
+            };
+            let mut columns = vec![Column::default(); self.schema.fields().len()];
+            for (column, lower, upper, nulls) in &wanted {
+                columns[*column] = Column {
+                    lower: lower.as_ref().and_then(|bounds| known_scalar(bounds, position)),
+                    upper: upper.as_ref().and_then(|bounds| known_scalar(bounds, position)),
+                    nulls: nulls
+                        .as_ref()
+                        .filter(|nulls| nulls.is_valid(*row))
+                        .map(|nulls| nulls.value(*row)),
+                };
+            }
+            let constants = constants
+                .iter()
+                .map(|values| ScalarValue::try_from_array(values, position));
+            let constants = constants.collect::<datafusion::error::Result<_>>();
+            files.push(DataFile {
+                store_url: at.store_url,
+                path: at.path,
+                size_bytes: entry.size_bytes,
+                rows: Some(entry.rows),
+                constants: constants.map_err(|error| self.corrupt(&manifest.file.path, error.to_string()))?,
+                columns,
+                deletes,
+                sequence,
+                table_partition: None,
+            });
         }
-        if file.file_format() != DataFileFormat::Parquet {
-            return Err(self.unsupported(&format!("data files of the format {}", file.file_format())));
+        Ok((constant_columns, files))
+    }
+
+    /// Refuses a file that this reader cannot read.
+    fn check(&self, manifest: &LoadedManifest, path: &str, entry: &Entry) -> Result<()> {
+        if entry.content != Content::Data {
+            let detail = format!("{path} is a delete file in a manifest of data files");
+            return Err(self.corrupt(&manifest.file.path, detail));
         }
-        if file.key_metadata().is_some() {
+        if entry.format != Format::Parquet {
+            return Err(self.unsupported(&format!("data files of the format {}", entry.format.name())));
+        }
+        if entry.encrypted {
             return Err(self.unsupported("encrypted data files"));
         }
-        let at = self.manifests.locate(file.file_path())?;
-        let constants = partitioning.constants.iter().map(|(column, field_id)| {
-            let spec = self.metadata.partition_spec_by_id(manifest.partition_spec_id);
-            let position = spec.and_then(|s| {
-                s.fields()
-                    .iter()
-                    .position(|f| is_identity(f) && f.source_id == *field_id)
-            });
-            let value = position.and_then(|position| file.partition().fields().get(position));
-            self.constant(*column, value.and_then(Option::as_ref))
-        });
-        let mut columns = vec![Column::default(); self.schema.fields().len()];
-        for index in wanted {
-            columns[*index] = self.column(file, *index);
+        Ok(())
+    }
+
+    /// The columns that the manifest's partition spec takes as they are, and their values in the given entries.
+    fn constants(&self, manifest: &LoadedManifest, rows: &UInt64Array) -> Result<(Vec<usize>, Vec<ArrayRef>)> {
+        let (mut columns, mut constants) = (Vec::new(), Vec::new());
+        for field in self
+            .spec(manifest)?
+            .fields()
+            .iter()
+            .filter(|f| f.transform == Transform::Identity)
+        {
+            let of_source = |column: &Arc<Field>| field_id(column) == Some(field.source_id);
+            // The column may have been dropped since, or be a part of another.
+            let Some(column) = self.schema.fields().iter().position(of_source) else {
+                continue;
+            };
+            if columns.contains(&column) {
+                continue;
+            }
+            let data_type = self.schema.field(column).data_type();
+            let values = manifest
+                .entries
+                .partition_values(field.field_id, &field.name)
+                .ok_or_else(|| {
+                    let detail = format!("it has no values of the partition field {}", field.name);
+                    self.corrupt(&manifest.file.path, detail)
+                })?;
+            let taken =
+                take(values, rows, None).map_err(|error| self.corrupt(&manifest.file.path, error.to_string()))?;
+            let constant = taken.as_any().downcast_ref().and_then(|taken| typed(taken, data_type));
+            let constant = constant.filter(|constant| constant.null_count() == taken.null_count());
+            constants.push(constant.ok_or_else(|| {
+                let feature = format!("identity partitions of type {data_type} (column {})", field.name);
+                self.unsupported(&feature)
+            })?);
+            columns.push(column);
         }
-        Ok(DataFile {
-            store_url: at.store_url,
-            path: at.path,
-            size_bytes: file.file_size_in_bytes(),
-            rows: Some(file.record_count()),
-            constants: constants.collect::<Result<_>>()?,
-            columns,
-            deletes: None,
-            sequence: 0,
-            table_partition: None,
+        Ok((columns, constants))
+    }
+
+    fn spec(&self, manifest: &LoadedManifest) -> Result<&PartitionSpec> {
+        let id = manifest.file.spec_id;
+        let spec = self.metadata.table.partition_spec_by_id(id).map(AsRef::as_ref);
+        spec.ok_or_else(|| {
+            let detail = format!("it has the partition spec {id}, which does not exist");
+            self.corrupt(&manifest.file.path, detail)
         })
     }
 
-    fn constant(&self, column: usize, value: Option<&Literal>) -> Result<ScalarValue> {
-        let field = self.schema.field(column);
-        let scalar = match value {
-            None => ScalarValue::try_from(field.data_type()).ok(),
-            Some(Literal::Primitive(literal)) => schema::literal_scalar(literal, field.data_type()),
-            Some(_) => None,
+    /// The columns that an equality delete compares, as plans see them, in the order of their ids. A column that was
+    /// dropped since has the type of the newest schema that has it.
+    fn equality_columns(&self, ids: &[i32]) -> Result<Vec<Field>> {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut older: Vec<_> = self.metadata.table.schemas_iter().collect();
+        older.sort_by_key(|schema| std::cmp::Reverse(schema.schema_id()));
+        let column = |id: i32| {
+            let current = self.schema.fields().iter().find(|field| field_id(field) == Some(id));
+            if let Some(field) = current {
+                return Ok(field.as_ref().clone());
+            }
+            let schemas = || std::iter::once(&self.iceberg_schema).chain(older.iter().copied());
+            let fields = schemas().flat_map(|schema| schema.as_struct().fields());
+            if let Some(field) = fields.into_iter().find(|field| field.id == id) {
+                return Ok(schema::column(field));
+            }
+            match schemas().find_map(|schema| schema.field_by_id(id)) {
+                Some(field) => Err(self.unsupported(&format!("equality deletes by the nested column {}", field.name))),
+                None => {
+                    let detail = format!("an equality delete compares the column {id}, which does not exist");
+                    Err(self.corrupt("the table metadata", detail))
+                }
+            }
         };
-        scalar.ok_or_else(|| {
-            self.unsupported(&format!(
-                "identity partitions of type {} (column {})",
-                field.data_type(),
-                field.name()
-            ))
-        })
+        ids.into_iter().map(column).collect()
     }
 
-    fn column(&self, file: &IcebergFile, index: usize) -> Column {
-        let field = self.schema.field(index);
-        let Some(id) = field_id(field) else {
-            return Column::default();
-        };
-        let bound = |bounds: &HashMap<i32, Datum>| schema::scalar(bounds.get(&id)?, field.data_type());
-        // Upper bounds leave NaN out, and NaN compares above every number.
-        let may_be_nan = field.data_type().is_floating() && file.nan_value_counts().get(&id) != Some(&0);
-        Column {
-            lower: bound(file.lower_bounds()),
-            upper: bound(file.upper_bounds()).filter(|_| !may_be_nan),
-            nulls: file.null_value_counts().get(&id).copied(),
+    fn delete_table(&self) -> deletes::Table<'_> {
+        deletes::Table {
+            name: &self.table,
+            metadata: &self.metadata.table,
+            stores: self.manifests.stores(),
         }
     }
 
@@ -253,54 +355,69 @@ impl IcebergSnapshot {
         }
     }
 
-    /// Which columns are constant in every file of the given partition specs.
-    fn partitioning(&self, specs: impl Iterator<Item = i32>) -> Result<Partitioning> {
-        let specs: BTreeSet<i32> = specs.collect();
-        let mut identities = Vec::with_capacity(specs.len());
-        for id in specs {
-            let Some(spec) = self.metadata.partition_spec_by_id(id) else {
-                let detail = format!("a manifest names the partition spec {id}, which does not exist");
-                let file = "the table metadata".to_owned();
-                return Err(Error::Corrupt {
-                    table: self.table.clone(),
-                    file,
-                    detail,
-                });
-            };
-            identities.push(
-                spec.fields()
-                    .iter()
-                    .filter(|f| is_identity(f))
-                    .map(|f| f.source_id)
-                    .collect(),
-            );
+    fn corrupt(&self, file: &str, detail: impl Into<String>) -> Error {
+        Error::Corrupt {
+            table: self.table.clone(),
+            file: file.to_owned(),
+            detail: detail.into(),
         }
-        let any: BTreeSet<i32> = identities.iter().flatten().copied().collect();
-        let (everywhere, others): (Vec<i32>, Vec<i32>) = any
-            .into_iter()
-            .partition(|id| identities.iter().all(|spec: &BTreeSet<i32>| spec.contains(id)));
-        let column = |id: &i32| {
-            self.schema
-                .fields()
-                .iter()
-                .position(|field| field_id(field) == Some(*id))
-        };
-        let constants = everywhere
-            .into_iter()
-            .filter_map(|id| Some((column(&id)?, id)))
-            .collect();
-        Ok(Partitioning { constants, others })
     }
 }
 
-/// What partition values tell about columns.
-struct Partitioning {
-    /// Columns by position, with their field ids, that are identity partitions in every file.
-    constants: Vec<(usize, i32)>,
-    /// Field ids of identity partitions in some files only.
-    others: Vec<i32>,
+fn known_scalar(values: &ArrayRef, row: usize) -> Option<ScalarValue> {
+    let is_known = values.is_valid(row);
+    is_known.then(|| ScalarValue::try_from_array(values, row).ok())?
 }
 
-fn is_identity(field: &PartitionField) -> bool {
-    field.transform == Transform::Identity
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+fn by_id(table: &str, metadata: &TableMetadata, id: i64) -> Result<SnapshotRef> {
+    let found = metadata.snapshot_by_id(id).cloned();
+    found.ok_or_else(|| {
+        let mut snapshots: Vec<_> = metadata.snapshots().collect();
+        snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.timestamp_ms()));
+        let newest: Vec<String> = snapshots
+            .iter()
+            .take(HINTS_MAX)
+            .map(|s| s.snapshot_id().to_string())
+            .collect();
+        let hint = match newest.is_empty() {
+            true => "the table has no snapshot".to_owned(),
+            false => format!("its newest snapshots are {}", newest.join(", ")),
+        };
+        not_found(table, &format!("snapshot {id}"), hint)
+    })
+}
+
+/// The snapshot that was current at that time, in microseconds since the epoch.
+fn by_time(table: &str, metadata: &TableMetadata, micros: i64) -> Result<SnapshotRef> {
+    let log = metadata.history();
+    let at = log
+        .iter()
+        .rfind(|entry| entry.timestamp_ms().saturating_mul(1_000) <= micros);
+    match at {
+        Some(entry) => by_id(table, metadata, entry.snapshot_id),
+        None => {
+            let oldest = log
+                .first()
+                .and_then(|entry| chrono::DateTime::from_timestamp_millis(entry.timestamp_ms()));
+            let hint = match oldest {
+                Some(oldest) => format!("its oldest snapshot is of {}", oldest.to_rfc3339()),
+                None => "the table has no snapshot".to_owned(),
+            };
+            let time = chrono::DateTime::from_timestamp_micros(micros);
+            let time = time.map_or_else(|| format!("{micros} microseconds"), |time| time.to_rfc3339());
+            Err(not_found(table, &format!("snapshot at {time}"), hint))
+        }
+    }
+}
+
+fn not_found(table: &str, what: &str, hint: String) -> Error {
+    Error::NotFound {
+        what: "version",
+        name: format!("{table}: {what}"),
+        hint: Some(hint),
+    }
 }

@@ -1,12 +1,14 @@
-//! Iceberg types and values to Arrow's: the columns that users see, and bounds as scalars.
+//! Iceberg types and values to Arrow's: the columns that users see, and the defaults of new ones.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use chrono::NaiveDateTime;
 use datafusion::common::ScalarValue;
-use iceberg::spec::{Datum, NestedField, PrimitiveLiteral, PrimitiveType, Type};
+use iceberg::spec::{Literal, NestedField, NestedFieldRef, PrimitiveLiteral, PrimitiveType, Type};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use serde_json::Value;
 
 use crate::snapshot::plan_column;
 
@@ -71,14 +73,91 @@ fn primitive_type(primitive: &PrimitiveType) -> DataType {
     }
 }
 
-/// A bound or partition value as a scalar of the column's type, widened where the column was promoted since; `None`
-/// where the value does not tell about that type.
-pub(crate) fn scalar(datum: &Datum, column: &DataType) -> Option<ScalarValue> {
-    literal_scalar(datum.literal(), column)
+/// A column that an Iceberg schema has at its top level, as plans see it.
+pub(crate) fn column(field: &NestedField) -> Field {
+    plan_column(&arrow_field(field))
 }
 
-/// As [`scalar`], of a value whose type is the source column's.
-pub(crate) fn literal_scalar(literal: &PrimitiveLiteral, column: &DataType) -> Option<ScalarValue> {
+/// The values of columns and nested fields, by field id, in files that were written before them. `schema` is `columns`
+/// in Iceberg's types; `written` are the defaults as the metadata has them, since the crate forgets those that it
+/// cannot read. The error names what cannot be read right.
+pub(crate) fn defaults(
+    schema: &iceberg::spec::Schema,
+    columns: &Schema,
+    written: &HashMap<(i32, String), Value>,
+) -> Result<BTreeMap<i32, ScalarValue>, String> {
+    let mut defaults = BTreeMap::new();
+    collect_defaults(schema.as_struct().fields(), columns.fields(), written, &mut defaults)?;
+    Ok(defaults)
+}
+
+fn collect_defaults(
+    fields: &[NestedFieldRef],
+    columns: &Fields,
+    written: &HashMap<(i32, String), Value>,
+    defaults: &mut BTreeMap<i32, ScalarValue>,
+) -> Result<(), String> {
+    for (field, column) in fields.iter().zip(columns) {
+        let refused = || {
+            format!(
+                "the initial default of type {} (column {})",
+                field.field_type, field.name
+            )
+        };
+        match (field.field_type.as_ref(), &field.initial_default) {
+            (Type::Primitive(_), Some(Literal::Primitive(literal))) => {
+                let value = literal_scalar(literal, column.data_type()).ok_or_else(refused)?;
+                defaults.insert(field.id, value);
+            }
+            (Type::Primitive(primitive), None) => {
+                if let Some(json) = written.get(&(field.id, primitive.to_string())) {
+                    let value = nanoseconds(json, column.data_type()).ok_or_else(refused)?;
+                    defaults.insert(field.id, value);
+                }
+            }
+            // A struct has no default but NULL or the defaults of its fields.
+            (Type::Struct(inner), _) => {
+                if let DataType::Struct(columns) = column.data_type() {
+                    collect_defaults(inner.fields(), columns, written, defaults)?;
+                }
+            }
+            (Type::List(list), None) => {
+                if let DataType::List(item) = column.data_type() {
+                    let item = Fields::from(vec![Arc::clone(item)]);
+                    collect_defaults(&[Arc::clone(&list.element_field)], &item, written, defaults)?;
+                }
+            }
+            (Type::Map(map), None) => {
+                if let DataType::Map(entries, _) = column.data_type()
+                    && let DataType::Struct(columns) = entries.data_type()
+                {
+                    let inner = [Arc::clone(&map.key_field), Arc::clone(&map.value_field)];
+                    collect_defaults(&inner, columns, written, defaults)?;
+                }
+            }
+            (_, Some(_)) => return Err(refused()),
+        }
+    }
+    Ok(())
+}
+
+/// A timestamp in nanoseconds as JSON has it: ISO 8601, with `+00:00` where it has a zone.
+fn nanoseconds(json: &Value, column: &DataType) -> Option<ScalarValue> {
+    let DataType::Timestamp(TimeUnit::Nanosecond, zone) = column else {
+        return None;
+    };
+    let text = json.as_str()?;
+    let text = match zone {
+        Some(_) => text.strip_suffix("+00:00").or_else(|| text.strip_suffix('Z'))?,
+        None => text,
+    };
+    let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok()?;
+    let nanos = time.and_utc().timestamp_nanos_opt()?;
+    Some(ScalarValue::TimestampNanosecond(Some(nanos), zone.clone()))
+}
+
+/// A default value as a scalar of the column's type; `None` where the types do not fit.
+fn literal_scalar(literal: &PrimitiveLiteral, column: &DataType) -> Option<ScalarValue> {
     use PrimitiveLiteral as P;
     Some(match (literal, column) {
         (P::Boolean(value), DataType::Boolean) => ScalarValue::Boolean(Some(*value)),
@@ -100,7 +179,18 @@ pub(crate) fn literal_scalar(literal: &PrimitiveLiteral, column: &DataType) -> O
             ScalarValue::TimestampNanosecond(Some(*value), zone.clone())
         }
         (P::String(value), DataType::Utf8View) => ScalarValue::Utf8View(Some(value.clone())),
+        (P::String(value), DataType::Utf8) => ScalarValue::Utf8(Some(value.clone())),
         (P::Binary(value), DataType::BinaryView) => ScalarValue::BinaryView(Some(value.clone())),
+        (P::Binary(value), DataType::Binary) => ScalarValue::Binary(Some(value.clone())),
+        (P::Binary(value), DataType::FixedSizeBinary(length)) if i32::try_from(value.len()) == Ok(*length) => {
+            ScalarValue::FixedSizeBinary(*length, Some(value.clone()))
+        }
+        (P::UInt128(value), DataType::FixedSizeBinary(16)) => {
+            ScalarValue::FixedSizeBinary(16, Some(value.to_be_bytes().to_vec()))
+        }
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

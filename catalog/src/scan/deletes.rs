@@ -1,4 +1,14 @@
 //! Rows that are deleted by their position in a data file.
+//!
+//! ```text
+//!   RowDeletes (planned) ──wire──► cache ──► positions, vector   decoded once per delete file
+//!                                    └─────► selection           the rows of the data file that are left
+//! ```
+
+pub(crate) mod cache;
+mod positions;
+pub(crate) mod selection;
+mod vector;
 
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use object_store::path::Path;
@@ -39,9 +49,9 @@ pub(crate) enum DeleteSource {
         /// How the blob is framed.
         frame: VectorFrame,
     },
-    /// A deletion vector in the metadata: a 64-bit roaring bitmap in the portable format.
+    /// A deletion vector in the metadata.
     Inline {
-        /// The bitmap.
+        /// A 64-bit roaring bitmap in the portable format, without magic and checksum.
         bitmap: Vec<u8>,
         /// Number of deleted rows.
         cardinality: u64,
@@ -49,7 +59,7 @@ pub(crate) enum DeleteSource {
 }
 
 /// What stands around the bitmap of a deletion vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum VectorFrame {
     /// Puffin `deletion-vector-v1`: length (big endian), magic, bitmap, CRC-32 (big endian); the size counts all of it.
     Puffin,
@@ -66,3 +76,26 @@ impl RowDeletes {
         }
     }
 }
+
+impl DeleteSource {
+    /// Where it is, for messages.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Positions { store_url, path, .. } => url(store_url, path),
+            Self::Vector {
+                store_url,
+                path,
+                offset,
+                ..
+            } => format!("the deletion vector at byte {offset} of {}", url(store_url, path)),
+            Self::Inline { .. } => "a deletion vector in the metadata".to_owned(),
+        }
+    }
+}
+
+fn url(store_url: &ObjectStoreUrl, path: &Path) -> String {
+    format!("{}{path}", store_url.as_str())
+}
+
+#[cfg(test)]
+mod tests;

@@ -205,6 +205,7 @@ impl Group {
             };
             lend(file, keys.len())
         });
+        let scan = scan.of_delete_files();
         let scans = by_store(files.collect()).into_iter();
         let scans = scans.map(|(store_url, files)| scan.of_files(&layout, store_url, files, &projection, None));
         union(scans.collect::<Result<Vec<_>>>()?)

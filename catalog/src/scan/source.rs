@@ -1,20 +1,26 @@
-//! The file source of every lake scan: DataFusion's Parquet source, plus how table columns are found in files.
+//! The file source of every lake scan: DataFusion's Parquet source, plus how table columns are found in files and which
+//! rows are deleted from them.
 //!
 //! DataFusion's wire form of a Parquet scan drops whatever is added to it without an error, so this source has none:
 //! [`super::codec::LakeCodec`] ships it.
 
+mod morsel;
+pub(crate) mod reader;
+
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::compute::SortOptions;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::object_store::ObjectStoreUrl;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::ParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileOpener, FileScanConfig, FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::Result;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
@@ -24,22 +30,89 @@ use datafusion_datasource::morsel::Morselizer;
 use object_store::ObjectStore;
 
 use super::adapt::LakeExprAdapterFactory;
-use crate::snapshot::ColumnMapping;
+use super::deletes::RowDeletes;
+use super::deletes::cache::{DeleteCache, DeleteLoader};
+use crate::snapshot::{ColumnMapping, Pruned};
+use morsel::LakeMorselizer;
+use reader::LakeReaderFactory;
 
 /// Reads the data files of one table.
 #[derive(Clone)]
 pub(crate) struct LakeParquetSource {
     parquet: Arc<dyn FileSource>,
     columns: Arc<LakeExprAdapterFactory>,
+    readers: Arc<dyn ParquetFileReaderFactory>,
+    deletes: DeleteLoader,
+    pruned: Pruned,
+    read_order: Vec<SortKey>,
+}
+
+/// How a scan reaches bytes: data files in one store, delete files in any, and what the process keeps of both.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Access<'a> {
+    /// Knows every store, and keeps footers within its own limit.
+    pub(crate) runtime: &'a RuntimeEnv,
+    /// The store of the data files.
+    pub(crate) store_url: &'a ObjectStoreUrl,
+    /// Keeps row deletes.
+    pub(crate) deletes: &'a Arc<DeleteCache>,
+}
+
+/// A column by which row groups are best read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SortKey {
+    pub(crate) column: String,
+    pub(crate) options: SortOptions,
 }
 
 impl LakeParquetSource {
-    /// A source that reads every column.
-    pub(crate) fn new(parquet: ParquetSource, table: &str, columns: Arc<ColumnMapping>) -> Self {
-        Self {
-            parquet: Arc::new(parquet),
+    /// A source that reads every column. `table` is the table's name, for messages.
+    pub(crate) fn try_new(
+        parquet: ParquetSource,
+        table: &str,
+        columns: Arc<ColumnMapping>,
+        access: Access<'_>,
+    ) -> Result<Self> {
+        let Access {
+            runtime,
+            store_url,
+            deletes,
+        } = access;
+        let name: Arc<str> = table.into();
+        let store = runtime.object_store(store_url)?;
+        let footers = runtime.cache_manager.get_file_metadata_cache();
+        let readers = LakeReaderFactory::new(Arc::clone(&name), store_url.clone(), store, Some(footers))
+            .with_metadata_size_hint(parquet.table_parquet_options().global.metadata_size_hint);
+        let readers: Arc<dyn ParquetFileReaderFactory> = Arc::new(readers);
+        let stores = Arc::clone(&runtime.object_store_registry);
+        Ok(Self {
+            parquet: Arc::new(parquet.with_parquet_file_reader_factory(Arc::clone(&readers))),
             columns: Arc::new(LakeExprAdapterFactory::new(table, columns)),
-        }
+            readers,
+            deletes: DeleteLoader::new(Arc::clone(deletes), stores, name),
+            pruned: Pruned::default(),
+            read_order: Vec::new(),
+        })
+    }
+
+    /// Shows in plans what planning dropped.
+    pub(crate) fn with_pruned(self, pruned: Pruned) -> Self {
+        Self { pruned, ..self }
+    }
+
+    /// Reads row groups in about this order, as [`FileSource::try_pushdown_sort`] does.
+    pub(crate) fn with_read_order(self, read_order: &[SortKey]) -> Result<Self> {
+        let schema = self.table_schema().table_schema();
+        let sort_expr = |key: &SortKey| {
+            let column = Column::new_with_schema(&key.column, schema)?;
+            Ok(PhysicalSortExpr::new(Arc::new(column), key.options))
+        };
+        let order = read_order.iter().map(sort_expr).collect::<Result<Vec<_>>>()?;
+        let unordered = EquivalenceProperties::new(Arc::clone(schema));
+        Ok(match self.parquet.try_pushdown_sort(&order, &unordered)? {
+            SortOrderPushdownResult::Inexact { inner } => self.in_order(inner, &order),
+            SortOrderPushdownResult::Exact { .. } | SortOrderPushdownResult::Unsupported => self,
+        })
     }
 
     /// DataFusion's own source inside this one.
@@ -52,23 +125,44 @@ impl LakeParquetSource {
         &self.columns
     }
 
+    /// What planning dropped.
+    pub(crate) fn pruned(&self) -> Pruned {
+        self.pruned
+    }
+
+    /// The order in which row groups are best read, most significant first; empty where there is none.
+    pub(crate) fn read_order(&self) -> &[SortKey] {
+        &self.read_order
+    }
+
     fn with_parquet(&self, parquet: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
         Arc::new(Self {
             parquet,
-            columns: Arc::clone(&self.columns),
+            ..self.clone()
         })
+    }
+
+    /// Row groups have bounds of plain columns only: what follows another expression cannot help.
+    fn in_order(&self, parquet: Arc<dyn FileSource>, order: &[PhysicalSortExpr]) -> Self {
+        let key = |sort: &PhysicalSortExpr| {
+            let column = sort.expr.downcast_ref::<Column>()?;
+            Some(SortKey {
+                column: column.name().to_owned(),
+                options: sort.options,
+            })
+        };
+        Self {
+            parquet,
+            read_order: order.iter().map_while(key).collect(),
+            ..self.clone()
+        }
     }
 }
 
-/// `parquet` with file footers kept in the process's cache, which is bounded by the runtime's own limit.
-pub(crate) fn with_footer_cache(
-    parquet: ParquetSource,
-    runtime: &RuntimeEnv,
-    store_url: &ObjectStoreUrl,
-) -> Result<ParquetSource> {
-    let store = runtime.object_store(store_url)?;
-    let cache = runtime.cache_manager.get_file_metadata_cache();
-    Ok(parquet.with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, cache))))
+/// The file without its deleted rows.
+pub(crate) fn with_deletes(mut file: PartitionedFile, deletes: Arc<RowDeletes>) -> PartitionedFile {
+    file.extensions.insert_arc(deletes);
+    file
 }
 
 impl FileSource for LakeParquetSource {
@@ -89,7 +183,12 @@ impl FileSource for LakeParquetSource {
     ) -> Result<Box<dyn Morselizer>> {
         let mut config = config.clone();
         config.expr_adapter_factory = Some(Arc::clone(&self.columns) as _);
-        self.parquet.create_morselizer(store, &config, partition)
+        Ok(Box::new(LakeMorselizer {
+            parquet: self.parquet.create_morselizer(store, &config, partition)?.into(),
+            readers: Arc::clone(&self.readers),
+            deletes: self.deletes.clone(),
+            partition,
+        }))
     }
 
     fn table_schema(&self) -> &TableSchema {
@@ -118,6 +217,18 @@ impl FileSource for LakeParquetSource {
 
     fn fmt_extra(&self, display: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, ", table={}", self.columns.table())?;
+        let Pruned {
+            manifests_total,
+            manifests_read,
+            files_total,
+            files_read,
+        } = self.pruned;
+        if manifests_total > 0 {
+            write!(f, ", manifests={manifests_read}/{manifests_total}")?;
+        }
+        if files_total > 0 {
+            write!(f, ", files={files_read}/{files_total}")?;
+        }
         self.parquet.fmt_extra(display, f)
     }
 
@@ -145,7 +256,7 @@ impl FileSource for LakeParquetSource {
                 inner: self.with_parquet(inner),
             },
             SortOrderPushdownResult::Inexact { inner } => SortOrderPushdownResult::Inexact {
-                inner: self.with_parquet(inner),
+                inner: Arc::new(self.in_order(inner, order)),
             },
             SortOrderPushdownResult::Unsupported => SortOrderPushdownResult::Unsupported,
         })
@@ -167,3 +278,6 @@ impl FileSource for LakeParquetSource {
         self.parquet.apply_expressions(f)
     }
 }
+
+#[cfg(test)]
+mod tests;

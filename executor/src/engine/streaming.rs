@@ -40,6 +40,7 @@ pub(crate) use service::task_routes;
 pub(super) struct StreamingEngine {
     cluster: Arc<Cluster>,
     scan_bytes_per_partition: usize,
+    codec: LakeCodec,
 }
 
 impl StreamingEngine {
@@ -48,6 +49,7 @@ impl StreamingEngine {
         Self {
             cluster,
             scan_bytes_per_partition,
+            codec: LakeCodec::default(),
         }
     }
 }
@@ -61,7 +63,7 @@ impl Engine for StreamingEngine {
             .with_distributed_planner()
             .with_distributed_worker_resolver(Members(Arc::clone(&self.cluster)))
             .with_distributed_channel_resolver(Workers::new(Arc::clone(self.cluster.channels())))
-            .with_distributed_user_codec(LakeCodec)
+            .with_distributed_user_codec(self.codec.clone())
             .with_distributed_desired_task_count_handler(leaf::tasks_max)
             .with_distributed_scale_up_leaf_node_handler(leaf::split)
             .with_distributed_max_tasks_per_stage(tasks_max)?

@@ -63,7 +63,7 @@ impl ErrorKind {
 }
 /// One lake scan. DataFusion's own wire form of a Parquet scan drops what a lake scan adds to it, without an error:
 /// that part travels beside the plain form.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LakeScan {
     /// datafusion.PhysicalPlanNode: the same scan over a plain ParquetSource.
     #[prost(bytes = "vec", tag = "1")]
@@ -73,6 +73,113 @@ pub struct LakeScan {
     pub table: ::prost::alloc::string::String,
     #[prost(enumeration = "ColumnMatch", tag = "3")]
     pub column_match: i32,
+    /// Which fields this message has and what they mean: whoever knows another number refuses it.
+    #[prost(uint32, tag = "4")]
+    pub format: u32,
+    /// Iceberg's schema.name-mapping.default.
+    #[prost(string, optional, tag = "5")]
+    pub name_mapping: ::core::option::Option<::prost::alloc::string::String>,
+    /// By field id, datafusion_common.ScalarValue: values of columns that a file was written before.
+    #[prost(map = "int32, bytes", tag = "6")]
+    pub defaults: ::std::collections::HashMap<i32, ::prost::alloc::vec::Vec<u8>>,
+    /// Rows that are deleted from data files, by the file's key in the scan's store. Parts of one file share an entry.
+    #[prost(map = "string, message", tag = "7")]
+    pub deletes: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        RowDeletes,
+    >,
+    /// What planning looked at and dropped, for EXPLAIN.
+    #[prost(message, optional, tag = "8")]
+    pub pruned: ::core::option::Option<PrunedCounts>,
+    /// The order in which row groups are best read, most significant first; no promise to the plan above.
+    #[prost(message, repeated, tag = "9")]
+    pub read_order: ::prost::alloc::vec::Vec<SortKey>,
+    /// No more rows are needed; the plain form has 32 bits for it.
+    #[prost(uint64, optional, tag = "10")]
+    pub limit: ::core::option::Option<u64>,
+    /// Files are read in the order of the scan.
+    #[prost(bool, tag = "11")]
+    pub preserve_order: bool,
+}
+/// Rows that are deleted from one data file by their position: the union of all sources.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RowDeletes {
+    /// The data file's location as the table's metadata spells it.
+    #[prost(string, tag = "1")]
+    pub data_file: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub sources: ::prost::alloc::vec::Vec<DeleteSource>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteSource {
+    #[prost(oneof = "delete_source::Source", tags = "1, 2, 3")]
+    pub source: ::core::option::Option<delete_source::Source>,
+}
+/// Nested message and enum types in `DeleteSource`.
+pub mod delete_source {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Source {
+        #[prost(message, tag = "1")]
+        Positions(super::PositionDeletes),
+        #[prost(message, tag = "2")]
+        Vector(super::DeletionVector),
+        #[prost(message, tag = "3")]
+        Inline(super::InlineVector),
+    }
+}
+/// An Iceberg position delete file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PositionDeletes {
+    #[prost(string, tag = "1")]
+    pub store_url: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+}
+/// A deletion vector in a file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeletionVector {
+    #[prost(string, tag = "1")]
+    pub store_url: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+    #[prost(uint64, tag = "4")]
+    pub size_bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub cardinality: u64,
+    #[prost(enumeration = "VectorFrame", tag = "6")]
+    pub frame: i32,
+}
+/// A deletion vector in the metadata.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InlineVector {
+    #[prost(bytes = "vec", tag = "1")]
+    pub bitmap: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub cardinality: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PrunedCounts {
+    #[prost(uint64, tag = "1")]
+    pub manifests_total: u64,
+    #[prost(uint64, tag = "2")]
+    pub manifests_read: u64,
+    #[prost(uint64, tag = "3")]
+    pub files_total: u64,
+    #[prost(uint64, tag = "4")]
+    pub files_read: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SortKey {
+    #[prost(string, tag = "1")]
+    pub column: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub descending: bool,
+    #[prost(bool, tag = "3")]
+    pub nulls_first: bool,
 }
 /// How a column of the table finds its column in a data file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -102,6 +209,36 @@ impl ColumnMatch {
             "COLUMN_MATCH_UNSPECIFIED" => Some(Self::Unspecified),
             "COLUMN_MATCH_NAME" => Some(Self::Name),
             "COLUMN_MATCH_FIELD_ID" => Some(Self::FieldId),
+            _ => None,
+        }
+    }
+}
+/// What stands around the bitmap of a deletion vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VectorFrame {
+    Unspecified = 0,
+    Puffin = 1,
+    Delta = 2,
+}
+impl VectorFrame {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VECTOR_FRAME_UNSPECIFIED",
+            Self::Puffin => "VECTOR_FRAME_PUFFIN",
+            Self::Delta => "VECTOR_FRAME_DELTA",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VECTOR_FRAME_UNSPECIFIED" => Some(Self::Unspecified),
+            "VECTOR_FRAME_PUFFIN" => Some(Self::Puffin),
+            "VECTOR_FRAME_DELTA" => Some(Self::Delta),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 //! the parser decides what a statement is, never its first word.
 
 mod depth;
+mod versions;
 
 use std::ops::ControlFlow;
 
@@ -15,6 +16,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use super::command::Command;
 use super::show::Show;
 use crate::error::{Error, Result};
+
+pub(crate) use versions::{Version, VersionedTable};
 
 /// Deeper nesting of expressions and queries is refused, so that no text can exhaust the stack.
 const NESTING_MAX: usize = 50;
@@ -37,6 +40,8 @@ pub(crate) enum Statement {
         query: Box<Parsed>,
         /// How many parameters it takes.
         parameters: usize,
+        /// The tables that it names at a certain version.
+        versions: Vec<VersionedTable>,
     },
     /// Rows about the lake or the session.
     Show(Show),
@@ -54,6 +59,7 @@ impl Statement {
                 hint: Some("write a IN (1, 2, 3) instead of a = 1 OR a = 2 OR a = 3".to_owned()),
             });
         }
+        let (tokens, versions) = versions::extract(tokens)?;
         let mut parser = DFParserBuilder::new(tokens)
             .with_dialect(&GenericDialect {})
             .with_recursion_limit(NESTING_MAX)
@@ -61,7 +67,7 @@ impl Statement {
         let mut statements = parser.parse_statements().map_err(|error| with_position(error, sql))?;
         match (statements.pop_front(), statements.len()) {
             (None, _) => Err(Error::statement("the statement is empty")),
-            (Some(statement), 0) => Self::classify(statement, parameters),
+            (Some(statement), 0) => Self::classify(statement, parameters, versions),
             (Some(_), more) => Err(Error::statement(format!(
                 "a call takes one statement, and this one has {}",
                 more + 1
@@ -74,20 +80,23 @@ impl Statement {
         matches!(self, Statement::Command(_))
     }
 
-    fn classify(statement: Parsed, parameters: usize) -> Result<Self> {
+    fn classify(statement: Parsed, parameters: usize, versions: Vec<Version>) -> Result<Self> {
         let found = match Command::parse(&statement)? {
             Some(command) => Some(Statement::Command(command)),
             None => Show::parse(&statement)?.map(Statement::Show),
         };
         match found {
             Some(_) if parameters > 0 => Err(Error::statement("only queries take parameters")),
+            Some(_) if !versions.is_empty() => Err(Error::statement("only queries name versions of tables")),
             Some(found) => Ok(found),
             None => {
-                let query = Show::describe(statement)?;
+                let mut query = Show::describe(statement)?;
                 refuse_all_but_queries(&query)?;
+                let versions = versions::name_versions(&mut query, versions)?;
                 Ok(Statement::Query {
                     query: Box::new(query),
                     parameters,
+                    versions,
                 })
             }
         }

@@ -3,31 +3,53 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
-use catalog::{LakeTable, Lakehouse, PathFormat, TableName};
+use catalog::{AsOf, FileKind, LakeTable, Lakehouse, MetadataTable, PathFormat, TableName};
 use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::error::Result;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::prelude::SessionConfig;
 use proto::ErrorKind;
 use tokio::sync::OnceCell;
 
 use super::information_schema::InformationSchema;
 
-/// What a statement calls a table.
+/// What a statement calls a table of the lake.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Reference {
+enum Place {
     Name(TableName),
-    Location(&'static str, String),
+    Location(PathFormat, String),
 }
+
+impl Place {
+    fn with_table(&self, table: &str) -> Self {
+        match self {
+            Place::Name(name) => Place::Name(TableName::new(&name.catalog, &name.namespace, table)),
+            Place::Location(format, _) => Place::Location(*format, table.to_owned()),
+        }
+    }
+}
+
+/// Tables of one kind, each loaded once however many ask for it at the same time.
+type Loaded<K, T> = Mutex<HashMap<K, Arc<OnceCell<Arc<T>>>>>;
 
 /// The tables that one statement has named so far.
 pub(crate) struct PinnedTables {
     lakehouse: Arc<Lakehouse>,
     /// Names that may be a table function's: for them a missing table is no error.
     functions: HashSet<String>,
-    tables: Mutex<HashMap<Reference, Arc<OnceCell<Arc<LakeTable>>>>>,
+    /// Names that the statement gives to versions of tables: the table's own name, and which version.
+    versions: OnceLock<HashMap<String, (String, AsOf)>>,
+    /// What is needed to look into files.
+    session: OnceLock<(SessionConfig, Arc<RuntimeEnv>)>,
+    tables: Loaded<(Place, AsOf), LakeTable>,
+    metadata: Loaded<(Place, AsOf, MetadataTable), catalog::SystemTable>,
+    files: Loaded<(FileKind, String), catalog::FilesTable>,
 }
 
 impl PinnedTables {
@@ -36,24 +58,102 @@ impl PinnedTables {
         Self {
             lakehouse,
             functions,
+            versions: OnceLock::new(),
+            session: OnceLock::new(),
             tables: Mutex::default(),
+            metadata: Mutex::default(),
+            files: Mutex::default(),
         }
     }
 
-    async fn table(&self, reference: Reference) -> catalog::Result<Arc<LakeTable>> {
-        let cell = {
-            let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(tables.entry(reference.clone()).or_default())
-        };
+    /// Tells, before the first table is asked for, how files are looked into, and what the statement's names for
+    /// versions of tables mean.
+    pub(crate) fn begin(&self, session: (SessionConfig, Arc<RuntimeEnv>), versions: HashMap<String, (String, AsOf)>) {
+        self.session.get_or_init(|| session);
+        self.versions.get_or_init(|| versions);
+    }
+
+    /// The table and the version that a name in the statement stands for.
+    fn version<'a>(&'a self, name: &'a str) -> (&'a str, &'a AsOf) {
+        match self.versions.get().and_then(|versions| versions.get(name)) {
+            Some((table, as_of)) => (table, as_of),
+            None => (name, &AsOf::Latest),
+        }
+    }
+
+    async fn table(&self, place: &Place, as_of: &AsOf) -> catalog::Result<Arc<LakeTable>> {
         let load = || async {
-            let table = match &reference {
-                Reference::Name(name) => self.lakehouse.table(name).await?,
-                Reference::Location("delta", url) => self.lakehouse.table_at(PathFormat::Delta, url).await?,
-                Reference::Location(_, url) => self.lakehouse.table_at(PathFormat::Iceberg, url).await?,
-            };
-            Ok(Arc::new(table))
+            match place {
+                Place::Name(name) => self.lakehouse.table_as_of(name, as_of).await,
+                Place::Location(format, url) => self.lakehouse.table_at_as_of(*format, url, as_of).await,
+            }
         };
-        cell.get_or_try_init(load).await.cloned()
+        once(&self.tables, (place.clone(), as_of.clone()), load).await
+    }
+
+    /// The table, or, where the name ends with `$files` or the like, the metadata of the table before it.
+    async fn table_or_metadata(&self, place: Place, as_of: &AsOf) -> catalog::Result<Arc<dyn TableProvider>> {
+        let name = match &place {
+            Place::Name(name) => &name.table,
+            Place::Location(_, url) => url,
+        };
+        let Some((base, suffix)) = name.rsplit_once('$').filter(|(base, _)| !base.is_empty()) else {
+            return Ok(self.table(&place, as_of).await?);
+        };
+        let base = place.with_table(base);
+        let Some(metadata_table) = MetadataTable::parse(suffix) else {
+            return match self.table(&place, as_of).await {
+                Err(error) if error.kind() == ErrorKind::NotFound && self.table(&base, as_of).await.is_ok() => {
+                    Err(no_such_metadata(name))
+                }
+                table => Ok(table?),
+            };
+        };
+        let load = || async { self.table(&base, as_of).await?.metadata(metadata_table).await };
+        let key = (base.clone(), as_of.clone(), metadata_table);
+        Ok(once(&self.metadata, key, load).await?)
+    }
+
+    async fn files(&self, kind: FileKind, location: &str, as_of: &AsOf) -> catalog::Result<Arc<dyn TableProvider>> {
+        if *as_of != AsOf::Latest {
+            let table = location.to_owned();
+            let feature = "a table format, since plain files have no versions".to_owned();
+            return Err(catalog::Error::Unsupported { table, feature });
+        }
+        let load = || async {
+            let (config, runtime) = self.session.get().cloned().unwrap_or_default();
+            let state = SessionStateBuilder::new()
+                .with_config(config)
+                .with_runtime_env(runtime)
+                .build();
+            self.lakehouse.files_at(kind, location, &state).await
+        };
+        Ok(once(&self.files, (kind, location.to_owned()), load).await?)
+    }
+}
+
+/// What `load` gave for `key` the first time that it gave anything.
+async fn once<K: Eq + Hash, T, F>(loaded: &Loaded<K, T>, key: K, load: impl FnOnce() -> F) -> catalog::Result<Arc<T>>
+where
+    F: Future<Output = catalog::Result<T>>,
+{
+    let cell = {
+        let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(loaded.entry(key).or_default())
+    };
+    let load = || async { load().await.map(Arc::new) };
+    cell.get_or_try_init(load).await.cloned()
+}
+
+fn no_such_metadata(name: &str) -> catalog::Error {
+    let known: Vec<_> = MetadataTable::ALL
+        .into_iter()
+        .map(|known| format!("${}", known.name()))
+        .collect();
+    catalog::Error::NotFound {
+        what: "metadata table",
+        name: name.to_owned(),
+        hint: Some(format!("behind the name of a table stand {}", known.join(", "))),
     }
 }
 
@@ -117,12 +217,18 @@ struct PinnedSchema {
 }
 
 impl PinnedSchema {
-    fn reference(&self, table: &str) -> Reference {
-        match (self.namespace.as_str(), table.contains("://")) {
-            ("iceberg", true) => Reference::Location("iceberg", table.to_owned()),
-            ("delta", true) => Reference::Location("delta", table.to_owned()),
-            _ => Reference::Name(TableName::new(&self.catalog, &self.namespace, table)),
-        }
+    async fn lookup(&self, name: &str) -> catalog::Result<Arc<dyn TableProvider>> {
+        let (table, as_of) = self.tables.version(name);
+        let url = || table.to_owned();
+        let place = match (self.namespace.as_str(), table.contains("://")) {
+            ("iceberg", true) => Place::Location(PathFormat::Iceberg, url()),
+            ("delta", true) => Place::Location(PathFormat::Delta, url()),
+            ("parquet", true) => return self.tables.files(FileKind::Parquet, table, as_of).await,
+            ("csv", true) => return self.tables.files(FileKind::Csv, table, as_of).await,
+            ("json", true) => return self.tables.files(FileKind::Json, table, as_of).await,
+            _ => Place::Name(TableName::new(&self.catalog, &self.namespace, table)),
+        };
+        self.tables.table_or_metadata(place, as_of).await
     }
 }
 
@@ -133,7 +239,7 @@ impl SchemaProvider for PinnedSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        match self.tables.table(self.reference(name)).await {
+        match self.lookup(name).await {
             Ok(table) => Ok(Some(table)),
             Err(error) if error.kind() == ErrorKind::NotFound && self.tables.functions.contains(name) => Ok(None),
             Err(error) => Err(error.into()),

@@ -1,6 +1,6 @@
 //! Statements to logical plans: names become tables pinned for this one statement, parameters become values.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -18,6 +18,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::parse::Statement;
 use super::pinned::{PinnedCatalogs, PinnedTables};
+use super::time_travel;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
@@ -58,9 +59,13 @@ impl Planner {
 
     /// Plans `statement`, which must not be a command. Runs nothing.
     pub(crate) async fn plan(&self, session: &Session, statement: Statement) -> Result<Plan> {
-        let (query, parameters) = match statement {
-            Statement::Query { query, parameters } => (*query, parameters),
-            Statement::Show(show) => (show.query(session, &self.lakehouse.catalog_names())?, 0),
+        let (query, parameters, versions) = match statement {
+            Statement::Query {
+                query,
+                parameters,
+                versions,
+            } => (*query, parameters, versions),
+            Statement::Show(show) => (show.query(session, &self.lakehouse.catalog_names())?, 0, Vec::new()),
             Statement::Command(_) => return Err(Error::statement("this statement gives no rows")),
         };
         let tables = Arc::new(PinnedTables::new(
@@ -69,9 +74,15 @@ impl Planner {
         ));
         let mut state = self
             .engines
-            .session_state(session.config()?, Arc::new(PinnedCatalogs(tables)))?;
+            .session_state(session.config()?, Arc::new(PinnedCatalogs(Arc::clone(&tables))))?;
         // What now() means for the whole statement.
         state.mark_start_execution();
+        let versions = versions.into_iter().map(|versioned| {
+            let as_of = time_travel::as_of(&state, &versioned.version)?;
+            Ok((versioned.name, (versioned.table, as_of)))
+        });
+        let versions = versions.collect::<Result<HashMap<_, _>>>()?;
+        tables.begin((state.config().clone(), Arc::clone(state.runtime_env())), versions);
         resolve_tables(&state, &query).await?;
         let plan = state.statement_to_plan(query).await?;
         only_reads().verify_plan(&plan)?;

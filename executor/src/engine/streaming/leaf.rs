@@ -34,12 +34,16 @@ pub(super) fn tasks_max(
 pub(super) fn split(event: ScaleUpLeafNodeEvent<'_>) -> Option<Result<ScaleUpLeafNodeEventResponse, DataFusionError>> {
     let scan = file_scan(event.plan)?;
     let partitions = event.plan.output_partitioning().partition_count();
-    let mut groups = FileGroupPartitioner::new()
-        .with_target_partitions(partitions * event.task_count)
-        .with_repartition_file_min_size(0)
-        .with_preserve_order_within_groups(!scan.output_ordering.is_empty())
-        .repartition_file_groups(&scan.file_groups)
-        .unwrap_or_else(|| scan.file_groups.clone());
+    let by_range = || {
+        FileGroupPartitioner::new()
+            .with_target_partitions(partitions * event.task_count)
+            .with_repartition_file_min_size(0)
+            .with_preserve_order_within_groups(!scan.output_ordering.is_empty())
+            .repartition_file_groups(&scan.file_groups)
+    };
+    // A CSV file whose values have several lines has no place to be cut at.
+    let ranges = scan.file_source().supports_repartitioning().then(by_range).flatten();
+    let mut groups = ranges.unwrap_or_else(|| scan.file_groups.clone());
     let slots = groups.len().next_multiple_of(event.task_count);
     groups.extend(repeat_with(|| FileGroup::new(Vec::new())).take(slots - groups.len()));
 

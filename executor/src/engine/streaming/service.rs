@@ -25,8 +25,10 @@ pub(crate) type Door = fn(Request<()>) -> std::result::Result<Request<()>, Statu
 /// The service that runs tasks in `runtime` and reaches other executors over `channels`, behind `door`.
 pub(crate) fn task_routes(runtime: Arc<RuntimeEnv>, channels: Arc<Channels>, door: Door) -> Routes {
     let workers = Workers::new(channels);
+    // Tasks of all queries share what the codec's scans load.
+    let codec = LakeCodec::default();
     let worker = Worker::from_session_builder(move |query: WorkerQueryContext| {
-        let session = task_session(query, workers.clone());
+        let session = task_session(query, workers.clone(), codec.clone());
         async move { session }
     })
     .with_runtime_env(runtime)
@@ -36,7 +38,11 @@ pub(crate) fn task_routes(runtime: Arc<RuntimeEnv>, channels: Arc<Channels>, doo
 }
 
 /// The session one task runs in. The library decodes the plan afterwards, in this session.
-fn task_session(query: WorkerQueryContext, workers: Workers) -> Result<SessionState, DataFusionError> {
+fn task_session(
+    query: WorkerQueryContext,
+    workers: Workers,
+    codec: LakeCodec,
+) -> Result<SessionState, DataFusionError> {
     let mut builder = query
         .builder
         .with_distributed_option_extension_from_headers::<TaskSettings>(&query.headers)?;
@@ -45,6 +51,6 @@ fn task_session(query: WorkerQueryContext, workers: Workers) -> Result<SessionSt
     settings.apply(options)?;
     Ok(builder
         .with_distributed_channel_resolver(workers)
-        .with_distributed_user_codec(LakeCodec)
+        .with_distributed_user_codec(codec)
         .build())
 }

@@ -5,7 +5,7 @@ use super::*;
 
 fn query(sql: &str) -> (String, usize) {
     match Statement::parse(sql).unwrap() {
-        Statement::Query { query, parameters } => (query.to_string(), parameters),
+        Statement::Query { query, parameters, .. } => (query.to_string(), parameters),
         other => panic!("{sql}: {other:?}"),
     }
 }

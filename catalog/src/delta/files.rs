@@ -1,0 +1,275 @@
+//! From a batch of files to the [`DataFile`]s that a scan reads: pruned as a batch, so that only files that may matter
+//! become rows.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, StructArray, UInt64Array,
+};
+use arrow::compute::cast;
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::{Column as ColumnName, ScalarValue};
+use datafusion::physical_expr::PhysicalExpr;
+use object_store::path::Path;
+
+use super::bounds;
+use super::columns::Columns;
+use super::log::{Log, decoded};
+use super::vector::{self, Vectors};
+use crate::error::Result;
+use crate::scan::prune;
+use crate::snapshot::{Column, DataFile};
+use crate::stores::{Location, Stores};
+
+/// One batch of files of one version.
+#[derive(Debug)]
+pub(crate) struct Batch<'a> {
+    log: &'a Log,
+    stores: &'a Stores,
+    columns: &'a Columns,
+    batch: &'a RecordBatch,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(log: &'a Log, stores: &'a Stores, columns: &'a Columns, batch: &'a RecordBatch) -> Self {
+        Self {
+            log,
+            stores,
+            columns,
+            batch,
+        }
+    }
+
+    /// The files that may hold a row for which `predicate` is true, with what is known of the `wanted` columns.
+    pub(crate) fn files(&self, predicate: Option<&Arc<dyn PhysicalExpr>>, wanted: &[usize]) -> Result<Vec<DataFile>> {
+        let keep = predicate.and_then(|predicate| prune::containers(&self.columns.schema, predicate, self));
+        let rows = Rows::new(self, wanted)?;
+        (0..self.batch.num_rows())
+            .filter(|row| keep.as_ref().is_none_or(|keep| keep[*row]))
+            .map(|row| rows.file(row))
+            .collect()
+    }
+
+    fn section(&self, name: &str) -> Option<&'a StructArray> {
+        self.batch.column_by_name(name)?.as_struct_opt()
+    }
+
+    fn stat(&self, section: &str, column: usize) -> Option<&'a ArrayRef> {
+        let section = self.section("stats_parsed")?.column_by_name(section)?.as_struct_opt()?;
+        section.column_by_name(&self.columns.physical[column])
+    }
+
+    fn rows(&self) -> Option<&'a Int64Array> {
+        self.section("stats_parsed")?
+            .column_by_name("numRecords")?
+            .as_primitive_opt()
+    }
+
+    /// The values of a partition column, in its type as plans see it.
+    pub(crate) fn constants(&self, column: usize) -> Result<ArrayRef> {
+        let physical = &self.columns.physical[column];
+        let values = self
+            .section("partitionValues_parsed")
+            .and_then(|values| values.column_by_name(physical))
+            .ok_or_else(|| {
+                self.log
+                    .corrupt(format!("its files have no partition values for {physical}"))
+            })?;
+        cast(values, self.columns.schema.field(column).data_type()).map_err(|error| self.log.corrupt(error.to_string()))
+    }
+
+    fn lower(&self, column: usize) -> Option<ArrayRef> {
+        let column_type = self.columns.schema.field(column).data_type();
+        bounds::lower(
+            self.stat("minValues", column)?,
+            column_type,
+            self.columns.was_narrower_float(column),
+        )
+    }
+
+    fn upper(&self, column: usize) -> Option<ArrayRef> {
+        bounds::upper(
+            self.stat("maxValues", column)?,
+            self.columns.schema.field(column).data_type(),
+        )
+    }
+
+    fn nulls(&self, column: usize) -> Option<&'a Int64Array> {
+        self.stat("nullCount", column)?.as_primitive_opt()
+    }
+
+    fn column(&self, name: &ColumnName) -> Option<usize> {
+        self.columns.schema.index_of(&name.name).ok()
+    }
+
+    fn is_constant(&self, column: usize) -> bool {
+        self.columns.partition_columns.contains(&column)
+    }
+}
+
+impl PruningStatistics for Batch<'_> {
+    fn min_values(&self, column: &ColumnName) -> Option<ArrayRef> {
+        let column = self.column(column)?;
+        match self.is_constant(column) {
+            true => self.constants(column).ok(),
+            false => self.lower(column),
+        }
+    }
+
+    fn max_values(&self, column: &ColumnName) -> Option<ArrayRef> {
+        let column = self.column(column)?;
+        match self.is_constant(column) {
+            true => self.constants(column).ok(),
+            false => self.upper(column),
+        }
+    }
+
+    fn num_containers(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    fn null_counts(&self, column: &ColumnName) -> Option<ArrayRef> {
+        let column = self.column(column)?;
+        let counts: UInt64Array = match self.is_constant(column) {
+            true => {
+                let (values, rows) = (self.constants(column).ok()?, self.rows());
+                let nulls = |row| match values.is_null(row) {
+                    true => rows.and_then(|rows| unsigned(rows, row)),
+                    false => Some(0),
+                };
+                (0..values.len()).map(nulls).collect()
+            }
+            false => {
+                let nulls = self.nulls(column)?;
+                (0..nulls.len()).map(|row| unsigned(nulls, row)).collect()
+            }
+        };
+        Some(Arc::new(counts))
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        let rows = self.rows()?;
+        let counts: UInt64Array = (0..rows.len()).map(|row| unsigned(rows, row)).collect();
+        Some(Arc::new(counts))
+    }
+
+    fn contained(&self, _column: &ColumnName, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
+}
+
+/// A batch row by row, with the bounds of the wanted columns at hand.
+struct Rows<'a> {
+    batch: &'a Batch<'a>,
+    path: &'a StringArray,
+    size: &'a Int64Array,
+    vectors: Vectors<'a>,
+    rows: Option<&'a Int64Array>,
+    constants: Vec<ArrayRef>,
+    wanted: Vec<Bounds<'a>>,
+}
+
+struct Bounds<'a> {
+    column: usize,
+    lower: Option<ArrayRef>,
+    upper: Option<ArrayRef>,
+    nulls: Option<&'a Int64Array>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(batch: &'a Batch<'a>, wanted: &[usize]) -> Result<Self> {
+        let column = |name: &str| {
+            let found = batch.batch.column_by_name(name);
+            found.ok_or_else(|| batch.log.corrupt(format!("its files have no {name}")))
+        };
+        let untyped = |name: &str| batch.log.corrupt(format!("the {name} of its files is of another type"));
+        let constants = batch.columns.partition_columns.iter();
+        let wanted = wanted.iter().filter(|column| !batch.is_constant(**column));
+        Ok(Self {
+            batch,
+            path: column("path")?.as_string_opt().ok_or_else(|| untyped("path"))?,
+            size: column("size")?.as_primitive_opt().ok_or_else(|| untyped("size"))?,
+            vectors: Vectors::new(column("deletionVector")?).ok_or_else(|| untyped("deletionVector"))?,
+            rows: batch.rows(),
+            constants: constants
+                .map(|column| batch.constants(*column))
+                .collect::<Result<_>>()?,
+            wanted: wanted
+                .map(|column| Bounds {
+                    column: *column,
+                    lower: batch.lower(*column),
+                    upper: batch.upper(*column),
+                    nulls: batch.nulls(*column),
+                })
+                .collect(),
+        })
+    }
+
+    fn file(&self, row: usize) -> Result<DataFile> {
+        let Batch {
+            log, stores, columns, ..
+        } = self.batch;
+        if self.path.is_null(row) {
+            return Err(log.corrupt("a file has no path".to_owned()));
+        }
+        let path = self.path.value(row);
+        let size_bytes = unsigned(self.size, row).ok_or_else(|| log.corrupt(format!("{path} has no size")))?;
+        let constants = self.constants.iter().map(|values| {
+            ScalarValue::try_from_array(values, row).map_err(|error| log.corrupt(format!("{path}: {error}")))
+        });
+        let mut known = vec![Column::default(); columns.schema.fields().len()];
+        for bounds in &self.wanted {
+            known[bounds.column] = bounds.of(row);
+        }
+        let at = locate(log, stores, path)?;
+        Ok(DataFile {
+            store_url: at.store_url,
+            path: at.path,
+            size_bytes,
+            rows: self.rows.and_then(|rows| unsigned(rows, row)),
+            constants: constants.collect::<Result<_>>()?,
+            columns: known,
+            deletes: vector::of_row(log, stores, path, self.vectors, row)?,
+            sequence: 0,
+            table_partition: None,
+        })
+    }
+}
+
+impl Bounds<'_> {
+    fn of(&self, row: usize) -> Column {
+        let value = |values: &ArrayRef| {
+            let value = ScalarValue::try_from_array(values, row).ok()?;
+            (!value.is_null()).then_some(value)
+        };
+        Column {
+            lower: self.lower.as_ref().and_then(value),
+            upper: self.upper.as_ref().and_then(value),
+            nulls: self.nulls.and_then(|nulls| unsigned(nulls, row)),
+        }
+    }
+}
+
+/// The store and key of an `add` action's path: percent-encoded, relative to the table or a URL of its own.
+fn locate(log: &Log, stores: &Stores, path: &str) -> Result<Location> {
+    let decoded = decoded(path).map_err(|detail| log.corrupt(format!("{path}: {detail}")))?;
+    if path.contains("://") || path.starts_with('/') || path.starts_with("file:/") {
+        return stores.locate(&decoded);
+    }
+    let key = format!("{}/{decoded}", log.root.path);
+    let path = Path::parse(key).map_err(|error| log.corrupt(error.to_string()))?;
+    Ok(Location {
+        store: Arc::clone(&log.root.store),
+        store_url: log.root.store_url.clone(),
+        path,
+    })
+}
+
+/// The number of that row, where there is one and it is none below zero.
+fn unsigned(values: &Int64Array, row: usize) -> Option<u64> {
+    values.is_valid(row).then(|| values.value(row))?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! Which manifests and which of their files can hold a row that a filter keeps: by the bounds of partition values in a
+//! manifest list, and by partition values and column bounds in manifests.
+//!
+//! Everything is said about columns of the table, whatever partition spec a manifest has, so that one predicate serves
+//! a table whose partitioning changed. Columns are arrays with one row for each manifest or file.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, UInt64Array};
+use arrow::compute::{concat, take};
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::{Column, ScalarValue};
+use datafusion::physical_expr::PhysicalExpr;
+use iceberg::spec::{PartitionField, PartitionSpec, TableMetadata, Transform, Type};
+
+use super::cache::LoadedManifest;
+use super::manifest::{FieldSummary, Manifest, ManifestFile, decode};
+use super::transform::{buckets, keeps_null, outside_buckets, source_bounds};
+use super::values::{End, enclosing, tighter, typed, unknown};
+use crate::scan::adapt::field_id;
+use crate::scan::prune::containers;
+
+/// What pruning has to know of the table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Table<'a> {
+    /// The columns as plans see them, with field ids.
+    pub(crate) schema: &'a SchemaRef,
+    /// The schema of the same columns in Iceberg's types.
+    pub(crate) iceberg_schema: &'a iceberg::spec::Schema,
+    /// For the partition specs.
+    pub(crate) metadata: &'a TableMetadata,
+}
+
+/// A column of the table.
+struct Wanted<'a> {
+    id: i32,
+    data_type: &'a DataType,
+}
+
+impl<'a> Table<'a> {
+    fn wanted(&self, column: &Column) -> Option<Wanted<'a>> {
+        let field = self.schema.field_with_name(&column.name).ok()?;
+        Some(Wanted {
+            id: field_id(field)?,
+            data_type: field.data_type(),
+        })
+    }
+
+    fn spec(&self, id: i32) -> Option<&'a PartitionSpec> {
+        self.metadata.partition_spec_by_id(id).map(AsRef::as_ref)
+    }
+
+    fn source_type(&self, id: i32) -> Option<&'a Type> {
+        Some(self.iceberg_schema.field_by_id(id)?.field_type.as_ref())
+    }
+}
+
+/// The manifests that may name a file with a row for which `predicate` is true. Delete manifests too: a delete in a
+/// partition applies to data files of that partition only.
+pub(crate) fn manifests(
+    table: Table<'_>,
+    manifests: Vec<ManifestFile>,
+    predicate: Option<&Arc<dyn PhysicalExpr>>,
+) -> Vec<ManifestFile> {
+    let statistics = Manifests {
+        table,
+        manifests: &manifests,
+    };
+    let Some(keep) = predicate.and_then(|predicate| containers(table.schema, predicate, &statistics)) else {
+        return manifests;
+    };
+    let kept = manifests.into_iter().zip(keep);
+    kept.filter_map(|(manifest, keep)| keep.then_some(manifest)).collect()
+}
+
+/// For every manifest, which of its entries may hold a row for which `predicate` is true.
+pub(crate) fn entries(
+    table: Table<'_>,
+    manifests: &[LoadedManifest],
+    predicate: Option<&Arc<dyn PhysicalExpr>>,
+) -> Vec<Vec<usize>> {
+    let statistics = Entries { table, manifests };
+    let keep = predicate.and_then(|predicate| containers(table.schema, predicate, &statistics));
+    let Some(keep) = keep else {
+        return manifests
+            .iter()
+            .map(|manifest| (0..manifest.entries.len()).collect())
+            .collect();
+    };
+    let mut keep = keep.into_iter();
+    let of_one = |manifest: &LoadedManifest| {
+        let keep = keep.by_ref().take(manifest.entries.len()).enumerate();
+        keep.filter_map(|(row, keep)| keep.then_some(row)).collect()
+    };
+    manifests.iter().map(of_one).collect()
+}
+
+/// A manifest list as DataFusion's pruning reads it: one row for each manifest.
+struct Manifests<'a> {
+    table: Table<'a>,
+    manifests: &'a [ManifestFile],
+}
+
+impl Manifests<'_> {
+    /// The summaries of partition fields that come from the column.
+    fn summaries<'m>(
+        &'m self,
+        manifest: &'m ManifestFile,
+        id: i32,
+    ) -> impl Iterator<Item = (&'m PartitionField, &'m FieldSummary)> {
+        let fields = self.table.spec(manifest.spec_id).map_or(&[][..], PartitionSpec::fields);
+        let summaries = manifest.partitions.as_deref().unwrap_or(&[]);
+        // Summaries that do not fit the spec say nothing.
+        let summaries = match summaries.len() == fields.len() {
+            true => summaries,
+            false => &[],
+        };
+        fields
+            .iter()
+            .zip(summaries)
+            .filter(move |(field, _)| field.source_id == id)
+    }
+
+    fn bounds(&self, column: &Column, end: End) -> Option<ArrayRef> {
+        let wanted = self.table.wanted(column)?;
+        let mut rows = Vec::with_capacity(self.manifests.len());
+        for manifest in self.manifests {
+            let mut bound = unknown(wanted.data_type, 1);
+            for (field, summary) in self.summaries(manifest, wanted.id) {
+                let value = match end {
+                    End::Lower => summary.lower.as_deref(),
+                    End::Upper => summary.upper.as_deref(),
+                };
+                // Bounds leave NaN out, and NaN compares beyond every number.
+                let may_be_nan = wanted.data_type.is_floating() && summary.contains_nan != Some(false);
+                let value = BinaryArray::from_opt_vec(vec![value.filter(|_| !may_be_nan)]);
+                if let Some(one) = source_bounds(field.transform, &value, wanted.data_type, end) {
+                    bound = tighter(bound, one, end);
+                }
+            }
+            rows.push(bound);
+        }
+        joined(&rows)
+    }
+}
+
+impl PruningStatistics for Manifests<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bounds(column, End::Lower)
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bounds(column, End::Upper)
+    }
+
+    fn num_containers(&self) -> usize {
+        self.manifests.len()
+    }
+
+    fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
+        let wanted = self.table.wanted(column)?;
+        let nulls = self.manifests.iter().map(|manifest| {
+            let mut summaries = self.summaries(manifest, wanted.id);
+            let none = summaries.any(|(field, summary)| keeps_null(field.transform) && !summary.contains_null);
+            none.then_some(0)
+        });
+        Some(Arc::new(nulls.collect::<UInt64Array>()))
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        None
+    }
+
+    fn contained(&self, column: &Column, literals: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        let wanted = self.table.wanted(column)?;
+        let source = self.table.source_type(wanted.id)?;
+        let outside = self.manifests.iter().map(|manifest| {
+            let outside = self.summaries(manifest, wanted.id).any(|(field, summary)| {
+                let bound = |bytes: &Option<Vec<u8>>| super::values::integer(bytes.as_deref()?);
+                let buckets = buckets(field.transform, source, literals);
+                match (bound(&summary.lower), bound(&summary.upper), buckets) {
+                    (Some(lower), Some(upper), Some(buckets)) => {
+                        buckets.iter().all(|bucket| *bucket < lower || *bucket > upper)
+                    }
+                    _ => false,
+                }
+            });
+            outside.then_some(false)
+        });
+        Some(outside.collect())
+    }
+}
+
+/// Manifests as DataFusion's pruning reads them: one row for each entry.
+struct Entries<'a> {
+    table: Table<'a>,
+    manifests: &'a [LoadedManifest],
+}
+
+impl Entries<'_> {
+    /// The partition values from which something of the column follows.
+    fn partitions<'m>(
+        &'m self,
+        manifest: &'m LoadedManifest,
+        id: i32,
+    ) -> impl Iterator<Item = (Transform, &'m BinaryArray)> {
+        let fields = self
+            .table
+            .spec(manifest.file.spec_id)
+            .map_or(&[][..], PartitionSpec::fields);
+        let of_column = fields.iter().filter(move |field| field.source_id == id);
+        of_column.filter_map(|field| {
+            let values = manifest.entries.partition_values(field.field_id, &field.name)?;
+            Some((field.transform, values))
+        })
+    }
+
+    fn bounds(&self, column: &Column, end: End) -> Option<ArrayRef> {
+        let wanted = self.table.wanted(column)?;
+        let of_one = |manifest: &LoadedManifest| {
+            let known = column_bounds(&manifest.entries, wanted.id, wanted.data_type, end, None);
+            let mut bounds = known.unwrap_or_else(|| unknown(wanted.data_type, manifest.entries.len()));
+            for (transform, values) in self.partitions(manifest, wanted.id) {
+                if let Some(more) = source_bounds(transform, values, wanted.data_type, end) {
+                    bounds = tighter(bounds, more, end);
+                }
+            }
+            bounds
+        };
+        joined(&self.manifests.iter().map(of_one).collect::<Vec<_>>())
+    }
+}
+
+impl PruningStatistics for Entries<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bounds(column, End::Lower)
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bounds(column, End::Upper)
+    }
+
+    fn num_containers(&self) -> usize {
+        self.manifests.iter().map(|manifest| manifest.entries.len()).sum()
+    }
+
+    fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
+        let wanted = self.table.wanted(column)?;
+        let mut counts = Vec::with_capacity(self.num_containers());
+        for manifest in self.manifests {
+            let entries = &manifest.entries;
+            let partition = self.partitions(manifest, wanted.id).find(|(t, _)| keeps_null(*t));
+            let metrics = entries
+                .metrics
+                .get(&wanted.id)
+                .and_then(|metrics| metrics.nulls.as_ref());
+            match (partition, metrics) {
+                (Some((_, values)), _) => {
+                    counts.extend(
+                        entries
+                            .entries
+                            .iter()
+                            .enumerate()
+                            .map(|(row, entry)| match values.is_null(row) {
+                                true => Some(entry.rows),
+                                false => Some(0),
+                            }),
+                    )
+                }
+                (None, Some(nulls)) => counts.extend(decode::counts(nulls).iter()),
+                (None, None) => counts.extend(std::iter::repeat_n(None, entries.len())),
+            }
+        }
+        Some(Arc::new(UInt64Array::from(counts)))
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        let entries = self.manifests.iter().flat_map(|manifest| &manifest.entries.entries);
+        Some(Arc::new(entries.map(|entry| Some(entry.rows)).collect::<UInt64Array>()))
+    }
+
+    fn contained(&self, column: &Column, literals: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        let wanted = self.table.wanted(column)?;
+        let source = self.table.source_type(wanted.id)?;
+        let mut known = Vec::with_capacity(self.num_containers());
+        for manifest in self.manifests {
+            let mut partitions = self.partitions(manifest, wanted.id);
+            let bucketed = partitions.find_map(|(t, values)| Some((buckets(t, source, literals)?, values)));
+            match bucketed {
+                Some((buckets, values)) => known.extend(outside_buckets(values, &buckets).iter()),
+                None => known.extend(std::iter::repeat_n(None, manifest.entries.len())),
+            }
+        }
+        Some(BooleanArray::from(known))
+    }
+}
+
+/// The bounds of a column as the manifest's writer measured them, of all entries or of some; `None` where it has none.
+pub(crate) fn column_bounds(
+    manifest: &Manifest,
+    id: i32,
+    data_type: &DataType,
+    end: End,
+    rows: Option<&UInt64Array>,
+) -> Option<ArrayRef> {
+    let metrics = manifest.metrics.get(&id)?;
+    let bounds = match end {
+        End::Lower => metrics.lower.as_ref(),
+        End::Upper => metrics.upper.as_ref(),
+    }?;
+    let bounds = some_rows(bounds, rows)?;
+    if !data_type.is_floating() {
+        return typed(&bounds, data_type);
+    }
+    // Bounds leave NaN out, and NaN compares beyond every number: below them where its sign is set, else above.
+    let nans = some_rows(metrics.nans.as_ref()?, rows)?;
+    let sure = bounds.iter().zip(nans.iter());
+    let sure: BinaryArray = sure.map(|(bound, nans)| bound.filter(|_| nans == Some(0))).collect();
+    Some(enclosing(typed(&sure, data_type)?, end))
+}
+
+fn some_rows<A: Array + Clone + 'static>(array: &A, rows: Option<&UInt64Array>) -> Option<A> {
+    match rows {
+        None => Some(array.clone()),
+        Some(rows) => take(array, rows, None).ok()?.as_any().downcast_ref::<A>().cloned(),
+    }
+}
+
+fn joined(arrays: &[ArrayRef]) -> Option<ArrayRef> {
+    let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+    concat(&arrays).ok()
+}
