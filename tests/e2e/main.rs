@@ -5,6 +5,7 @@ mod catalogs;
 mod cli;
 mod clients;
 mod conformance;
+mod corruption;
 mod shutdown;
 mod spark;
 mod tpch;

@@ -5,6 +5,7 @@ mod avro;
 pub mod bitmap;
 pub mod delta;
 pub mod iceberg;
+mod iceberg_schema;
 mod manifest;
 mod parquet_file;
 mod transform;
