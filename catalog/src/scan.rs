@@ -171,8 +171,10 @@ impl Scan<'_> {
             positions,
         } = layout;
         let mut global = self.state.config_options().execution.parquet.clone();
-        // Both formats count microseconds; in nanoseconds, the old encoding of timestamps overflows before 1678.
+        // Both formats count microseconds; in nanoseconds, the old encoding of timestamps overflows before 1678. It counts
+        // from an instant, as columns with a zone do.
         global.coerce_int96 = Some("us".to_owned());
+        global.coerce_int96_tz = Some("UTC".to_owned());
         let options = TableParquetOptions {
             global,
             ..TableParquetOptions::default()

@@ -1,9 +1,10 @@
 //! Measurements of the release build, each a table of absolute figures and, with `--json`, one JSON object as last line.
 //!
-//! `cargo run --release -p tests --bin bench -- startup|scan [--scale N] [--json]`
+//! `cargo run --release -p tests --bin bench -- startup|planning|scan [--scale N] [--json]`
 
 #![allow(clippy::print_stdout, reason = "a measurement prints its table")]
 
+mod planning;
 mod scan;
 mod startup;
 
@@ -21,7 +22,8 @@ async fn main() -> Result<()> {
     build_lakewing()?;
     match arguments.first().map(String::as_str) {
         Some("startup") => startup::run(as_json).await,
+        Some("planning") => planning::run(as_json).await,
         Some("scan") => scan::run(scale.transpose()?.unwrap_or(1.0), as_json).await,
-        _ => bail!("usage: bench startup|scan [--scale N] [--json]"),
+        _ => bail!("usage: bench startup|planning|scan [--scale N] [--json]"),
     }
 }
