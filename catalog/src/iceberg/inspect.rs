@@ -24,7 +24,7 @@ impl IcebergSnapshot {
     /// partitions this snapshot's.
     pub(crate) async fn inspect(&self, what: MetadataTable) -> Result<RecordBatch> {
         let columns = match what {
-            MetadataTable::Snapshots => self.snapshots(),
+            MetadataTable::Snapshots => self.snapshots()?,
             MetadataTable::History => self.history(),
             MetadataTable::Refs => self.refs(),
             MetadataTable::Properties => self.properties(),
@@ -55,7 +55,7 @@ impl IcebergSnapshot {
     }
 
     /// Every snapshot of the table, the oldest first.
-    fn snapshots(&self) -> Columns {
+    fn snapshots(&self) -> Result<Columns> {
         let mut snapshots: Vec<&SnapshotRef> = self.metadata.table.snapshots().collect();
         snapshots.sort_by_key(|snapshot| {
             (
@@ -71,11 +71,12 @@ impl IcebergSnapshot {
                 summaries.keys().append_value(key);
                 summaries.values().append_value(value);
             }
-            // Keys and values have equal lengths, so that this cannot fail.
-            let _is_appended = summaries.append(true).is_ok();
+            summaries
+                .append(true)
+                .map_err(|error| self.damaged(error.to_string()))?;
         }
         let all = || snapshots.iter();
-        vec![
+        Ok(vec![
             ("committed_at", utc(all().map(|snapshot| Some(snapshot.timestamp_ms())))),
             ("snapshot_id", longs(all().map(|snapshot| Some(snapshot.snapshot_id())))),
             ("parent_id", longs(all().map(|snapshot| snapshot.parent_snapshot_id()))),
@@ -88,7 +89,7 @@ impl IcebergSnapshot {
                 texts(all().map(|snapshot| Some(snapshot.manifest_list()).filter(|list| !list.is_empty()))),
             ),
             ("summary", Arc::new(summaries.finish())),
-        ]
+        ])
     }
 
     /// Which snapshot was current from when on.

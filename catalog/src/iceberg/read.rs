@@ -13,7 +13,7 @@ use proto::ColumnMatch;
 
 use super::cache::{LoadedManifest, ManifestCache};
 use super::deletes::{self, DeleteIndex};
-use super::manifest::{Content, Entry, Format, ManifestFile, decode};
+use super::manifest::{Content, Entry, Format, ManifestFile};
 use super::metadata::Metadata;
 use super::values::{End, typed};
 use super::{prune, schema};
@@ -198,7 +198,6 @@ impl IcebergSnapshot {
             let id = field_id(field);
             let bounds = |end| prune::column_bounds(&manifest.entries, id?, field.data_type(), end, Some(&indices));
             let nulls = id.and_then(|id| manifest.entries.metrics.get(&id)?.nulls.as_ref());
-            let nulls = nulls.map(decode::counts);
             (*column, bounds(End::Lower), bounds(End::Upper), nulls)
         });
         let wanted: Vec<_> = wanted.collect();
@@ -225,9 +224,8 @@ impl IcebergSnapshot {
                     lower: lower.as_ref().and_then(|bounds| known_scalar(bounds, position)),
                     upper: upper.as_ref().and_then(|bounds| known_scalar(bounds, position)),
                     nulls: nulls
-                        .as_ref()
                         .filter(|nulls| nulls.is_valid(*row))
-                        .map(|nulls| nulls.value(*row)),
+                        .and_then(|nulls| u64::try_from(nulls.value(*row)).ok()),
                 };
             }
             let constants = constants
@@ -405,7 +403,7 @@ fn by_time(table: &str, metadata: &TableMetadata, micros: i64) -> Result<Snapsho
                 .and_then(|entry| chrono::DateTime::from_timestamp_millis(entry.timestamp_ms()));
             let hint = match oldest {
                 Some(oldest) => format!("its oldest snapshot is of {}", oldest.to_rfc3339()),
-                None => "the table has no snapshot".to_owned(),
+                None => "the table has no history".to_owned(),
             };
             let time = chrono::DateTime::from_timestamp_micros(micros);
             let time = time.map_or_else(|| format!("{micros} microseconds"), |time| time.to_rfc3339());

@@ -1,4 +1,4 @@
-//! Which files or manifests can hold a row that a filter keeps, by what is known of their columns.
+//! Which containers of rows (manifests, data files) can hold a row that a filter keeps.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use datafusion::common::pruning::PruningStatistics;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 
-/// Which containers (files, manifests) of `statistics` may hold a row for which `predicate` is true; `None` where the
-/// predicate is too complex to reason about.
+/// Which containers of `statistics` may hold a row for which `predicate` is true; `None` where the predicate is too
+/// complex to reason about.
 pub(crate) fn containers(
     schema: &SchemaRef,
     predicate: &Arc<dyn PhysicalExpr>,

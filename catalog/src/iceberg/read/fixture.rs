@@ -38,7 +38,7 @@ pub(crate) struct Part {
 
 /// A table of one snapshot.
 pub(crate) struct Fixture {
-    pub(crate) folder: TempDir,
+    _folder: TempDir,
     pub(crate) metadata: Value,
     pub(crate) cache: ManifestCache,
 }
@@ -105,7 +105,7 @@ impl Fixture {
         std::fs::write(&path, memory.read(&path).await.unwrap()).unwrap();
         let cache = ManifestCache::new(Stores::new(&[]).unwrap());
         Self {
-            folder,
+            _folder: folder,
             metadata,
             cache,
         }

@@ -487,3 +487,47 @@ async fn versions_of_the_past_have_their_columns() {
     check(AsOf::Ref("first".to_owned()), Ok((6, 1)));
     check(AsOf::Ref("new".to_owned()), Err("branches and tags first, main, old"));
 }
+
+/// Not a check of speed: `cargo test ... -- --ignored --nocapture planning` prints it.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn planning_a_hundred_thousand_files() {
+    let of_one = |number: i64| {
+        let files = (0..1_000).map(|row| {
+            let id = number * 1_000 + row;
+            let mut file = file(
+                &format!("some/longer/prefix/of/a/path/{id:08}.parquet"),
+                tuple(&[Some(Literal::long(number))]),
+            );
+            let all = |of: i64| {
+                std::collections::HashMap::from([
+                    (1, Datum::long(number)),
+                    (2, Datum::string(format!("name {of}"))),
+                    (3, Datum::timestamptz_micros(of)),
+                    (4, Datum::double(of as f64)),
+                    (5, Datum::date(i32::try_from(of).unwrap())),
+                ])
+            };
+            let none: std::collections::HashMap<i32, u64> = (1..=5).map(|id| (id, 0)).collect();
+            file.lower_bounds(all(id))
+                .upper_bounds(all(id + 1))
+                .null_value_counts(none.clone())
+                .nan_value_counts(none);
+            file.build().unwrap()
+        });
+        part(0, 1, files.collect())
+    };
+    let lake = Fixture::new(&[json!([field(1, 1000, "identity")])], (0..100).map(of_one).collect()).await;
+    for (what, filter) in [
+        ("one partition, cold", Some("id = 7")),
+        ("one partition, warm", Some("id = 7")),
+        ("bounds in every manifest, cold", Some("price = 77000.5")),
+        ("bounds in every manifest, warm", Some("price = 77000.5")),
+        ("every file, warm", None),
+    ] {
+        let start = std::time::Instant::now();
+        let list = lake.files(filter).await.unwrap();
+        eprintln!("{what}: {:?}, {:?}", start.elapsed(), list.pruned);
+    }
+    eprintln!("{:?} of 256 MiB", lake.cache.weighted_bytes().await);
+}

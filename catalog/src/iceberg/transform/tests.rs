@@ -127,7 +127,7 @@ fn garbage_bounds_nothing() {
         b"1",
         b"12345",
         &[0xff; 40],
-        &[0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
     ];
     let garbage = BinaryArray::from_vec(garbage);
     let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
