@@ -1,3 +1,5 @@
+//! Bounds that enclose every value, or none.
+
 use arrow::array::{Float32Array, Float64Array, StringArray, TimestampMicrosecondArray};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What a look at a log costs, and that it is never stale.
+
 use serde_json::{Value, json};
 
 use super::*;

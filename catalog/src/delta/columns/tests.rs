@@ -1,3 +1,5 @@
+//! Column mapping, wider types and reader features over logs written by hand.
+
 use arrow::datatypes::Fields;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Which files a filter keeps.
+
 use serde_json::{Value, json};
 
 use crate::delta::fixture::{Table, add, created, field, list, stats};

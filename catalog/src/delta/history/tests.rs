@@ -1,3 +1,5 @@
+//! Older versions by number and by time.
+
 use serde_json::{Value, json};
 
 use crate::delta::fixture::{Table, add, created, field};

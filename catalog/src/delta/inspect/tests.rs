@@ -1,3 +1,5 @@
+//! The rows of the metadata tables.
+
 use arrow::util::pretty::pretty_format_batches;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Partition values as the log spells them; batches that are merged.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Deletion vectors as the log spells them.
+
 use object_store::path::Path;
 use serde_json::{Value, json};
 
