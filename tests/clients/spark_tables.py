@@ -117,10 +117,11 @@ def main():
                 answers.append(future.result())
             except Exception as error:
                 failures.append(f"{name}: {error}"[:3000])
+                print(failures[-1], file=sys.stderr, flush=True)
     spark.stop()
     print(f"Spark ran for {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
     if failures:
-        sys.exit("\n\n".join(failures))
+        sys.exit(f"{len(failures)} tables could not be written")
     print(json.dumps(answers))
 
 
