@@ -120,12 +120,11 @@ def checkpointed(name, **more):
             t.run(f"INSERT INTO {{t}} {rows(start, start + 100, 1)}")
         t.run("DELETE FROM {t} WHERE id % 10 = 3", "DELETE FROM {t} WHERE k = -1", f"INSERT INTO {{t}} {rows(500, 520, 1)}")
         t.run("UPDATE {t} SET s = 'changed' WHERE id = 511")
-        t.keep("FOR VERSION AS OF 8")
         # What a cleanup leaves: the newest checkpoint and what follows it.
         for version in range(8):
             (t.folder / "_delta_log" / f"{version:020}.json").unlink()
-        t.run("VACUUM {t} RETAIN 0 HOURS")
-        t.clauses.clear()
+        if name == "classic_checkpoint":
+            t.run("VACUUM {t} RETAIN 0 HOURS")
         t.ask("SELECT count(*), sum(id) FROM t WHERE k = 2", "SELECT k, count(*) FROM t WHERE id > 450 GROUP BY k")
 
     write.__name__ = name

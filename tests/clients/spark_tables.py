@@ -42,6 +42,8 @@ SETTINGS = {
     # Another session has made the commit that this one shall read.
     "spark.sql.catalog.ice.cache-enabled": "false",
     "spark.databricks.delta.snapshotPartitions": "1",
+    # VACUUM lists folders in 10,000 tasks otherwise.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     "spark.databricks.delta.writeChecksumFile.enabled": "false",
     "spark.databricks.delta.retentionDurationCheck.enabled": "false",
     "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
