@@ -53,7 +53,7 @@ def mapped(mode):
     def write(t):
         columns = "id bigint, k int, s string, p struct<a: int, b: string>, l array<struct<e: int>>, m map<string, struct<v: int>>"
         t.create(columns, "PARTITIONED BY (k)", **VECTORS, **{"delta.columnMapping.mode": mode})
-        values = """SELECT id, CAST(id % 4 AS int), %s, named_struct('a', CAST(id AS int), 'b', concat('b', id)),
+        values = """SELECT id, CAST(id %% 4 AS int), %s, named_struct('a', CAST(id AS int), 'b', concat('b', id)),
           array(named_struct('e', CAST(id AS int))), map('key', named_struct('v', CAST(id AS int))) %s FROM range(%d, %d, 1, 2)"""
         t.run("INSERT INTO {t} " + values % ("concat('s', id)", "", 0, 200), "DELETE FROM {t} WHERE id % 10 = 3")
         t.keep()
@@ -91,7 +91,7 @@ def mapped_later(t):
 def widened(t):
     t.create(
         "id bigint, a tinyint, b smallint, c int, f float, n decimal(6,2), i int, j int, day date, p struct<x: int>, l array<smallint>",
-        **{"delta.enableTypeWidening": "true"},
+        **{"delta.enableTypeWidening": "true", "delta.feature.timestampNtz": "supported"},
     )
     t.run(
         """INSERT INTO {t} SELECT id, CAST(id % 100 - 50 AS tinyint), CAST(id - 100 AS smallint), CAST(id AS int), CAST(id / 4 AS float),
@@ -120,12 +120,11 @@ def checkpointed(name, **more):
             t.run(f"INSERT INTO {{t}} {rows(start, start + 100, 1)}")
         t.run("DELETE FROM {t} WHERE id % 10 = 3", "DELETE FROM {t} WHERE k = -1", f"INSERT INTO {{t}} {rows(500, 520, 1)}")
         t.run("UPDATE {t} SET s = 'changed' WHERE id = 511")
-        t.keep("FOR VERSION AS OF 8")
         # What a cleanup leaves: the newest checkpoint and what follows it.
         for version in range(8):
             (t.folder / "_delta_log" / f"{version:020}.json").unlink()
-        t.run("VACUUM {t} RETAIN 0 HOURS")
-        t.clauses.clear()
+        if name == "classic_checkpoint":
+            t.run("VACUUM {t} RETAIN 0 HOURS")
         t.ask("SELECT count(*), sum(id) FROM t WHERE k = 2", "SELECT k, count(*) FROM t WHERE id > 450 GROUP BY k")
 
     write.__name__ = name

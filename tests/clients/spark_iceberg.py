@@ -39,10 +39,10 @@ def schema_evolution(t):
         " m map<string, struct<v: int, w: string>>, gone string",
         **V2,
     )
-    values = """SELECT CAST(id AS int), CAST(id % 50 AS int), CAST(id / 4 AS float), CAST(id * 1.25 AS decimal(9,2)),
+    values = """SELECT CAST(id AS int), CAST(id %% 50 AS int), CAST(id / 4 AS float), CAST(id * 1.25 AS decimal(9,2)),
       named_struct('x', CAST(id AS int), 'y', concat('y', id), 'z', named_struct('q', CAST(id / 2 AS float))),
       array(named_struct('e', CAST(id AS int)), named_struct('e', NULL)),
-      map(concat('m', id % 3), named_struct('v', CAST(id AS int), 'w', 'w')), concat('old', id) FROM range(%s, %s, 1, 2)"""
+      map(concat('m', id %% 3), named_struct('v', CAST(id AS int), 'w', 'w')), concat('old', id) FROM range(%s, %s, 1, 2)"""
     t.run("INSERT INTO {t} " + values % (0, 200))
     t.keep()
     for change in (
