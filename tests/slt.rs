@@ -48,7 +48,12 @@ async fn run(lake: LakeBuilder, catalog: &str, complete: bool) -> Result<()> {
     let files = tempfile::tempdir()?;
     write_files(files.path())?;
     let storage = format!("[[storage]]\nprefix = \"file://{}\"", files.path().display());
-    let lake = lake.data(data.path()).setting(&defaults).section(&storage).start().await?;
+    let lake = lake
+        .data(data.path())
+        .setting(&defaults)
+        .section(&storage)
+        .start()
+        .await?;
     let mut failures = Vec::new();
     for file in scripts(&workspace().join("tests/slt"))? {
         let mut runner = Runner::new(|| async { Ok(Session::open(&lake).await?) });
@@ -74,7 +79,10 @@ async fn run(lake: LakeBuilder, catalog: &str, complete: bool) -> Result<()> {
 fn write_files(folder: &Path) -> Result<()> {
     let files = [
         ("regions.csv", "id,note\n0,\"hot, dry\"\n1,\"two\nlines\"\n3,\n"),
-        ("events/year=2025/a.json", "{\"id\": 1, \"tags\": [\"x\"]}\n{\"id\": 2}\n"),
+        (
+            "events/year=2025/a.json",
+            "{\"id\": 1, \"tags\": [\"x\"]}\n{\"id\": 2}\n",
+        ),
         ("events/year=2026/b.json", "{\"id\": 3, \"at\": \"2026-01-01\"}\n"),
         ("events/year=2026/_SUCCESS", ""),
         ("damaged/bad.parquet", "PAR1, but not for long"),

@@ -10,6 +10,8 @@ pub(crate) mod cache;
 mod columns;
 pub(crate) mod commit;
 mod files;
+#[cfg(test)]
+mod fixture;
 mod history;
 mod inspect;
 pub(crate) mod log;

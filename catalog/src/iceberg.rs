@@ -9,6 +9,7 @@ mod avro;
 pub(crate) mod cache;
 pub(crate) mod commit;
 mod deletes;
+mod inspect;
 pub(crate) mod locate;
 mod manifest;
 pub(crate) mod metadata;

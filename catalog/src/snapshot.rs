@@ -12,7 +12,7 @@ use object_store::path::Path;
 use proto::ColumnMatch;
 
 use crate::delta::DeltaSnapshot;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::iceberg::IcebergSnapshot;
 use crate::scan::deletes::RowDeletes;
 use crate::system_table::MetadataTable;
@@ -26,7 +26,7 @@ pub struct TableSnapshot {
 }
 
 /// Which version of a table is meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AsOf {
     /// The newest.
     Latest,
@@ -42,19 +42,6 @@ pub enum AsOf {
 enum Format {
     Iceberg(Arc<IcebergSnapshot>),
     Delta(Arc<DeltaSnapshot>),
-}
-
-/// Which version of a table is meant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum AsOf {
-    /// The newest.
-    Latest,
-    /// The Iceberg snapshot of this id, or the Delta version of this number.
-    Version(i64),
-    /// The newest that was current at this time, in microseconds since the epoch, UTC.
-    Timestamp(i64),
-    /// The head of this Iceberg branch, or this Iceberg tag.
-    Ref(String),
 }
 
 /// What a scan asks of a snapshot.
@@ -259,10 +246,7 @@ impl TableSnapshot {
     /// The rows of a metadata table of this version.
     pub(crate) async fn inspect(&self, metadata_table: MetadataTable) -> Result<RecordBatch> {
         match &self.format {
-            Format::Iceberg(_) => Err(Error::Unsupported {
-                table: self.table.to_string(),
-                feature: format!("the metadata table \"{}\"", metadata_table.name()),
-            }),
+            Format::Iceberg(snapshot) => snapshot.inspect(metadata_table).await,
             Format::Delta(snapshot) => Arc::clone(snapshot).inspect(metadata_table).await,
         }
     }

@@ -20,7 +20,7 @@ MERGE_ON_READ = {
 # Columns of rows(): negative numbers, dates and times before 1970, NULLs, NaN, letters beyond ASCII.
 COLUMNS = "id bigint, k int, s string, d date, ts timestamp, amt decimal(9,2), x double"
 ROWS = """
-  SELECT id, CAST(id % 37 - 18 AS int) AS k,
+  SELECT id, CAST(id % 9 - 4 AS int) AS k,
     CASE WHEN id % 11 = 0 THEN NULL WHEN id % 7 = 0 THEN concat('ÄÖ-', id % 23) ELSE concat('row', id % 23) END AS s,
     date_add(DATE'1969-11-15', CAST(id % 90 AS int)) AS d,
     timestamp_micros(id * 7654321000 - 2000000000001) AS ts,

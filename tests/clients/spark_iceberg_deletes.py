@@ -22,7 +22,7 @@ def rounds(t):
     t.run("UPDATE {t} SET k = k + 1, amt = -amt WHERE id % 7 = 1", "DELETE FROM {t} WHERE id >= 300")
     t.run(f"INSERT INTO {{t}} {rows(400, 500, 2)}", MERGE)
     t.keep()
-    t.run("DELETE FROM {t} WHERE k IN (-3, 2, 11)", "DELETE FROM {t} WHERE id = 499")
+    t.run("DELETE FROM {t} WHERE k IN (-3, 2)", "DELETE FROM {t} WHERE id = 499")
     t.ask(*LOOK)
 
 
@@ -38,21 +38,21 @@ def deletes(name, layout="", more=(), **version):
 BY_FILE, BY_PARTITION = ({"write.delete.granularity": kind}.items() for kind in ("file", "partition"))
 deletes("position_deletes_by_file", "", BY_FILE, **V2)
 deletes("position_deletes_by_partition", "", BY_PARTITION, **V2)
-deletes("position_deletes_in_partitions", "PARTITIONED BY (truncate(8, k))", BY_PARTITION, **V2)
-deletes("position_deletes_in_small_partitions", "PARTITIONED BY (bucket(2, id), truncate(20, k))", BY_FILE, **V2)
+deletes("position_deletes_in_partitions", "PARTITIONED BY (truncate(3, k))", BY_PARTITION, **V2)
+deletes("position_deletes_in_small_partitions", "PARTITIONED BY (bucket(2, id), truncate(5, k))", BY_FILE, **V2)
 deletes("deletion_vectors", **V3)
-deletes("deletion_vectors_in_partitions", "PARTITIONED BY (truncate(8, k))", **V3)
+deletes("deletion_vectors_in_partitions", "PARTITIONED BY (truncate(3, k))", **V3)
 
 
 @iceberg
 def copy_on_write(t):
-    t.create(layout="PARTITIONED BY (truncate(8, k))", **V2)
+    t.create(layout="PARTITIONED BY (truncate(3, k))", **V2)
     rounds(t)
 
 
 @iceberg
 def position_deletes_rewritten(t):
-    t.create(layout="PARTITIONED BY (truncate(12, k))", **V2, **MERGE_ON_READ)
+    t.create(layout="PARTITIONED BY (truncate(3, k))", **V2, **MERGE_ON_READ)
     rounds(t)
     t.run("CALL ice.system.rewrite_position_delete_files(table => 'db.position_deletes_rewritten', options => map('rewrite-all', 'true'))")
     t.keep()
@@ -62,7 +62,7 @@ def position_deletes_rewritten(t):
 
 @iceberg
 def vectors_over_position_deletes(t):
-    t.create(layout="PARTITIONED BY (truncate(12, k))", **V2, **MERGE_ON_READ, **{"write.delete.granularity": "partition"})
+    t.create(layout="PARTITIONED BY (truncate(3, k))", **V2, **MERGE_ON_READ, **{"write.delete.granularity": "partition"})
     rounds(t)
     t.run("ALTER TABLE {t} SET TBLPROPERTIES ('format-version' = '3')")
     t.keep()
@@ -136,7 +136,7 @@ def equality_deletes_with_nulls(t):
     t.create(**V2)
     t.run(f"INSERT INTO {{t}} {rows(0, 400)}")
     t.keep()
-    delete_equal(t, ["s", "k"], [[None, 4], ["row3", -15], ["row5", None], [None, None], ["ÄÖ-12", 2]])
+    delete_equal(t, ["s", "k"], [[None, 4], ["row3", 2], ["row5", None], [None, None], ["ÄÖ-12", 4]])
     t.keep()
     t.run(f"INSERT INTO {{t}} {rows(400, 500)}", "INSERT INTO {t} (id, s, k) VALUES (900, NULL, NULL), (901, 'row5', NULL)")
     delete_equal(t, ["s"], [[None], ["row1"]])
@@ -152,14 +152,14 @@ def equality_deletes_in_partitions(t):
     delete_equal(t, ["s", "k"], [["row4", 4], ["row5", 5]], partition_of="k=4/")
     t.keep()
     t.run(f"INSERT INTO {{t}} {rows(300, 500)}")
-    delete_equal(t, ["k"], [[-7], [8]], partition_of="k=-7/")
+    delete_equal(t, ["k"], [[-2], [3]], partition_of="k=-2/")
     t.ask("SELECT k, count(*), sum(id) FROM t GROUP BY k", "SELECT count(*) FROM t WHERE k = 3", "SELECT count(*) FROM t WHERE s = 'row1'")
 
 
 @iceberg
 def equality_deletes_everywhere(t):
     t.create(**V2, **MERGE_ON_READ)
-    t.run(f"INSERT INTO {{t}} {rows(0, 100)}", "ALTER TABLE {t} ADD PARTITION FIELD truncate(10, k)", f"INSERT INTO {{t}} {rows(100, 400)}")
+    t.run(f"INSERT INTO {{t}} {rows(0, 100)}", "ALTER TABLE {t} ADD PARTITION FIELD truncate(4, k)", f"INSERT INTO {{t}} {rows(100, 400)}")
     delete_equal(t, ["s"], [["row1"], ["row2"], [None]], unpartitioned=True)
     t.keep()
     t.run("ALTER TABLE {t} RENAME COLUMN s TO text", f"INSERT INTO {{t}} {rows(400, 500)}", "DELETE FROM {t} WHERE id % 9 = 4")
@@ -177,6 +177,6 @@ def equality_deletes_and_vectors(t):
     days = [[jvm.java.time.LocalDate.parse(day)] for day in ("1969-12-31", "1970-01-01", "1969-11-15")]
     delete_equal(t, ["d"], days)
     t.run("DELETE FROM {t} WHERE id % 5 = 0", f"INSERT INTO {{t}} {rows(300, 400)}")
-    delete_equal(t, ["k"], [[4], [-18]])
+    delete_equal(t, ["k"], [[4], [-4]])
     t.run("DELETE FROM {t} WHERE id % 7 = 1")
     t.ask("SELECT d, count(*) FROM t GROUP BY d", "SELECT count(*), sum(id) FROM t WHERE d = DATE '1970-01-01'")

@@ -8,10 +8,12 @@ per clause of time travel ("" for none) the folder of Parquet files with the row
 import concurrent.futures
 import json
 import pathlib
+import subprocess
 import sys
 import threading
 import time
 
+import pyspark
 from pyspark.sql import SparkSession
 
 import spark_delta
@@ -22,7 +24,7 @@ from spark_case import CASES, Table
 # Small data: compiling queries and optimising byte code would take longer than interpreting them.
 SETTINGS = {
     "spark.driver.memory": "2g",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseParallelGC -Xshare:auto",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseParallelGC",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
@@ -40,8 +42,10 @@ SETTINGS = {
     # Another session has made the commit that this one shall read.
     "spark.sql.catalog.ice.cache-enabled": "false",
     "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.databricks.delta.writeChecksumFile.enabled": "false",
     "spark.databricks.delta.retentionDurationCheck.enabled": "false",
     "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
+    "spark.hadoop.fs.file.impl": "LocalFiles",
     # Plain Parquet files, those of Delta included, get several row groups and pages.
     "spark.hadoop.parquet.block.size": "8192",
     "spark.hadoop.parquet.block.size.row.check.min": "50",
@@ -53,9 +57,14 @@ SETTINGS = {
 
 
 def session(folder, jars):
+    """A session with the jars of Iceberg and Delta, and with LocalFiles.java, which is compiled here."""
+    classes = folder / "classes"
+    hadoop = f"{pathlib.Path(pyspark.__file__).parent}/jars/*"
+    source = pathlib.Path(__file__).with_name("LocalFiles.java")
+    subprocess.run(["javac", "-cp", hadoop, "-proc:none", "-d", classes, source], check=True)
     builder = SparkSession.builder.master("local[2]").appName("lakewing")
     own = {
-        "spark.jars": ",".join(str(jar) for jar in jars.glob("*.jar")),
+        "spark.driver.extraClassPath": f"{classes}:{jars}/*",
         "spark.sql.catalog.ice.warehouse": (folder / "iceberg").as_uri(),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.local.dir": str(folder / "scratch"),

@@ -7,5 +7,6 @@ mod clients;
 mod conformance;
 mod corruption;
 mod shutdown;
+mod spark;
 mod tpch;
 mod versions;

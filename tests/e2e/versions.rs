@@ -68,7 +68,12 @@ async fn check(lake: LakeBuilder) -> Result<()> {
     same(&mut client, "old.ns.t FOR VERSION AS OF 'first'", first).await?;
     same(&mut client, "old.ns.t FOR VERSION AS OF '7'", first).await?;
     let path = format!("delta.\"file://{}/delta/ns/t\"", folder.path().display());
-    same(&mut client, &format!("{path} FOR VERSION AS OF 0"), &written["delta"][0]).await
+    same(
+        &mut client,
+        &format!("{path} FOR VERSION AS OF 0"),
+        &written["delta"][0],
+    )
+    .await
 }
 
 fn sections(folder: &Path) -> String {

@@ -19,7 +19,7 @@ pub use client::Client;
 pub use data::{demo, tpch_parquet};
 pub use lake::{Lake, LakeBuilder};
 pub use minio::Minio;
-pub use parts::{build_lakewing, java, lakewing, part, python, workspace};
+pub use parts::{build_lakewing, java, lakewing, part, python, spark, workspace};
 pub use postgres::Postgres;
 pub use process::{Process, free_port};
 pub use random::Random;

@@ -78,7 +78,16 @@ fn profile_folder() -> Result<PathBuf> {
 
 /// Runs `tests/clients/SCRIPT` with one JSON argument; its last line of output is its JSON answer.
 pub async fn python(script: &str, argument: Value) -> Result<Value> {
-    let mut command = Command::new(part("python")?.join("venv/bin/python"));
+    python_of("python", script, argument).await
+}
+
+/// As [`python`], for scripts that start Apache Spark.
+pub async fn spark(script: &str, argument: Value) -> Result<Value> {
+    python_of("spark", script, argument).await
+}
+
+async fn python_of(part_name: &str, script: &str, argument: Value) -> Result<Value> {
+    let mut command = Command::new(part(part_name)?.join("venv/bin/python"));
     command
         .arg(workspace().join("tests/clients").join(script))
         .arg(argument.to_string());

@@ -66,6 +66,12 @@ impl<'a> Batch<'a> {
             .as_primitive_opt()
     }
 
+    /// The number of rows for pruning: that of a file without statistics equals no count of NULLs but the one of a
+    /// partition column that is NULL.
+    fn row_count(&self, row: usize) -> u64 {
+        self.rows().and_then(|rows| unsigned(rows, row)).unwrap_or(u64::MAX)
+    }
+
     /// The values of a partition column, in its type as plans see it.
     pub(crate) fn constants(&self, column: usize) -> Result<ArrayRef> {
         let physical = &self.columns.physical[column];
@@ -133,12 +139,9 @@ impl PruningStatistics for Batch<'_> {
         let column = self.column(column)?;
         let counts: UInt64Array = match self.is_constant(column) {
             true => {
-                let (values, rows) = (self.constants(column).ok()?, self.rows());
-                let nulls = |row| match values.is_null(row) {
-                    true => rows.and_then(|rows| unsigned(rows, row)),
-                    false => Some(0),
-                };
-                (0..values.len()).map(nulls).collect()
+                let values = self.constants(column).ok()?;
+                let nulls = |row| if values.is_null(row) { self.row_count(row) } else { 0 };
+                (0..values.len()).map(|row| Some(nulls(row))).collect()
             }
             false => {
                 let nulls = self.nulls(column)?;
@@ -149,8 +152,9 @@ impl PruningStatistics for Batch<'_> {
     }
 
     fn row_counts(&self) -> Option<ArrayRef> {
-        let rows = self.rows()?;
-        let counts: UInt64Array = (0..rows.len()).map(|row| unsigned(rows, row)).collect();
+        let counts: UInt64Array = (0..self.batch.num_rows())
+            .map(|row| Some(self.row_count(row)))
+            .collect();
         Some(Arc::new(counts))
     }
 

@@ -89,3 +89,6 @@ fn time(micros: i64) -> String {
         None => format!("{micros} microseconds since the epoch"),
     }
 }
+
+#[cfg(test)]
+mod tests;

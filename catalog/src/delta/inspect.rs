@@ -57,7 +57,7 @@ impl DeltaSnapshot {
     async fn history(&self, with_parameters: bool) -> Result<RecordBatch> {
         let mut commits = commits_from(&self.log, 0).await?;
         commits.retain(|commit| commit.version <= self.version.number());
-        let reads = commits.iter().map(|commit| commit_info(&self.log, commit));
+        let reads: Vec<_> = commits.iter().map(|commit| commit_info(&self.log, commit)).collect();
         let infos: Vec<Map<String, Value>> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
         let mut last = i64::MIN;
         let times = commits.iter().zip(&infos).map(|(commit, info)| {

@@ -145,3 +145,6 @@ pub(crate) fn of_row(
         .map(|vector| row_deletes(log, stores, data_file, &vector).map(Arc::new))
         .transpose()
 }
+
+#[cfg(test)]
+mod tests;

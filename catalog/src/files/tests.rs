@@ -182,8 +182,12 @@ async fn columns_are_those_of_all_files() {
 
 #[tokio::test]
 async fn what_cannot_be_read_is_named() {
-    let house = House::new(&[("p/bad.parquet", "PAR1, or is it"), ("p/x.txt", ""), ("none/x.txt", ""),
-        ("z.csv.gz", "x")]);
+    let house = House::new(&[
+        ("p/bad.parquet", "PAR1, or is it"),
+        ("p/x.txt", ""),
+        ("none/x.txt", ""),
+        ("z.csv.gz", "x"),
+    ]);
     write(&house.folder.path().join("secret.csv"), b"a\n1\n");
     let check = async |kind: FileKind, name: &str, expect: ErrorKind, text: &str| {
         let (kind, message) = house.refused(kind, name).await;
@@ -204,7 +208,13 @@ async fn what_cannot_be_read_is_named() {
         "data/none\" does not exist",
     )
     .await;
-    check(FileKind::Csv, "data/z.csv.gz", ErrorKind::Unsupported, "compressed files such as").await;
+    check(
+        FileKind::Csv,
+        "data/z.csv.gz",
+        ErrorKind::Unsupported,
+        "compressed files such as",
+    )
+    .await;
     check(FileKind::Csv, "data/missing.csv", ErrorKind::NotFound, "missing.csv").await;
     for outside in [
         "secret.csv",

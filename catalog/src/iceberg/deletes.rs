@@ -332,6 +332,3 @@ fn path_bounds(manifest: &Manifest, row: usize) -> (Option<String>, Option<Strin
     };
     (bound(&metrics.lower), bound(&metrics.upper))
 }
-
-#[cfg(test)]
-mod tests;

@@ -77,7 +77,8 @@ impl Metadata {
         refs
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
+    /// Parses the content of a metadata file.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let mut json: Value = if bytes.starts_with(&[0x1f, 0x8b]) {
             let mut unpacked = Vec::new();
             let unzipped = GzDecoder::new(bytes)

@@ -13,12 +13,12 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
-use iceberg::spec::{PartitionField, PartitionSpec, TableMetadata, Transform, Type};
+use iceberg::spec::{PartitionSpec, TableMetadata, Transform, Type};
 
 use super::cache::LoadedManifest;
 use super::manifest::{FieldSummary, Manifest, ManifestFile, decode};
 use super::transform::{buckets, keeps_null, outside_buckets, source_bounds};
-use super::values::{End, enclosing, tighter, typed, unknown};
+use super::values::{End, enclosing, integer, tighter, typed, unknown};
 use crate::scan::adapt::field_id;
 use crate::scan::prune::containers;
 
@@ -103,46 +103,62 @@ struct Manifests<'a> {
     manifests: &'a [ManifestFile],
 }
 
+/// A field of one partition spec.
+#[derive(Clone, Copy)]
+struct SpecField {
+    spec_id: i32,
+    position: usize,
+    /// Number of fields of the spec.
+    width: usize,
+    transform: Transform,
+}
+
 impl Manifests<'_> {
-    /// The summaries of partition fields that come from the column.
-    fn summaries<'m>(
-        &'m self,
-        manifest: &'m ManifestFile,
-        id: i32,
-    ) -> impl Iterator<Item = (&'m PartitionField, &'m FieldSummary)> {
-        let fields = self.table.spec(manifest.spec_id).map_or(&[][..], PartitionSpec::fields);
-        let summaries = manifest.partitions.as_deref().unwrap_or(&[]);
-        // Summaries that do not fit the spec say nothing.
-        let summaries = match summaries.len() == fields.len() {
-            true => summaries,
-            false => &[],
-        };
-        fields
-            .iter()
-            .zip(summaries)
-            .filter(move |(field, _)| field.source_id == id)
+    /// The partition fields of any spec that come from the column.
+    fn fields(&self, id: i32) -> Vec<SpecField> {
+        let specs = self.table.metadata.partition_specs_iter();
+        let fields = specs.flat_map(|spec| {
+            let numbered = spec.fields().iter().enumerate();
+            let of_column = numbered.filter(move |(_, field)| field.source_id == id);
+            of_column.map(|(position, field)| SpecField {
+                spec_id: spec.spec_id(),
+                position,
+                width: spec.fields().len(),
+                transform: field.transform,
+            })
+        });
+        fields.collect()
+    }
+
+    /// The summary of that field in every manifest of its spec. Summaries that do not fit the spec say nothing.
+    fn summaries(&self, field: SpecField) -> impl Iterator<Item = Option<&FieldSummary>> {
+        self.manifests.iter().map(move |manifest| {
+            let summaries = manifest.partitions.as_deref()?;
+            let fits = manifest.spec_id == field.spec_id && summaries.len() == field.width;
+            fits.then(|| summaries.get(field.position))?
+        })
     }
 
     fn bounds(&self, column: &Column, end: End) -> Option<ArrayRef> {
         let wanted = self.table.wanted(column)?;
-        let mut rows = Vec::with_capacity(self.manifests.len());
-        for manifest in self.manifests {
-            let mut bound = unknown(wanted.data_type, 1);
-            for (field, summary) in self.summaries(manifest, wanted.id) {
-                let value = match end {
+        let mut bounds = unknown(wanted.data_type, self.manifests.len());
+        for field in self.fields(wanted.id) {
+            let values = self.summaries(field).map(|summary| {
+                let summary = summary?;
+                // Bounds leave NaN out, and NaN compares beyond every number.
+                let may_be_nan = wanted.data_type.is_floating() && summary.contains_nan != Some(false);
+                let bound = match end {
                     End::Lower => summary.lower.as_deref(),
                     End::Upper => summary.upper.as_deref(),
                 };
-                // Bounds leave NaN out, and NaN compares beyond every number.
-                let may_be_nan = wanted.data_type.is_floating() && summary.contains_nan != Some(false);
-                let value = BinaryArray::from_opt_vec(vec![value.filter(|_| !may_be_nan)]);
-                if let Some(one) = source_bounds(field.transform, &value, wanted.data_type, end) {
-                    bound = tighter(bound, one, end);
-                }
+                bound.filter(|_| !may_be_nan)
+            });
+            let values: BinaryArray = values.collect();
+            if let Some(more) = source_bounds(field.transform, &values, wanted.data_type, end) {
+                bounds = tighter(bounds, more, end);
             }
-            rows.push(bound);
         }
-        joined(&rows)
+        Some(bounds)
     }
 }
 
@@ -161,12 +177,16 @@ impl PruningStatistics for Manifests<'_> {
 
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
         let wanted = self.table.wanted(column)?;
-        let nulls = self.manifests.iter().map(|manifest| {
-            let mut summaries = self.summaries(manifest, wanted.id);
-            let none = summaries.any(|(field, summary)| keeps_null(field.transform) && !summary.contains_null);
-            none.then_some(0)
-        });
-        Some(Arc::new(nulls.collect::<UInt64Array>()))
+        let mut nulls = vec![None; self.manifests.len()];
+        let fields = self.fields(wanted.id).into_iter();
+        for field in fields.filter(|field| keeps_null(field.transform)) {
+            for (nulls, summary) in nulls.iter_mut().zip(self.summaries(field)) {
+                if summary.is_some_and(|summary| !summary.contains_null) {
+                    *nulls = Some(0);
+                }
+            }
+        }
+        Some(Arc::new(UInt64Array::from(nulls)))
     }
 
     fn row_counts(&self) -> Option<ArrayRef> {
@@ -176,20 +196,22 @@ impl PruningStatistics for Manifests<'_> {
     fn contained(&self, column: &Column, literals: &HashSet<ScalarValue>) -> Option<BooleanArray> {
         let wanted = self.table.wanted(column)?;
         let source = self.table.source_type(wanted.id)?;
-        let outside = self.manifests.iter().map(|manifest| {
-            let outside = self.summaries(manifest, wanted.id).any(|(field, summary)| {
-                let bound = |bytes: &Option<Vec<u8>>| super::values::integer(bytes.as_deref()?);
-                let buckets = buckets(field.transform, source, literals);
-                match (bound(&summary.lower), bound(&summary.upper), buckets) {
-                    (Some(lower), Some(upper), Some(buckets)) => {
-                        buckets.iter().all(|bucket| *bucket < lower || *bucket > upper)
-                    }
-                    _ => false,
+        let mut known = vec![None; self.manifests.len()];
+        for field in self.fields(wanted.id) {
+            let Some(buckets) = buckets(field.transform, source, literals) else {
+                continue;
+            };
+            let bound = |bytes: &Option<Vec<u8>>| integer(bytes.as_deref()?);
+            for (known, summary) in known.iter_mut().zip(self.summaries(field)) {
+                let bounds = summary.and_then(|summary| bound(&summary.lower).zip(bound(&summary.upper)));
+                if let Some((lower, upper)) = bounds
+                    && buckets.iter().all(|bucket| *bucket < lower || *bucket > upper)
+                {
+                    *known = Some(false);
                 }
-            });
-            outside.then_some(false)
-        });
-        Some(outside.collect())
+            }
+        }
+        Some(BooleanArray::from(known))
     }
 }
 

@@ -421,3 +421,8 @@ fn not_found(table: &str, what: &str, hint: String) -> Error {
         hint: Some(hint),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

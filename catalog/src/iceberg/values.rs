@@ -13,7 +13,6 @@ use arrow::compute::kernels::cmp::lt;
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{is_null, or};
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::ScalarValue;
 
 /// The values as an array of the column's type, widened where the column was promoted since; `None` for types without
 /// a binary form.
@@ -66,14 +65,6 @@ pub(crate) fn typed(values: &BinaryArray, column: &DataType) -> Option<ArrayRef>
         }
         _ => return None,
     })
-}
-
-/// As [`typed`], of a single value.
-pub(crate) fn scalar(bytes: &[u8], column: &DataType) -> Option<ScalarValue> {
-    let array = typed(&BinaryArray::from_vec(vec![bytes]), column)?;
-    ScalarValue::try_from_array(&array, 0)
-        .ok()
-        .filter(|value| !value.is_null())
 }
 
 /// An integer of 32 or 64 bits.

@@ -30,7 +30,7 @@ mod restructure;
 pub(crate) use matching::field_id;
 use matching::{MappedField, Matching, has_ids, is_virtual, parse_name_mapping};
 use reading::{Planner, Reading};
-use restructure::RestructureExpr;
+use restructure::{RestructureExpr, sources};
 
 use crate::error::Error;
 use crate::snapshot::ColumnMapping;
@@ -272,8 +272,13 @@ impl LakeExprAdapter {
         field: &FieldRef,
     ) -> Arc<dyn PhysicalExpr> {
         let file = self.file.field(column.index()).data_type();
-        let field = Arc::clone(field);
-        Arc::new(RestructureExpr::new(column, file, path, reading, field, &self.name))
+        Arc::new(RestructureExpr {
+            sources: sources(column, file, &path, &reading),
+            path,
+            reading,
+            field: Arc::clone(field),
+            table: Arc::clone(&self.name),
+        })
     }
 
     fn get_field(&self, inside: Arc<dyn PhysicalExpr>, path: &[impl AsRef<str>]) -> Result<Arc<dyn PhysicalExpr>> {

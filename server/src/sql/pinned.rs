@@ -14,6 +14,8 @@ use datafusion::error::Result;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::SessionConfig;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use proto::ErrorKind;
 use tokio::sync::OnceCell;
 
@@ -81,14 +83,14 @@ impl PinnedTables {
         }
     }
 
-    async fn table(&self, place: &Place, as_of: &AsOf) -> catalog::Result<Arc<LakeTable>> {
-        let load = || async {
+    fn table<'a>(&'a self, place: &'a Place, as_of: &'a AsOf) -> BoxFuture<'a, catalog::Result<Arc<LakeTable>>> {
+        let load = async move {
             match place {
                 Place::Name(name) => self.lakehouse.table_as_of(name, as_of).await,
                 Place::Location(format, url) => self.lakehouse.table_at_as_of(*format, url, as_of).await,
             }
         };
-        once(&self.tables, (place.clone(), as_of.clone()), load).await
+        once(&self.tables, (place.clone(), as_of.clone()), load.boxed()).boxed()
     }
 
     /// The table, or, where the name ends with `$files` or the like, the metadata of the table before it.
@@ -109,9 +111,9 @@ impl PinnedTables {
                 table => Ok(table?),
             };
         };
-        let load = || async { self.table(&base, as_of).await?.metadata(metadata_table).await };
+        let load = async { self.table(&base, as_of).await?.metadata(metadata_table).await };
         let key = (base.clone(), as_of.clone(), metadata_table);
-        Ok(once(&self.metadata, key, load).await?)
+        Ok(once(&self.metadata, key, load.boxed()).await?)
     }
 
     async fn files(&self, kind: FileKind, location: &str, as_of: &AsOf) -> catalog::Result<Arc<dyn TableProvider>> {
@@ -120,7 +122,7 @@ impl PinnedTables {
             let feature = "a table format, since plain files have no versions".to_owned();
             return Err(catalog::Error::Unsupported { table, feature });
         }
-        let load = || async {
+        let load = async {
             let (config, runtime) = self.session.get().cloned().unwrap_or_default();
             let state = SessionStateBuilder::new()
                 .with_config(config)
@@ -128,20 +130,21 @@ impl PinnedTables {
                 .build();
             self.lakehouse.files_at(kind, location, &state).await
         };
-        Ok(once(&self.files, (kind, location.to_owned()), load).await?)
+        Ok(once(&self.files, (kind, location.to_owned()), load.boxed()).await?)
     }
 }
 
 /// What `load` gave for `key` the first time that it gave anything.
-async fn once<K: Eq + Hash, T, F>(loaded: &Loaded<K, T>, key: K, load: impl FnOnce() -> F) -> catalog::Result<Arc<T>>
-where
-    F: Future<Output = catalog::Result<T>>,
-{
+async fn once<K: Eq + Hash, T>(
+    loaded: &Loaded<K, T>,
+    key: K,
+    load: BoxFuture<'_, catalog::Result<T>>,
+) -> catalog::Result<Arc<T>> {
     let cell = {
         let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(loaded.entry(key).or_default())
     };
-    let load = || async { load().await.map(Arc::new) };
+    let load = || async { load.await.map(Arc::new) };
     cell.get_or_try_init(load).await.cloned()
 }
 

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::Result;
 
+/// A schema that is larger than this once its names are resolved is refused.
+const KINDS_MAX: usize = 100_000;
+
 /// The kind of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
@@ -56,14 +59,44 @@ impl Kind {
 /// Parses a schema; serde_json bounds its depth.
 pub(super) fn parse(json: &[u8]) -> Result<Kind> {
     let json: Value = serde_json::from_slice(json).map_err(|error| format!("its schema is no JSON: {error}"))?;
-    kind(&json, &mut HashMap::new())
+    kind(&json, &mut Names::default())
 }
 
-fn kind(json: &Value, named: &mut HashMap<String, Kind>) -> Result<Kind> {
+/// The types that have names, and how many kinds were copied for uses of them.
+#[derive(Default)]
+struct Names {
+    kinds: HashMap<String, Kind>,
+    copied: usize,
+}
+
+impl Names {
+    fn get(&mut self, name: &str) -> Result<Kind> {
+        let unknown = || format!("its schema has the unknown type {name}");
+        let kind = self.kinds.get(name).cloned().ok_or_else(unknown)?;
+        self.copied = self.copied.saturating_add(size(&kind));
+        match self.copied > KINDS_MAX {
+            true => Err("its schema is too large".to_owned()),
+            false => Ok(kind),
+        }
+    }
+}
+
+fn size(kind: &Kind) -> usize {
+    let inner: usize = match kind {
+        Kind::Array(inner) | Kind::Map(inner) => size(inner),
+        Kind::Union(branches) => branches.iter().map(size).sum(),
+        Kind::Record(fields) => fields.iter().map(|field| size(&field.kind)).sum(),
+        _ => 0,
+    };
+    inner + 1
+}
+
+fn kind(json: &Value, named: &mut Names) -> Result<Kind> {
     match json {
-        Value::String(name) => primitive(name)
-            .or_else(|| named.get(name).cloned())
-            .ok_or_else(|| format!("its schema has the unknown type {name}")),
+        Value::String(name) => match primitive(name) {
+            Some(kind) => Ok(kind),
+            None => named.get(name),
+        },
         Value::Array(branches) => {
             let branches = branches.iter().map(|branch| kind(branch, named));
             Ok(Kind::Union(branches.collect::<Result<_>>()?))
@@ -98,7 +131,7 @@ fn kind(json: &Value, named: &mut HashMap<String, Kind>) -> Result<Kind> {
                 nested => kind(nested, named)?,
             };
             if let Some(name) = object.get("name").and_then(Value::as_str) {
-                named.insert(name.to_owned(), parsed.clone());
+                named.kinds.insert(name.to_owned(), parsed.clone());
             }
             Ok(parsed)
         }
@@ -106,7 +139,7 @@ fn kind(json: &Value, named: &mut HashMap<String, Kind>) -> Result<Kind> {
     }
 }
 
-fn field(json: &Value, named: &mut HashMap<String, Kind>) -> Result<Field> {
+fn field(json: &Value, named: &mut Names) -> Result<Field> {
     let name = json
         .get("name")
         .and_then(Value::as_str)

@@ -44,6 +44,8 @@ impl LeafCast {
                 Some(Self::opaque([table.clone()])).map(|cast| Self { prunable: !cut, ..cast })
             }
             (D::Date32, D::Timestamp(_, None)) => prunable(true),
+            // Parquet stores small integers as 32 bits, and old writers do not say that they are small.
+            (D::Int32, D::Int8 | D::Int16) => Some(Self::opaque([table.clone()])),
             // Whole days, whatever the unit.
             (D::Date64, D::Date32) => Some(Self::opaque([table.clone()])),
             _ if is_text(file) && is_text(table) => prunable(true),

@@ -93,7 +93,7 @@ impl Planner<'_> {
                 DataType::List(item),
                 DataType::List(file_item) | DataType::LargeList(file_item) | DataType::FixedSizeList(file_item, _),
             ) => {
-                let reading = self.read_inner(item, file_item, matching, path, "element")?;
+                let reading = self.read_inner([item, file_item], matching, path, "element")?;
                 if reading == Reading::Same && field.data_type() == file.data_type() {
                     return Ok(Reading::Same);
                 }
@@ -103,8 +103,8 @@ impl Planner<'_> {
                 let (Some([key, value]), Some([file_key, file_value])) = (pair(entries), pair(file_entries)) else {
                     return Err(self.corrupt(path, "a map without keys and values"));
                 };
-                let key = self.read_inner(key, file_key, matching, path, "key")?;
-                let value = self.read_inner(value, file_value, matching, path, "value")?;
+                let key = self.read_inner([key, file_key], matching, path, "key")?;
+                let value = self.read_inner([value, file_value], matching, path, "value")?;
                 if key == Reading::Same && value == Reading::Same && field.data_type() == file.data_type() {
                     return Ok(Reading::Same);
                 }
@@ -145,10 +145,10 @@ impl Planner<'_> {
         Ok(Reading::Struct(fields.clone(), children))
     }
 
+    /// Reads the only field in its place: a list's element, a map's key or value.
     fn read_inner(
         self,
-        field: &Field,
-        file: &Field,
+        [field, file]: [&FieldRef; 2],
         matching: Matching<'_>,
         path: &str,
         place: &str,

@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::nullif;
-use arrow::datatypes::{DataType, FieldRef, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use arrow::error::ArrowError;
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
@@ -19,7 +19,7 @@ use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::expressions::{Column, lit};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
-use super::reading::{Reading, corrupt};
+use super::reading::{Child, Reading, corrupt};
 
 /// Reads the field at `path` inside a file's column as the table's `field`.
 ///
@@ -29,45 +29,19 @@ use super::reading::{Reading, corrupt};
 /// that are never evaluated: this expression takes the column out of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RestructureExpr {
-    sources: Vec<Arc<dyn PhysicalExpr>>,
-    path: Vec<String>,
-    reading: Reading,
-    field: FieldRef,
-    table: Arc<str>,
+    /// The children, from [`sources`].
+    pub(super) sources: Vec<Arc<dyn PhysicalExpr>>,
+    /// Names of the file's struct fields, from the column downwards.
+    pub(super) path: Vec<String>,
+    /// What has to be done to the values at the path.
+    pub(super) reading: Reading,
+    /// The result.
+    pub(super) field: FieldRef,
+    /// The table's name, for messages.
+    pub(super) table: Arc<str>,
 }
 
 impl RestructureExpr {
-    /// `file` is the type of `column` in the file, `path` leads to the struct field that `reading` is of.
-    pub(super) fn new(
-        column: Column,
-        file: &DataType,
-        path: Vec<String>,
-        reading: Reading,
-        field: FieldRef,
-        table: &Arc<str>,
-    ) -> Self {
-        let column: Arc<dyn PhysicalExpr> = Arc::new(column);
-        let mut inside = Some(file);
-        for name in &path {
-            inside = match inside {
-                Some(DataType::Struct(fields)) => fields.find(name).map(|(_, field)| field.data_type()),
-                _ => None,
-            };
-        }
-        let paths = inside.map_or_else(|| vec![Vec::new()], |inside| reading.paths(inside));
-        let sources = paths.into_iter().map(|below| {
-            let path = path.iter().chain(&below);
-            source(&column, path)
-        });
-        Self {
-            sources: sources.collect(),
-            path,
-            reading,
-            field,
-            table: Arc::clone(table),
-        }
-    }
-
     /// The file's column, under the struct accesses that stand for it.
     fn column(&self) -> Option<&Arc<dyn PhysicalExpr>> {
         let source = self.sources.first()?;
@@ -87,6 +61,26 @@ impl RestructureExpr {
     }
 }
 
+/// What the scan has to decode of `column`, whose type in the file is `file`, for `reading` at `path`.
+pub(super) fn sources(
+    column: Column,
+    file: &DataType,
+    path: &[String],
+    reading: &Reading,
+) -> Vec<Arc<dyn PhysicalExpr>> {
+    let column: Arc<dyn PhysicalExpr> = Arc::new(column);
+    let mut inside = Some(file);
+    for name in path {
+        inside = match inside {
+            Some(DataType::Struct(fields)) => fields.find(name).map(|(_, field)| field.data_type()),
+            _ => None,
+        };
+    }
+    let paths = inside.map_or_else(|| vec![Vec::new()], |inside| reading.paths(inside));
+    let sources = paths.iter().map(|below| source(&column, path.iter().chain(below)));
+    sources.collect()
+}
+
 /// What stands for the field at `path` of `column` among the children of a [`RestructureExpr`].
 fn source<'a>(column: &Arc<dyn PhysicalExpr>, path: impl Iterator<Item = &'a String>) -> Arc<dyn PhysicalExpr> {
     let mut args = vec![Arc::clone(column)];
@@ -94,7 +88,7 @@ fn source<'a>(column: &Arc<dyn PhysicalExpr>, path: impl Iterator<Item = &'a Str
     if args.len() == 1 {
         return Arc::clone(column);
     }
-    let leaf = Arc::new(arrow::datatypes::Field::new("leaf", DataType::Boolean, true));
+    let leaf = Arc::new(Field::new("leaf", DataType::Boolean, true));
     let config = Arc::new(ConfigOptions::default());
     Arc::new(ScalarFunctionExpr::new("get_field", get_field(), args, leaf, config))
 }
@@ -159,7 +153,7 @@ fn apply(reading: &Reading, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         }
         Reading::Struct(fields, children) => {
             let file = as_struct(array)?;
-            let child = |wanted: &super::reading::Child| match &wanted.file {
+            let child = |wanted: &Child| match &wanted.file {
                 Some(name) => apply(&wanted.reading, child(file, name)?),
                 None => apply(&wanted.reading, array),
             };

@@ -186,6 +186,7 @@ fn leaves_are_promoted() {
     let nanos = |zone: Option<&str>| D::Timestamp(TimeUnit::Nanosecond, zone.map(Into::into));
     number(D::Int64, D::Int32, "-5", "-5");
     number(D::Int32, D::Int8, "-128", "-128");
+    number(D::Int16, D::Int32, "-32768", "-32768");
     number(D::Int64, D::UInt32, "4294967295", "4294967295");
     number(D::Float64, D::Float32, "0.5", "0.5");
     number(D::Float64, D::Int32, "2147483647", "2147483647.0");
@@ -313,6 +314,7 @@ fn a_value_that_does_not_fit_is_an_error() {
     };
     let nanos = DataType::Timestamp(TimeUnit::Nanosecond, None);
     fails(nanos, Arc::new(TimestampMicrosecondArray::from(vec![i64::MAX / 10])));
+    fails(DataType::Int8, Arc::new(Int32Array::from(vec![128])));
     fails(DataType::Utf8View, Arc::new(BinaryArray::from(vec![&b"\xff\xfe"[..]])));
 }
 
@@ -413,9 +415,7 @@ fn what_lies_under_null_stays_there() {
     let rows = read(columns.clone(), &table, &file).unwrap();
     let defaults = rows.column(0).as_struct().column(0).as_primitive::<Int32Type>();
     assert_eq!(defaults, &Int32Array::from(vec![Some(5), None, Some(5)]));
-    for (key, expect) in [("a", "[1, null, 3]"), ("b", "[5, null, 5]")] {
-        assert_eq!(get(columns.clone(), &table, &file, &["s", key]), expect);
-    }
+    assert_eq!(get(columns, &table, &file, &["s", "b"]), "[5, null, 5]");
 }
 
 #[test]

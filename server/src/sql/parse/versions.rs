@@ -12,6 +12,7 @@ mod tests;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{ExplainStatement, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{
@@ -379,7 +380,13 @@ impl Naming {
         let version = marker.and_then(|index| self.versions.get_mut(index)?.take());
         let version = version.ok_or_else(|| Error::unsupported("PARTITION behind a table", ""))?;
         partitions.clear();
-        if args.is_some() || (parts.len() == 1 && self.scopes.iter().any(|scope| scope.sees(&table))) {
+        let is_view = parts
+            .iter()
+            .rev()
+            .nth(1)
+            .is_some_and(|schema| schema == INFORMATION_SCHEMA);
+        let is_cte = parts.len() == 1 && self.scopes.iter().any(|scope| scope.sees(&table));
+        if args.is_some() || is_view || is_cte {
             return Err(Error::statement(format!(
                 "{} stands behind \"{name}\", which is no table: only tables have versions",
                 version.clause()

@@ -114,6 +114,10 @@ fn only_tables_have_versions() {
     );
     check("SELECT * FROM f(1) FOR VERSION AS OF 1", "does not stand behind");
     check("SELECT * FROM f FOR VERSION AS OF 1 (2)", "which is no table");
+    check(
+        "SELECT * FROM information_schema.tables FOR VERSION AS OF 1",
+        "which is no table",
+    );
     check("SELECT * FROM t x FOR VERSION AS OF 1", "does not stand behind");
     check("DESCRIBE t FOR VERSION AS OF 1", "does not stand behind");
     assert!(parse("WITH t AS (SELECT * FROM t VERSION AS OF 1) SELECT * FROM t").is_ok());

@@ -1,0 +1,244 @@
+//! Tables that Apache Spark writes during the test: Lakewing reads every row, filters every column and goes back to every
+//! version, and gets what Spark itself reads.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::{DataType, FieldRef, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::datasource::MemTable;
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
+use harness::{Cell, Client, Lake, LakeBuilder, rows, same_rows, spark};
+use serde_json::{Value, json};
+
+/// Tables that are refused by name, and what the refusal speaks of.
+const REFUSED: [(&str, &str); 3] = [
+    // DataFusion has no type for variants.
+    ("v3_variant", "variant"),
+    ("delta_variant", "variant"),
+    // Data files are Parquet.
+    ("avro_files", "avro"),
+];
+/// Differences that are told of one table.
+const TOLD: usize = 3;
+
+/// A statement on a table of Spark, with the rows that it must give.
+struct Question {
+    sql: String,
+    columns: Vec<String>,
+    expected: Vec<Vec<Cell>>,
+    ordered: bool,
+}
+
+/// A table of Spark and all that is asked of it.
+struct Asked {
+    table: String,
+    questions: Vec<Question>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_spark_writes_now() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let written = spark("spark_tables.py", json!({"folder": folder.path()})).await?;
+    let mut tables = Vec::new();
+    for table in written.as_array().context("no list of tables")? {
+        tables.push(asked(table).await?);
+    }
+    let embedded = check("embedded", Lake::embedded(), folder.path(), &tables).await?;
+    let lake = Lake::processes(3).split_files();
+    let split = check("three executor processes", lake, folder.path(), &tables).await?;
+    let wrong = [embedded, split].concat();
+    ensure!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// What is wrong with each table.
+async fn check(what: &str, lake: LakeBuilder, folder: &Path, tables: &[Asked]) -> Result<Vec<String>> {
+    let storage = format!("[[storage]]\nprefix = \"file://{}\"\n", folder.display());
+    let lake = lake.section(&storage).start().await?;
+    let mut client = lake.client().await?;
+    let (mut wrong, mut asked) = (Vec::new(), 0);
+    for table in tables {
+        let refused = REFUSED.iter().find(|(name, _)| *name == table.table);
+        let differences = match refused {
+            Some((_, feature)) => refusal(&mut client, table, feature).await.err().into_iter().collect(),
+            None => differences(&mut client, table).await,
+        };
+        asked += table.questions.len();
+        let shown = differences.iter().take(TOLD);
+        wrong.extend(shown.map(|error| format!("{what}, {}: {error:#}", table.table)));
+        if differences.len() > TOLD {
+            wrong.push(format!(
+                "{what}, {}: {} of {} answers are wrong",
+                table.table,
+                differences.len(),
+                table.questions.len()
+            ));
+        }
+    }
+    eprintln!("{what}: {} tables, {asked} questions", tables.len());
+    Ok(wrong)
+}
+
+async fn differences(client: &mut Client, table: &Asked) -> Vec<anyhow::Error> {
+    let mut differences = Vec::new();
+    for question in &table.questions {
+        let answered = answer(client, question).await;
+        differences.extend(answered.err().map(|error| error.context(question.sql.clone())));
+    }
+    differences
+}
+
+async fn answer(client: &mut Client, question: &Question) -> Result<()> {
+    let batches = client.query(&question.sql).await?;
+    let schema = batches.first().context("no schema")?.schema();
+    let columns = schema.fields().iter().map(|field| field.name()).collect::<Vec<_>>();
+    ensure!(
+        columns.iter().eq(&question.columns.iter().collect::<Vec<_>>()),
+        "columns {columns:?}, expected {:?}",
+        question.columns
+    );
+    same_rows("rows", &question.expected, &rows(&batches)?, question.ordered)
+}
+
+/// The table is refused as unsupported, and the message names table and feature.
+async fn refusal(client: &mut Client, table: &Asked, feature: &str) -> Result<()> {
+    let sql = &table.questions.first().context("no question")?.sql;
+    let status = client.failure(sql).await?;
+    let message = status.message().to_lowercase();
+    ensure!(
+        status.code() == tonic::Code::Unimplemented && message.contains(feature) && message.contains(&table.table),
+        "not refused for {feature}: {status:?}"
+    );
+    Ok(())
+}
+
+/// All questions on one table, answered by DataFusion from the rows that Spark read, which lie in memory: no file is
+/// pruned and no statistics are used.
+async fn asked(table: &Value) -> Result<Asked> {
+    let text = |name: &str| table[name].as_str().context("no text");
+    let (name, format, location) = (text("table")?, text("format")?, text("location")?);
+    let own = table["queries"].as_array().context("no queries")?;
+    let mut questions = Vec::new();
+    for read in table["reads"].as_array().context("no reads")? {
+        let clause = read["clause"].as_str().context("no clause")?;
+        let context = SessionContext::new();
+        let place = read["rows"].as_str().context("no place")?;
+        let files = context.read_parquet(place, ParquetReadOptions::default()).await?;
+        let schema = Arc::new(files.schema().as_arrow().clone());
+        let batches = files.collect().await?;
+        let rows = arrow::compute::concat_batches(&schema, &batches)?;
+        context.register_table("t", Arc::new(MemTable::try_new(schema, vec![vec![rows.clone()]])?))?;
+
+        let mut statements = general(&rows);
+        if clause.is_empty() {
+            statements.extend(filters(&rows)?);
+            statements.extend(own.iter().filter_map(Value::as_str).map(str::to_owned));
+        }
+        let reference = format!("{format}.\"{location}\" {clause}");
+        for statement in statements {
+            questions.push(question(&context, &statement, &reference).await?);
+        }
+    }
+    Ok(Asked {
+        table: name.to_owned(),
+        questions,
+    })
+}
+
+async fn question(context: &SessionContext, statement: &str, reference: &str) -> Result<Question> {
+    let frame = context.sql(statement).await.with_context(|| statement.to_owned())?;
+    let columns = frame
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    let answer = frame.collect().await.with_context(|| statement.to_owned())?;
+    Ok(Question {
+        sql: statement.replace("FROM t", &format!("FROM {reference} AS t")),
+        columns,
+        expected: rows(&answer)?,
+        ordered: statement.contains("ORDER BY"),
+    })
+}
+
+fn quoted(field: &FieldRef) -> String {
+    format!("\"{}\"", field.name().replace('"', "\"\""))
+}
+
+/// What is asked of every version: all rows, their number, the smallest and largest value of each column, a LIMIT.
+fn general(rows: &RecordBatch) -> Vec<String> {
+    let schema = rows.schema();
+    let mut counted = vec!["count(*)".to_owned()];
+    for field in schema.fields() {
+        let name = quoted(field);
+        counted.push(format!("count({name})"));
+        if !field.data_type().is_nested() && *field.data_type() != DataType::Boolean {
+            counted.push(format!("min({name}), max({name})"));
+        }
+        if field.data_type().is_integer() || matches!(field.data_type(), DataType::Decimal128(..)) {
+            counted.push(format!("sum({name})"));
+        }
+    }
+    let first = schema.fields().first().map(quoted).unwrap_or_default();
+    vec![
+        "SELECT * FROM t".to_owned(),
+        "SELECT count(*) FROM t".to_owned(),
+        format!("SELECT {} FROM t", counted.join(", ")),
+        "SELECT count(*) FROM (SELECT * FROM t LIMIT 13) AS few".to_owned(),
+        format!("SELECT {first} FROM t ORDER BY {first} DESC NULLS LAST LIMIT 9"),
+    ]
+}
+
+/// Rows around a value in the middle of each column, which many files, row groups and pages cannot hold.
+fn filters(rows: &RecordBatch) -> Result<Vec<String>> {
+    let schema = rows.schema();
+    let first = schema.fields().first().map(quoted).unwrap_or_default();
+    let mut filters = Vec::new();
+    for (field, column) in schema.fields().iter().zip(rows.columns()) {
+        let name = quoted(field);
+        let mut conditions = vec![format!("{name} IS NULL"), format!("{name} IS NOT NULL")];
+        if let Some(value) = middle(column)? {
+            conditions.extend(["=", "<", ">="].map(|operator| format!("{name} {operator} {value}")));
+        }
+        filters.extend(
+            conditions
+                .into_iter()
+                .map(|condition| format!("SELECT {first}, {name} FROM t WHERE {condition}")),
+        );
+    }
+    Ok(filters)
+}
+
+/// A value of the column as a literal, where the type has one.
+fn middle(column: &Arc<dyn Array>) -> Result<Option<String>> {
+    let sorted = match column.data_type() {
+        kind if kind.is_nested() => return Ok(None),
+        _ => arrow::compute::sort(column, None)?,
+    };
+    let values = sorted.slice(sorted.null_count(), sorted.len() - sorted.null_count());
+    if values.is_empty() {
+        return Ok(None);
+    }
+    let options = FormatOptions::default();
+    let text = ArrayFormatter::try_new(&values, &options)?
+        .value(values.len() / 2)
+        .to_string();
+    let cast = |kind: &str| Some(format!("arrow_cast('{text}', '{kind}')"));
+    Ok(match column.data_type() {
+        kind if kind.is_integer() => Some(text),
+        DataType::Utf8 | DataType::Utf8View => Some(format!("'{}'", text.replace('\'', "''"))),
+        DataType::Date32 => cast("Date32"),
+        DataType::Float32 => cast("Float32"),
+        DataType::Float64 => cast("Float64"),
+        DataType::Boolean => Some(text),
+        DataType::Decimal128(precision, scale) => cast(&format!("Decimal128({precision}, {scale})")),
+        DataType::Timestamp(TimeUnit::Microsecond, None) => cast("Timestamp(Microsecond, None)"),
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => cast("Timestamp(Microsecond, Some(\"UTC\"))"),
+        DataType::Binary | DataType::BinaryView => Some(format!("X'{text}'")),
+        _ => None,
+    })
+}
