@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Everything a whole run has to meet.
-pub(crate) const FEATURES: [&str; 44] = [
+pub(crate) const FEATURES: [&str; 45] = [
     "iceberg v1",
     "iceberg v2",
     "iceberg v3",
@@ -19,6 +19,7 @@ pub(crate) const FEATURES: [&str; 44] = [
     "identity partition not in the file",
     "name mapping",
     "append",
+    "NaN",
     "merged manifests",
     "file removed",
     "position deletes",

@@ -95,6 +95,15 @@ impl Delta<'_> {
 
     fn rules(&self) -> Rules {
         let mapped = self.mapping != Mapping::None;
+        let mut keep = self.partition_ids.clone();
+        // Data files have at least one column.
+        keep.extend(
+            self.maker
+                .nodes
+                .iter()
+                .map(|node| node.id)
+                .find(|id| !keep.contains(id)),
+        );
         Rules {
             iceberg: false,
             only_add: !mapped,
@@ -102,7 +111,7 @@ impl Delta<'_> {
             promote: false,
             reuse_names: mapped,
             mapped,
-            keep: self.partition_ids.clone(),
+            keep,
         }
     }
 

@@ -70,8 +70,9 @@ impl Opened {
         };
         let mut plan = over_lake.create_physical_plan().await?;
         if random.percent(40) {
-            let bytes = physical_plan_to_bytes_with_extension_codec(plan, &LakeCodec)?;
-            plan = physical_plan_from_bytes_with_extension_codec(&bytes, &context.task_ctx(), &LakeCodec)?;
+            let codec = LakeCodec::default();
+            let bytes = physical_plan_to_bytes_with_extension_codec(plan, &codec)?;
+            plan = physical_plan_from_bytes_with_extension_codec(&bytes, &context.task_ctx(), &codec)?;
             coverage.met("plan over the wire");
         }
         let (mut files, mut ranges) = (0, 0);

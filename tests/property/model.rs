@@ -211,9 +211,14 @@ fn array(node: &Node, values: &[Value], style: Style) -> Result<ArrayRef> {
 
 /// Iceberg's JSON form of a default.
 fn default_json(value: &ScalarValue) -> String {
+    let text = match value.cast_to(&DataType::Utf8) {
+        Ok(ScalarValue::Utf8(Some(text))) => text,
+        _ => value.to_string(),
+    };
     match value {
-        ScalarValue::Utf8(Some(text)) => serde_json::json!(text).to_string(),
-        ScalarValue::Decimal128(..) | ScalarValue::Date32(_) => format!("\"{value}\""),
-        other => other.to_string(),
+        ScalarValue::Utf8(_) | ScalarValue::Decimal128(..) | ScalarValue::Date32(_) => {
+            serde_json::json!(text).to_string()
+        }
+        _ => text,
     }
 }

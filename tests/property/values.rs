@@ -165,3 +165,26 @@ fn float(random: &mut Random) -> f64 {
     ];
     values[random.below(values.len())]
 }
+
+pub(crate) fn is_nan(value: &ScalarValue) -> bool {
+    match value {
+        ScalarValue::Float32(Some(number)) => number.is_nan(),
+        ScalarValue::Float64(Some(number)) => number.is_nan(),
+        _ => false,
+    }
+}
+
+/// Replaces NaN by NULL, at every level.
+pub(crate) fn without_nan(value: &mut Value) {
+    match value {
+        Value::Null => {}
+        Value::Leaf(scalar) => {
+            if is_nan(scalar) {
+                *value = Value::Null;
+            }
+        }
+        Value::Struct(row) => row.values_mut().for_each(without_nan),
+        Value::List(items) => items.iter_mut().for_each(without_nan),
+        Value::Map(entries) => entries.iter_mut().for_each(|(_, value)| without_nan(value)),
+    }
+}

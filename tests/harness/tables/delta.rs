@@ -287,7 +287,10 @@ pub fn partition_text(value: &ScalarValue) -> Result<Option<String>> {
         ScalarValue::TimestampMicrosecond(Some(_), zone) => {
             let plain = value.cast_to(&DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None))?;
             let text = plain.cast_to(&DataType::Utf8)?.to_string();
-            if zone.is_some() { format!("{text}Z") } else { text }
+            match zone {
+                Some(_) => format!("{text}Z"),
+                None => text.replace('T', " "),
+            }
         }
         other => bail!("{other:?} is no partition value"),
     }))

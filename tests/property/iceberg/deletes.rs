@@ -117,7 +117,7 @@ impl Iceberg<'_> {
         }
         let schema = Arc::new(Schema::new(fields(&columns, Style::File { ids: true })));
         let array =
-            |column| ScalarValue::iter_to_array(wanted.iter().map(|key: &Vec<ScalarValue>| key[column].clone()));
+            |column: usize| ScalarValue::iter_to_array(wanted.iter().map(|key: &Vec<ScalarValue>| key[column].clone()));
         let arrays = (0..columns.len()).map(array).collect::<Result<_, _>>()?;
         let batch = RecordBatch::try_new(schema, arrays)?;
         let layout = self.maker.layout();
