@@ -33,7 +33,7 @@ use super::adapt::LakeExprAdapterFactory;
 use super::deletes::RowDeletes;
 use super::deletes::cache::{DeleteCache, DeleteLoader};
 use crate::snapshot::{ColumnMapping, Pruned};
-use morsel::LakeMorselizer;
+use morsel::{LakeMorselizer, Origin};
 use reader::LakeReaderFactory;
 
 /// Reads the data files of one table.
@@ -187,6 +187,10 @@ impl FileSource for LakeParquetSource {
             parquet: self.parquet.create_morselizer(store, &config, partition)?.into(),
             readers: Arc::clone(&self.readers),
             deletes: self.deletes.clone(),
+            origin: Origin {
+                table: self.columns.table().into(),
+                store_url: config.object_store_url.as_str().into(),
+            },
             partition,
         }))
     }
@@ -279,5 +283,7 @@ impl FileSource for LakeParquetSource {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;

@@ -10,10 +10,9 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use moka::future::Cache;
 use object_store::path::Path;
-use parquet::file::metadata::RowGroupMetaData;
 use roaring::RoaringTreemap;
 
-use super::{DeleteSource, RowDeletes, VectorFrame, positions, selection, vector};
+use super::{DeleteSource, RowDeletes, VectorFrame, positions, vector};
 use crate::error::Error;
 
 /// Bound of the cache, in bytes of decoded positions.
@@ -116,6 +115,7 @@ struct Source {
 }
 
 impl DeleteLoader {
+    /// `table` is the table's name, for messages.
     pub(crate) fn new(cache: Arc<DeleteCache>, stores: Arc<dyn ObjectStoreRegistry>, table: Arc<str>) -> Self {
         Self { cache, stores, table }
     }
@@ -247,10 +247,9 @@ impl DeleteLoader {
 }
 
 impl Deleted {
-    /// The deleted rows of the file that has these row groups. Position delete files may name rows that do not exist;
+    /// The deleted rows of the data file that has so many rows. Position delete files may name rows that do not exist;
     /// a deletion vector that does belongs to another file.
-    pub(crate) fn of_file(self, groups: &[RowGroupMetaData]) -> Result<Arc<RoaringTreemap>> {
-        let rows = selection::rows(groups)?;
+    pub(crate) fn of_file(self, rows: u64) -> Result<Arc<RoaringTreemap>, Error> {
         for source in &self.sources {
             if let (Some(file), Some(last)) = (&source.vector, source.positions.max())
                 && last >= rows
@@ -260,8 +259,7 @@ impl Deleted {
                     table: self.table.to_string(),
                     file: file.clone(),
                     detail,
-                }
-                .into());
+                });
             }
         }
         let mut sources = self.sources.into_iter().map(|source| source.positions);

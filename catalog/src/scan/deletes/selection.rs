@@ -4,21 +4,23 @@ use std::ops::Range;
 
 use datafusion::datasource::listing::FileRange;
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
-use datafusion::error::{DataFusionError, Result};
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::file::metadata::RowGroupMetaData;
 use roaring::RoaringTreemap;
 
-/// Number of rows in a file with these row groups.
+/// What is wrong with the file's footer.
+type Result<T> = std::result::Result<T, &'static str>;
+
+/// Number of rows in a file with these row groups, or what is wrong with them.
 pub(crate) fn rows(groups: &[RowGroupMetaData]) -> Result<u64> {
-    let add = |rows: u64, group| -> Result<u64> {
+    let add = |rows: u64, group| {
         let sum = rows.checked_add(group_rows(group)?);
-        sum.ok_or_else(|| damaged("its row counts overflow"))
+        sum.ok_or("its row counts overflow")
     };
     groups.iter().try_fold(0, add)
 }
 
-/// The rows that are left of a file with these row groups. Row groups outside `range` are another reader's: how they
+/// The rows that are left of a file with these row groups, or what is wrong with them. Row groups outside `range` are another reader's: how they
 /// are read does not matter, and no selection is built for them.
 pub(crate) fn live_rows(
     deleted: &RoaringTreemap,
@@ -63,7 +65,7 @@ fn access(deleted: &RoaringTreemap, rows: Range<u64>) -> Result<RowGroupAccess> 
 }
 
 /// The deleted rows among `rows`, as runs in ascending order.
-fn runs<'a>(deleted: &'a RoaringTreemap, rows: &'a Range<u64>) -> impl Iterator<Item = Range<u64>> + 'a {
+pub(super) fn runs<'a>(deleted: &'a RoaringTreemap, rows: &'a Range<u64>) -> impl Iterator<Item = Range<u64>> + 'a {
     deleted.bitmaps().flat_map(move |(high, bitmap)| {
         let base = u64::from(high) << 32;
         let low = |row: u64| u32::try_from(row.saturating_sub(base)).unwrap_or(u32::MAX);
@@ -98,13 +100,9 @@ fn overlaps(group: &RowGroupMetaData, range: &FileRange) -> bool {
 }
 
 fn group_rows(group: &RowGroupMetaData) -> Result<u64> {
-    u64::try_from(group.num_rows()).map_err(|_| damaged("a row group has a negative number of rows"))
+    u64::try_from(group.num_rows()).map_err(|_| "a row group has a negative number of rows")
 }
 
 fn length(rows: Range<u64>) -> Result<usize> {
-    usize::try_from(rows.end.saturating_sub(rows.start)).map_err(|_| damaged("a row group is larger than memory"))
-}
-
-fn damaged(detail: &str) -> DataFusionError {
-    DataFusionError::Execution(format!("a Parquet file is damaged: {detail}"))
+    usize::try_from(rows.end.saturating_sub(rows.start)).map_err(|_| "a row group is larger than memory")
 }
