@@ -39,6 +39,8 @@ struct Lake {
 /// What a scan gave, and what it dropped before it decoded anything.
 struct Scanned {
     rows: Vec<String>,
+    /// The scan promised to apply the filter.
+    taken: bool,
     groups_pruned: usize,
     groups_bloomed: usize,
 }
@@ -94,6 +96,7 @@ impl Lake {
             })
         };
         Scanned {
+            taken,
             rows: lines(&selected.collect::<Vec<_>>()),
             groups_pruned: pruned("row_groups_pruned_statistics").unwrap_or(0),
             groups_bloomed: pruned("row_groups_pruned_bloom_filter").unwrap_or(0),
@@ -244,6 +247,8 @@ async fn fields_of_structs_filter() {
         (array_has(col("s").field("l").field("numbers"), lit(4_i64)), ids(&[1])),
         (col("structs").is_null(), ids(&[3])),
     ] {
+        let whole_struct = filter.to_string().starts_with("s IS");
+        assert_eq!(lake.scan(&filter, true, &["id"]).await.taken, !whole_struct, "{filter}");
         lake.check(
             filter,
             &["id"],
