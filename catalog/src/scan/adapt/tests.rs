@@ -168,87 +168,95 @@ fn a_missing_column_has_its_default() {
     );
 }
 
+/// Checks one value, and NULL, of a file's type as the table's.
+#[track_caller]
+fn promotes(table: DataType, file: DataType, value: &str, expect: &str) {
+    let rows = format!(r#"{{"n":{value}}} {{"n":null}}"#);
+    let file = batch(vec![field("n", 1, file)], &rows);
+    let expect = [format!(r#"{{"n":{expect}}}"#), r#"{"n":null}"#.to_owned()];
+    check(
+        by_id(),
+        vec![field("n", 1, table)],
+        &file,
+        &expect.each_ref().map(String::as_str),
+    );
+}
+
 #[test]
-fn leaves_are_promoted() {
-    let number = |table: DataType, file: DataType, value: &str, expect: &str| {
-        let rows = format!(r#"{{"n":{value}}} {{"n":null}}"#);
-        let file = batch(vec![field("n", 1, file)], &rows);
-        let expect = [format!(r#"{{"n":{expect}}}"#), r#"{"n":null}"#.to_owned()];
-        check(
-            by_id(),
-            vec![field("n", 1, table)],
-            &file,
-            &expect.each_ref().map(String::as_str),
-        );
-    };
+fn numbers_are_promoted() {
     use DataType as D;
-    let micros = |zone: Option<&str>| D::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
-    let nanos = |zone: Option<&str>| D::Timestamp(TimeUnit::Nanosecond, zone.map(Into::into));
-    number(D::Int64, D::Int32, "-5", "-5");
-    number(D::Int32, D::Int8, "-128", "-128");
-    number(D::Int16, D::Int32, "-32768", "-32768");
-    number(D::Int64, D::UInt32, "4294967295", "4294967295");
-    number(D::Float64, D::Float32, "0.5", "0.5");
-    number(D::Float64, D::Int32, "2147483647", "2147483647.0");
-    number(
+    promotes(D::Int64, D::Int32, "-5", "-5");
+    promotes(D::Int32, D::Int8, "-128", "-128");
+    promotes(D::Int16, D::Int32, "-32768", "-32768");
+    promotes(D::Int64, D::UInt32, "4294967295", "4294967295");
+    promotes(D::Float64, D::Float32, "0.5", "0.5");
+    promotes(D::Float64, D::Int32, "2147483647", "2147483647.0");
+    promotes(
         D::Decimal128(20, 2),
         D::Decimal128(9, 2),
         "\"1234567.89\"",
         "1234567.89",
     );
-    number(
+    promotes(
         D::Decimal128(12, 4),
         D::Decimal128(9, 2),
         "\"1234567.89\"",
         "1234567.8900",
     );
-    number(D::Decimal128(12, 2), D::Int32, "-7", "-7.00");
-    number(
+    promotes(D::Decimal128(12, 2), D::Int32, "-7", "-7.00");
+    promotes(
         D::Decimal128(20, 1),
         D::Int64,
         "-9223372036854775808",
         "-9223372036854775808.0",
     );
-    number(micros(None), D::Date32, "\"1969-12-31\"", "\"1969-12-31T00:00:00\"");
-    number(
+}
+
+#[test]
+fn times_text_and_bytes_are_converted() {
+    use DataType as D;
+    let micros = |zone: Option<&str>| D::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
+    let nanos = |zone: Option<&str>| D::Timestamp(TimeUnit::Nanosecond, zone.map(Into::into));
+    promotes(micros(None), D::Date32, "\"1969-12-31\"", "\"1969-12-31T00:00:00\"");
+    promotes(
         micros(Some("UTC")),
         micros(None),
         "\"2020-01-02T03:04:05\"",
         "\"2020-01-02T03:04:05Z\"",
     );
-    number(
+    promotes(
         micros(None),
         micros(Some("UTC")),
         "\"2020-01-02T03:04:05Z\"",
         "\"2020-01-02T03:04:05\"",
     );
-    number(
+    promotes(
         micros(None),
         micros(Some("+02:00")),
         "\"2020-01-02T03:04:05Z\"",
         "\"2020-01-02T03:04:05\"",
     );
-    number(
+    promotes(
         micros(None),
         nanos(None),
         "\"2020-01-02T03:04:05\"",
         "\"2020-01-02T03:04:05\"",
     );
-    number(
+    promotes(
         nanos(Some("UTC")),
         micros(None),
         "\"2020-01-02T03:04:05\"",
         "\"2020-01-02T03:04:05Z\"",
     );
-    number(D::Utf8View, D::Utf8, "\"text\"", "\"text\"");
-    number(D::Utf8View, D::LargeUtf8, "\"text\"", "\"text\"");
-    number(D::BinaryView, D::Binary, "\"00ff\"", "\"00ff\"");
-    number(D::BinaryView, D::LargeBinary, "\"00ff\"", "\"00ff\"");
-    number(D::BinaryView, D::FixedSizeBinary(2), "\"00ff\"", "\"00ff\"");
-    number(D::FixedSizeBinary(2), D::FixedSizeBinary(2), "\"00ff\"", "\"00ff\"");
-    number(D::Utf8View, D::BinaryView, "\"7465\"", "\"te\"");
-    number(D::BinaryView, D::Utf8View, "\"te\"", "\"7465\"");
-    number(
+    promotes(D::Utf8View, D::Utf8, "\"text\"", "\"text\"");
+    promotes(D::Utf8View, D::LargeUtf8, "\"text\"", "\"text\"");
+    promotes(D::BinaryView, D::Binary, "\"00ff\"", "\"00ff\"");
+    promotes(D::BinaryView, D::LargeBinary, "\"00ff\"", "\"00ff\"");
+    promotes(D::BinaryView, D::FixedSizeBinary(2), "\"00ff\"", "\"00ff\"");
+    promotes(D::FixedSizeBinary(2), D::FixedSizeBinary(2), "\"00ff\"", "\"00ff\"");
+    promotes(D::Utf8View, D::BinaryView, "\"7465\"", "\"te\"");
+    promotes(D::BinaryView, D::Utf8View, "\"te\"", "\"7465\"");
+    promotes(
         D::Time64(TimeUnit::Microsecond),
         D::Time32(TimeUnit::Millisecond),
         "\"01:02:03\"",
