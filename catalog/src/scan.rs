@@ -172,8 +172,7 @@ impl Scan<'_> {
 }
 
 fn partitioned_file(file: DataFile) -> PartitionedFile {
-    let mut partitioned = PartitionedFile::new("", file.size_bytes);
-    partitioned.object_meta.location = file.path;
+    let mut partitioned = source::data_file(file.path, file.size_bytes);
     partitioned.partition_values = file.constants;
     match file.deletes {
         Some(deletes) => source::with_deletes(partitioned, deletes),
