@@ -210,8 +210,7 @@ impl Scan<'_> {
 
 /// `bounds` are set as they are: DataFusion's own setter would claim that no constant is NULL.
 fn partitioned_file(file: DataFile, bounds: Option<Statistics>) -> PartitionedFile {
-    let mut partitioned = PartitionedFile::new("", file.size_bytes);
-    partitioned.object_meta.location = file.path;
+    let mut partitioned = source::data_file(file.path, file.size_bytes);
     partitioned.partition_values = file.constants;
     partitioned.statistics = bounds.map(Arc::new);
     match file.deletes {

@@ -28,6 +28,7 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::morsel::Morselizer;
 use object_store::ObjectStore;
+use object_store::path::Path;
 
 use super::adapt::LakeExprAdapterFactory;
 use super::deletes::RowDeletes;
@@ -61,7 +62,9 @@ pub(crate) struct Access<'a> {
 /// A column by which row groups are best read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SortKey {
+    /// Its name in the table.
     pub(crate) column: String,
+    /// Direction, and the place of NULLs.
     pub(crate) options: SortOptions,
 }
 
@@ -157,6 +160,14 @@ impl LakeParquetSource {
             ..self.clone()
         }
     }
+}
+
+/// A data file. One that the metadata says is empty counts a byte: files of none are left out when a scan is split, and
+/// the metadata may be wrong.
+pub(crate) fn data_file(path: Path, size_bytes: u64) -> PartitionedFile {
+    let mut file = PartitionedFile::new("", size_bytes.max(1));
+    file.object_meta.location = path;
+    file
 }
 
 /// The file without its deleted rows.

@@ -24,7 +24,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 
 use super::tests::{batch, by_id, field, lines, list, plain, structure, with_defaults};
-use crate::scan::source::LakeParquetSource;
+use crate::scan::source::{Access, LakeParquetSource};
 use crate::snapshot::ColumnMapping;
 
 /// Rows of each row group of the files.
@@ -65,11 +65,13 @@ impl Lake {
         let schema = DFSchema::try_from(Arc::clone(&self.table)).unwrap();
         let filter = context.state().create_physical_expr(filter.clone(), &schema).unwrap();
         let parquet = ParquetSource::new(Arc::clone(&self.table));
-        let source: Arc<dyn FileSource> = Arc::new(LakeParquetSource::new(
-            parquet,
-            "lake.s.t",
-            Arc::new(self.columns.clone()),
-        ));
+        let access = Access {
+            runtime: &context.runtime_env(),
+            store_url: &url,
+            deletes: &Arc::default(),
+        };
+        let source = LakeParquetSource::try_new(parquet, "lake.s.t", Arc::new(self.columns.clone()), access).unwrap();
+        let source: Arc<dyn FileSource> = Arc::new(source);
         let mut config = context.state().config_options().as_ref().clone();
         config.execution.parquet.pushdown_filters = pushdown;
         let pushed = source.try_pushdown_filters(vec![Arc::clone(&filter)], &config).unwrap();

@@ -87,9 +87,8 @@ async fn a_scan_reads_the_same_rows_after_the_wire() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// Every kind of delete, and everything else that a scan of ours may carry.
-fn rich_scan(context: &SessionContext) -> FileScanConfig {
-    let store_url = ObjectStoreUrl::parse("s3://data").unwrap();
+/// Every kind of delete.
+fn every_delete(store_url: &ObjectStoreUrl) -> RowDeletes {
     let elsewhere = ObjectStoreUrl::parse("s3://deletes").unwrap();
     let vector = |frame| DeleteSource::Vector {
         store_url: elsewhere.clone(),
@@ -99,7 +98,7 @@ fn rich_scan(context: &SessionContext) -> FileScanConfig {
         cardinality: 3,
         frame,
     };
-    let deletes = RowDeletes {
+    RowDeletes {
         data_file: "s3a://data/t/a b.parquet".to_owned(),
         sources: vec![
             DeleteSource::Positions {
@@ -114,8 +113,13 @@ fn rich_scan(context: &SessionContext) -> FileScanConfig {
                 cardinality: 7,
             },
         ],
-    };
-    let deletes = Arc::new(deletes);
+    }
+}
+
+/// Every kind of delete, and everything else that a scan of ours may carry.
+fn rich_scan(context: &SessionContext) -> FileScanConfig {
+    let store_url = ObjectStoreUrl::parse("s3://data").unwrap();
+    let deletes = Arc::new(every_delete(&store_url));
     let part = |start, end| {
         with_deletes(
             PartitionedFile::new("t/a.parquet", 90).with_range(start, end),

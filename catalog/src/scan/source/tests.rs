@@ -165,7 +165,7 @@ async fn a_wrong_size_in_the_metadata_loses_no_row() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_without_a_size_is_read() {
     let mut lake = Lake::new().await;
-    lake.files[1].object_meta.size = 0;
+    lake.files[1] = data_file(lake.files[1].path().clone(), 0);
     check(&lake, &[]).await;
 }
 
@@ -207,7 +207,7 @@ async fn an_expression_that_fails_is_no_damage() {
             .await
             .unwrap_err();
         let error = error.to_string();
-        assert!(error.contains("ivide by zero") && !error.contains("damaged"), "{error}");
+        assert!(error.contains("ivide") && !error.contains("damaged"), "{error}");
     }
 }
 
