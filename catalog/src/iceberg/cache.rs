@@ -99,13 +99,6 @@ impl ManifestCache {
         stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
     }
 
-    /// Bytes of the decoded manifests in memory.
-    #[cfg(test)]
-    pub(crate) async fn weighted_bytes(&self) -> u64 {
-        self.manifests.run_pending_tasks().await;
-        self.manifests.weighted_size()
-    }
-
     async fn manifest(&self, table: &str, location: &str) -> Result<Arc<Manifest>> {
         let load = async {
             let bytes = self.stores.read(location, MANIFEST_BYTES_MAX).await?;
