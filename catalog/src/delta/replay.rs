@@ -7,8 +7,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, MapArray, RecordBatch, StructArray};
-use arrow::compute::{concat_batches, filter_record_batch, nullif};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, MapArray, RecordBatch, StringArray, StructArray};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{cast, concat_batches, filter_record_batch, is_not_null, nullif};
 use arrow::datatypes::Field;
 use arrow::error::ArrowError;
 use delta_kernel::log_replay::FileActionKey;
@@ -71,7 +72,8 @@ fn flat(stats: &StructArray, depth: usize) -> Result<StructArray, ArrowError> {
     StructArray::try_new_with_length(kept.0.into(), kept.1, stats.nulls().cloned(), stats.len())
 }
 
-/// The partition values with NULL for what means NULL.
+/// The partition values with NULL for what means NULL. Other writers spell values in more ways than the kernel reads:
+/// a decimal without its zeros, the date that a timestamp was.
 fn partition_values(
     parsed: &StructArray,
     raw: Option<&MapArray>,
@@ -79,21 +81,24 @@ fn partition_values(
 ) -> Result<StructArray, ArrowError> {
     let mut values = Vec::with_capacity(parsed.num_columns());
     for (field, parsed) in parsed.fields().iter().zip(parsed.columns()) {
-        let mut means_null = Vec::with_capacity(parsed.len());
-        for row in 0..parsed.len() {
-            means_null.push(match raw.and_then(|raw| raw_value(raw, row, field.name())) {
-                // A checkpoint may have parsed values where the map is left out.
-                None => false,
-                Some("" | NULL_FOLDER) => true,
-                Some(raw) if parsed.is_null(row) => {
-                    let name = columns.logical_name(field.name());
-                    let detail = format!("the partition value \"{raw}\" of {name} is no {}", field.data_type());
-                    return Err(ArrowError::ParseError(detail));
-                }
-                Some(_) => false,
-            });
+        // A checkpoint may have parsed values where the map is left out.
+        let text = |row| raw.and_then(|raw| raw_value(raw, row, field.name()));
+        let means_null = (0..parsed.len()).map(|row| matches!(text(row), Some("" | NULL_FOLDER)));
+        let means_null: Vec<bool> = means_null.collect();
+        let unread = |row: usize| text(row).filter(|_| parsed.is_null(row) && !means_null[row]);
+        let unread: StringArray = (0..parsed.len()).map(unread).collect();
+        let known = nullif(parsed, &BooleanArray::from(means_null))?;
+        if unread.null_count() == unread.len() {
+            values.push(known);
+            continue;
         }
-        values.push(nullif(parsed, &BooleanArray::from(means_null))?);
+        let read = cast(&unread, field.data_type())?;
+        if let Some(row) = (0..unread.len()).find(|row| unread.is_valid(*row) && read.is_null(*row)) {
+            let (name, value) = (columns.logical_name(field.name()), unread.value(row));
+            let detail = format!("the partition value \"{value}\" of {name} is no {}", field.data_type());
+            return Err(ArrowError::ParseError(detail));
+        }
+        values.push(zip(&is_not_null(&unread)?, &read, &known)?);
     }
     StructArray::try_new(parsed.fields().clone(), values, parsed.nulls().cloned())
 }
