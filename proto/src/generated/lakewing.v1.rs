@@ -102,7 +102,7 @@ pub struct LakeScan {
     pub preserve_order: bool,
 }
 /// Rows that are deleted from one data file by their position: the union of all sources.
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RowDeletes {
     /// The data file's location as the table's metadata spells it.
     #[prost(string, tag = "1")]
