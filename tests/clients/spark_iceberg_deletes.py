@@ -79,8 +79,8 @@ def many_deletes(t):
 
 
 def delete_equal(t, columns, deleted, partition_of=None, unpartitioned=False):
-    """Commits one equality delete file: `deleted` are rows of these columns. It is scoped to the partition of the data file
-    at that position of the scan, or global in a table that was not partitioned when it began."""
+    """Commits one equality delete file: `deleted` are rows of these columns. It is scoped to the partition of the data
+    files whose path holds `partition_of`, or global in a table that was not partitioned when it began."""
     jvm, table = t.spark._jvm, t.java()
     data, io = jvm.org.apache.iceberg.data, table.io()
     names = jvm.java.util.ArrayList()
@@ -92,9 +92,11 @@ def delete_equal(t, columns, deleted, partition_of=None, unpartitioned=False):
         ids[number] = table.schema().findField(name).fieldId()
     spec, partition = (table.specs().get(0) if unpartitioned else table.spec()), None
     if partition_of is not None:
-        partition = next(
-            task.file().partition() for task in list(table.newScan().planFiles()) if partition_of in task.file().location()
-        )
+        tasks = table.newScan().planFiles().iterator()
+        while tasks.hasNext():
+            file = tasks.next().file()
+            if partition_of in file.location():
+                partition = file.partition()
     output = jvm.org.apache.iceberg.io.OutputFileFactory.builderFor(table, 1, 1)
     output = output.format(jvm.org.apache.iceberg.FileFormat.PARQUET).defaultSpec(spec).build().newOutputFile(spec, partition)
     factory = data.GenericAppenderFactory(table.schema(), spec, ids, schema)
