@@ -14,7 +14,10 @@ mod query;
 mod table;
 mod values;
 
+use std::panic::AssertUnwindSafe;
+
 use anyhow::Result;
+use futures::FutureExt;
 use harness::Random;
 
 use coverage::Coverage;
@@ -37,7 +40,9 @@ async fn the_lake_reads_what_the_model_holds() -> Result<()> {
     let whole = alone.is_none() && count.is_none() && without.is_empty();
     let mut failures = Vec::new();
     for seed in seeds {
-        if let Err(error) = case(seed, &mut coverage).await {
+        let checked = AssertUnwindSafe(case(seed, &mut coverage)).catch_unwind().await;
+        let checked = checked.unwrap_or_else(|_| Err(anyhow::anyhow!("a panic, printed above")));
+        if let Err(error) = checked {
             let failure = format!("LAKEWING_PROPERTY_SEED={seed}: {error:#}");
             eprintln!("{failure}\n");
             failures.push(failure);

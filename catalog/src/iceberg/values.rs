@@ -145,7 +145,11 @@ pub(crate) fn tighter(one: ArrayRef, other: ArrayRef, end: End) -> ArrayRef {
         };
         // `other` where it is narrower, and where `one` is missing but `other` is not.
         let narrower = lt(small, great).ok()?;
-        let narrower = arrow::compute::prep_null_mask_filter(&narrower);
+        // Without a NULL it is a mask already, and arrow's function panics.
+        let narrower = match narrower.null_count() {
+            0 => narrower,
+            _ => arrow::compute::prep_null_mask_filter(&narrower),
+        };
         let take_other = or(&narrower, &is_null(&one).ok()?).ok()?;
         zip(&take_other, &other, &one).ok()
     };
