@@ -82,8 +82,8 @@ pub(crate) async fn plan(
     let (mut scans, mut touched) = (Vec::new(), Vec::new());
     for mut set in list.sets {
         let layout = Layout::new(schema.fields(), &set.constant_columns, &[]);
-        for (store_url, files) in by_store(equality_deletes.take_untouched(&mut set)) {
-            scans.push(scan.of_files(&layout, store_url, files, &projection, request.limit)?);
+        for part in by_store(equality_deletes.take_untouched(&mut set)) {
+            scans.push(scan.of_files(&layout, part, &projection, request.limit)?);
         }
         if !set.files.is_empty() {
             touched.push(set);
@@ -161,8 +161,7 @@ impl Scan<'_> {
     fn of_files(
         &self,
         layout: &Layout,
-        store_url: ObjectStoreUrl,
-        files: Vec<DataFile>,
+        (store_url, files): (ObjectStoreUrl, Vec<DataFile>),
         projection: &[usize],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {

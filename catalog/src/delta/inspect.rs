@@ -211,11 +211,13 @@ fn utc(millis: impl Iterator<Item = Option<i64>>) -> ArrayRef {
 /// The `commitInfo` of a commit; empty where it has none.
 async fn commit_info(log: &Log, commit: &Commit) -> Result<Map<String, Value>> {
     let (path, size) = (&commit.object.location, commit.object.size);
-    let mut ranges = vec![0..size.min(SEARCH_BYTES)];
-    if size > SEARCH_BYTES {
-        ranges.push(size - SEARCH_BYTES..size);
-    }
-    for range in ranges.into_iter().filter(|range| !range.is_empty()) {
+    let head = 0..size.min(SEARCH_BYTES);
+    let tail = (size > SEARCH_BYTES).then(|| size - SEARCH_BYTES..size);
+    for range in [Some(head), tail]
+        .into_iter()
+        .flatten()
+        .filter(|range| !range.is_empty())
+    {
         let read = log.root.store.get_range(path, range).await;
         let bytes = read.map_err(|error| Error::storage(format!("{}{path}", log.root.store_url), error))?;
         for line in bytes.split(|byte| *byte == b'\n') {

@@ -75,7 +75,7 @@ impl ManifestCache {
     /// Manifests that no list describes, by what they say of themselves. Format version 1 allows it, which knows
     /// neither deletes nor sequence numbers.
     pub(crate) async fn inline(&self, table: &str, locations: &[String]) -> Result<Arc<Vec<ManifestFile>>> {
-        let reads = locations.to_vec().into_iter().map(|location| async move {
+        let reads = locations.iter().cloned().map(|location| async move {
             let bytes = self.stores.read(&location, MANIFEST_BYTES_MAX).await?;
             let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
             let spec_id = blocking(table, &location, move || decode::spec_id(&bytes)).await?;

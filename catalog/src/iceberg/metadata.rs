@@ -55,7 +55,7 @@ impl Metadata {
         let schemas = table.schemas_iter().cloned().collect::<Vec<_>>();
         let mut fields = schemas.iter().flat_map(|schema| schema.field_id_to_fields().values());
         // The crate forgets defaults of these types.
-        if fields.any(|field| is_nanoseconds(field)) {
+        if fields.any(is_nanoseconds) {
             return None;
         }
         Some(Self {

@@ -2,7 +2,7 @@
 //!
 //! A column whose type is the table's stays a plain column, one that was promoted becomes a cast, one that the file does
 //! not have becomes a literal: file statistics, page indexes, bloom filters and row filters see through all three.
-//! Everything else is a [`RestructureExpr`]. A column that cannot be read right is refused when a query asks for it.
+//! Everything else is a [`RestructureExpr`], and so is a floating point number that is compared. A column that cannot be read right is refused when a query asks for it.
 //! Source: the Iceberg table specification, "Schema Evolution", "Column Projection" and "Default values"; the Delta
 //! protocol, "Column Mapping" and "Type Widening".
 
@@ -17,7 +17,7 @@ use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::functions::core::get_field;
 use datafusion::functions::core::getfield::GetFieldFunc;
-use datafusion::physical_expr::expressions::{CastExpr, Column, Literal, lit};
+use datafusion::physical_expr::expressions::{CastExpr, Column, IsNotNullExpr, IsNullExpr, Literal, lit};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
 use proto::ColumnMatch;
@@ -140,15 +140,23 @@ enum Found {
 
 impl PhysicalExprAdapter for LakeExprAdapter {
     fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+        if let Some(column) = expr.downcast_ref::<Column>() {
+            return self.column(column);
+        }
         // What replaces a node is over the file's columns: it is not entered again.
         let rewritten = expr.transform_down(|expr| {
+            if let Some(column) = asked_for_null(&expr) {
+                let column = self.column(column)?;
+                let asked = Arc::clone(&expr).with_new_children(vec![column])?;
+                return Ok(Transformed::new(asked, true, TreeNodeRecursion::Jump));
+            }
             if let Some(access) = Access::of(&expr)
                 && let Some(field) = self.access(&access)?
             {
                 return Ok(Transformed::new(field, true, TreeNodeRecursion::Jump));
             }
             match expr.downcast_ref::<Column>() {
-                Some(column) => Ok(Transformed::new(self.column(column)?, true, TreeNodeRecursion::Jump)),
+                Some(column) => Ok(Transformed::new(self.compared(column)?, true, TreeNodeRecursion::Jump)),
                 None => Ok(Transformed::no(expr)),
             }
         });
@@ -174,6 +182,19 @@ impl LakeExprAdapter {
                     other => self.restructure(column, Vec::new(), other, field),
                 }
             }
+        })
+    }
+
+    /// The table's column inside a larger expression. File statistics leave NaN out, which compares beyond every number:
+    /// what hides the column of a floating point type from them keeps its rows.
+    fn compared(&self, column: &Column) -> Result<Arc<dyn PhysicalExpr>> {
+        let field = self.field(column)?;
+        if !field.data_type().is_floating() {
+            return self.column(column);
+        }
+        Ok(match self.find(field)? {
+            Found::Value(value) | Found::At(_, Reading::Constant(value)) => literal(value, field),
+            Found::At(at, reading) => self.restructure(self.file_column(at), Vec::new(), reading, field),
         })
     }
 
@@ -215,8 +236,10 @@ impl LakeExprAdapter {
             Reading::Constant(value) if value.is_null() => return Ok(Some(access.null()?)),
             // Keys of a map come after.
             reading if !keys.is_empty() => self.restructure(column, path, reading, &field),
-            Reading::Same => return self.get_field(Arc::new(column), &path).map(Some),
-            Reading::Cast(cast) if cast.prunable => {
+            Reading::Same if !field.data_type().is_floating() => {
+                return self.get_field(Arc::new(column), &path).map(Some);
+            }
+            Reading::Cast(cast) if cast.prunable && !field.data_type().is_floating() => {
                 let inner = self.get_field(Arc::new(column), &path)?;
                 return Ok(Some(Arc::new(CastExpr::new_with_target_field(inner, field, None))));
             }
@@ -292,6 +315,13 @@ impl LakeExprAdapter {
             config,
         )?))
     }
+}
+
+/// The column of which `expr` asks whether it is NULL.
+fn asked_for_null(expr: &Arc<dyn PhysicalExpr>) -> Option<&Column> {
+    let null = expr.downcast_ref::<IsNullExpr>().map(IsNullExpr::arg);
+    let asked = null.or_else(|| expr.downcast_ref::<IsNotNullExpr>().map(IsNotNullExpr::arg));
+    asked?.downcast_ref::<Column>()
 }
 
 /// `get_field(column, 'key', ..)`, however deeply nested in itself.

@@ -80,8 +80,8 @@ impl EqualityDeletes {
         for set in sets {
             let layout = Layout::new(&wide.columns, &set.constant_columns, &hidden_constants());
             let files = set.files.into_iter().map(|file| lend(file, wide.columns.len()));
-            for (store_url, files) in by_store(files.collect()) {
-                data.push(scan.of_files(&layout, store_url, files, &wide.projection, None)?);
+            for part in by_store(files.collect()) {
+                data.push(scan.of_files(&layout, part, &wide.projection, None)?);
             }
         }
         let mut rows = union(data)?;
@@ -207,7 +207,7 @@ impl Group {
         });
         let scan = scan.of_delete_files();
         let scans = by_store(files.collect()).into_iter();
-        let scans = scans.map(|(store_url, files)| scan.of_files(&layout, store_url, files, &projection, None));
+        let scans = scans.map(|part| scan.of_files(&layout, part, &projection, None));
         union(scans.collect::<Result<Vec<_>>>()?)
     }
 }

@@ -81,7 +81,7 @@ fn constant(state: &SessionState, expr: &ast::Expr) -> Result<ScalarValue> {
 fn microseconds(value: &ScalarValue, zone: &str) -> Option<i64> {
     let local = DataType::Timestamp(TimeUnit::Microsecond, None);
     let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some(zone.into()));
-    let cast = |value: &ScalarValue, to: &DataType| value.cast_to(to).map_err(DataFusionError::from).ok();
+    let cast = |value: &ScalarValue, to: &DataType| value.cast_to(to).ok();
     let instant = match value.data_type() {
         DataType::Date32 | DataType::Date64 => cast(&cast(value, &local)?, &zoned),
         DataType::Timestamp(..) | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => cast(value, &zoned),
