@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use catalog::{Config, Lakehouse, PathFormat, Stores};
 use datafusion::common::ScalarValue;
+use datafusion::physical_plan::displayable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use harness::tables::{
     Changes, ColumnStatistics, DeltaTable, FIELD_ID, IcebergTable, PartitionField, PartitionSpec, Transform,
@@ -35,7 +36,7 @@ pub(crate) async fn run(as_json: bool) -> Result<()> {
                 PathFormat::Iceberg => iceberg(folder.path(), files)?,
                 PathFormat::Delta => delta_table(folder.path(), files)?,
             }
-            for (query, filter) in [("selective", " WHERE part = 42 AND id < 10"), ("all", "")] {
+            for (query, filter) in [("selective", " WHERE part = 42"), ("all", "")] {
                 let measured = measure(folder.path(), format, filter, files).await?;
                 let [cold, warm, grown] = measured;
                 println!("{name:8} {files:6}  {query:9} {cold:8.1}  {warm:8.1}  {grown:8.1}");
@@ -77,16 +78,15 @@ async fn plan(lakehouse: &Lakehouse, format: PathFormat, location: &str, sql: &s
     context.register_table("t", Arc::new(table))?;
     let plan = context.sql(sql).await?.create_physical_plan().await?;
     let took = began.elapsed().as_secs_f64() * 1e3;
-    let statistics = plan.partition_statistics(None)?;
     let expected = if sql.contains("WHERE") {
         files / PARTITIONS
     } else {
         files
     };
-    let rows = statistics.num_rows.get_value().copied().unwrap_or_default();
+    let shown = displayable(plan.as_ref()).indent(false).to_string();
     ensure!(
-        rows <= expected * usize::try_from(ROWS)?,
-        "the plan has {rows} rows of {expected} files"
+        shown.contains(&format!("files={expected}/")),
+        "not {expected} files are planned: {shown:.1000}"
     );
     Ok(took)
 }
@@ -104,7 +104,8 @@ fn schema() -> SchemaRef {
 /// The metadata of the `number`-th file.
 fn file(folder: &Path, number: usize) -> Result<WrittenFile> {
     let first = i64::try_from(number)? * 1_000_000;
-    let columns = schema().fields()[1..].iter().map(|field| ColumnStatistics {
+    let schema = schema();
+    let columns = schema.fields()[1..].iter().map(|field| ColumnStatistics {
         field: field.as_ref().clone(),
         lower: Some(ScalarValue::Int64(Some(first))),
         upper: Some(ScalarValue::Int64(Some(first + 999_999))),

@@ -93,7 +93,7 @@ fn commit(table: &mut IcebergTable, mut add: Vec<IcebergFile>, damage: &dyn Fn(&
 /// A table of two data files, one with a deletion vector, with a checkpoint before its last version.
 fn delta(folder: &Path, damage: &dyn Fn(&mut serde_json::Value)) -> Result<Sample> {
     let mut table = DeltaTable::new(folder, struct_json(batch(0)?.schema().fields())?);
-    let mut add = |table: &mut DeltaTable, first: i32| -> Result<serde_json::Value> {
+    let add = |table: &mut DeltaTable, first: i32| -> Result<serde_json::Value> {
         let name = table.new_name("data");
         let written = write_parquet(&folder.join(&name), &[batch(first)?], &layout())?;
         let mut add = DeltaTable::add(&name, &written, &json!({}), Some(statistics(&written)));

@@ -77,7 +77,10 @@ impl Log {
         match error {
             KernelError::Backtraced { source, .. } => self.error(*source),
             KernelError::ObjectStore(source) => Error::storage(self.root_url.as_str(), source),
-            KernelError::EmptyLog | KernelError::MissingMetadataAndProtocol => Error::NotFound {
+            KernelError::MissingMetadataAndProtocol => {
+                self.corrupt("its first commits are gone, and no checkpoint stands for them".to_owned())
+            }
+            KernelError::EmptyLog => Error::NotFound {
                 what: "Delta table",
                 name: self.table.clone(),
                 hint: Some(format!("{} has no commit in _delta_log", self.root_url)),

@@ -19,8 +19,6 @@ use super::vector::Vectors;
 
 /// Batches are merged up to this many files.
 const BATCH_FILES_MAX: usize = 1 << 16;
-/// What some writers put where a partition value is NULL; it is the name of such a value's folder.
-const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// A batch of the kernel's replay, reduced. Refuses partition values that are no value of their column: the kernel
 /// reads them as NULL.
@@ -83,7 +81,7 @@ fn partition_values(
     for (field, parsed) in parsed.fields().iter().zip(parsed.columns()) {
         // A checkpoint may have parsed values where the map is left out.
         let text = |row| raw.and_then(|raw| raw_value(raw, row, field.name()));
-        let means_null = (0..parsed.len()).map(|row| matches!(text(row), Some("" | NULL_FOLDER)));
+        let means_null = (0..parsed.len()).map(|row| matches!(text(row), Some("")));
         let means_null: Vec<bool> = means_null.collect();
         let unread = |row: usize| text(row).filter(|_| parsed.is_null(row) && !means_null[row]);
         let unread: StringArray = (0..parsed.len()).map(unread).collect();

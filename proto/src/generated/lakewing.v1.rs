@@ -84,10 +84,7 @@ pub struct LakeScan {
     pub defaults: ::std::collections::HashMap<i32, ::prost::alloc::vec::Vec<u8>>,
     /// Rows that are deleted from data files, by the file's key in the scan's store. Parts of one file share an entry.
     #[prost(map = "string, message", tag = "7")]
-    pub deletes: ::std::collections::HashMap<
-        ::prost::alloc::string::String,
-        RowDeletes,
-    >,
+    pub deletes: ::std::collections::HashMap<::prost::alloc::string::String, RowDeletes>,
     /// What planning looked at and dropped, for EXPLAIN.
     #[prost(message, optional, tag = "8")]
     pub pruned: ::core::option::Option<PrunedCounts>,
@@ -102,7 +99,7 @@ pub struct LakeScan {
     pub preserve_order: bool,
 }
 /// Rows that are deleted from one data file by their position: the union of all sources.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RowDeletes {
     /// The data file's location as the table's metadata spells it.
     #[prost(string, tag = "1")]

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, TimeUnit};
 use catalog::AsOf;
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::simplify::SimplifyContext;

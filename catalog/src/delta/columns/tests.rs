@@ -96,12 +96,7 @@ async fn features_are_followed_or_refused_by_name() {
         Some("variantShredding-preview"),
     )
     .await;
-    check(
-        &["catalogManaged", "inCommitTimestamp"],
-        &number,
-        Some("catalogManaged"),
-    )
-    .await;
+    check(&["catalogManaged"], &number, Some("atalogManaged")).await;
     check(&["madeUp"], &number, Some("madeUp")).await;
 }
 
@@ -149,7 +144,7 @@ async fn bounds_of_narrower_types_are_widened_or_dropped() {
         "decimal(12,2)",
         json!(1),
         json!(5),
-        (Some("100,12,2"), Some("500,12,2")),
+        (Some("1.00"), Some("5.00")),
     )
     .await;
     check(
@@ -157,7 +152,7 @@ async fn bounds_of_narrower_types_are_widened_or_dropped() {
         "decimal(8,3)",
         json!(1.5),
         json!(2.5),
-        (Some("1500,8,3"), Some("2500,8,3")),
+        (Some("1.500"), Some("2.500")),
     )
     .await;
     let days = (json!("2020-01-01"), json!("2020-01-02"));

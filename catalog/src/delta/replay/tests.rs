@@ -36,12 +36,18 @@ async fn check(kind: &str, value: Value, expect: Result<&str, &str>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn partition_values_are_parsed() {
     check("string", json!("a/b ü"), Ok("a/b ü")).await;
+    // Only the empty text means NULL.
+    check(
+        "string",
+        json!("__HIVE_DEFAULT_PARTITION__"),
+        Ok("__HIVE_DEFAULT_PARTITION__"),
+    )
+    .await;
     check("integer", json!("-7"), Ok("-7")).await;
     check("boolean", json!("true"), Ok("true")).await;
     check("double", json!("2021.5"), Ok("2021.5")).await;
     check("date", json!("1969-12-31"), Ok("1969-12-31")).await;
-    check("decimal(5,2)", json!("-1.25"), Ok("-125,5,2")).await;
-    check("decimal(5,2)", json!("1"), Ok("100,5,2")).await;
+    check("decimal(5,2)", json!("-1.25"), Ok("-1.25")).await;
     check("binary", json!("ab"), Ok("6162")).await;
     check("timestamp", json!("2020-01-01 12:00:00.123456"), Ok("1577880000123456")).await;
     check(
@@ -57,7 +63,7 @@ async fn partition_values_are_parsed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_means_null_is_null() {
     for kind in ["string", "integer", "date", "timestamp"] {
-        for value in [Value::Null, json!(""), json!(NULL_FOLDER)] {
+        for value in [Value::Null, json!("")] {
             check(kind, value, Ok("NULL")).await;
         }
     }
@@ -65,7 +71,7 @@ async fn what_means_null_is_null() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_value_is_damage() {
-    check("integer", json!("seven"), Err("\"seven\"")).await;
+    check("integer", json!("seven"), Err("seven")).await;
     check("date", json!("2020-13-01"), Err("2020-13-01")).await;
     check("boolean", json!("maybe"), Err("maybe")).await;
 }

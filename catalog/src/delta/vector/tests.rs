@@ -94,5 +94,5 @@ async fn damaged_vectors_are_reported() {
     check(vector("i", "\u{e4}", None, 1), Err("deletion vector")).await;
     check(vector("u", "short", Some(1), 2), Err("deletion vector")).await;
     check(vector("u", "vBn[lx{q8@P<9BNH/isA", Some(-1), 2), Err("deletion vector")).await;
-    check(vector("z", "x", None, 2), Err("storage type")).await;
+    check(vector("z", "x", None, 2), Err("deletion vector")).await;
 }

@@ -7,6 +7,7 @@
 //! ```
 
 #[cfg(test)]
+#[path = "versions_tests.rs"]
 mod tests;
 
 use std::collections::HashSet;
