@@ -123,6 +123,15 @@ def check_contradictions(cursor, reference, table, unanswered):
 
 def older_contradictions(cursor, folder, table):
     for older in table.get("other_metadata", []):
+        if older.get("expect") == "rows_or_error":
+            continue
+        if older.get("expect") == "error":
+            try:
+                answer = query(cursor, f'SELECT * FROM iceberg."{(folder / older["metadata"]).as_uri()}"')
+                yield f"{older['metadata']}: {answer.num_rows} rows, expected an error: {older['error_reason']}"
+            except Error:
+                pass
+            continue
         answer = query(cursor, f'SELECT * FROM iceberg."{(folder / older["metadata"]).as_uri()}"')
         got, expected = (answer.num_rows, answer.column_names), (older["row_count"], older["columns"])
         if got != expected:

@@ -368,7 +368,10 @@ async fn a_server_outlives_damage() -> Result<()> {
             PathFormat::Iceberg => "iceberg",
             PathFormat::Delta => "delta",
         };
-        let sql = format!("SELECT count(*), sum(id) FROM {format}.\"{}\"", sample.folder.display());
+        let sql = format!(
+            "SELECT count(*), sum(id) FROM {format}.\"file://{}\"",
+            sample.folder.display()
+        );
         let expect = rows(&client.query(&sql).await?)?;
         for file in sample.files()? {
             let whole = fs::read(&file)?;

@@ -44,7 +44,7 @@ async fn check(lake: LakeBuilder) -> Result<()> {
         let (one, three) = (&first["version"], &newest["version"]);
         let sql = format!(
             "WITH one AS (SELECT * FROM {name} FOR VERSION AS OF {one}) \
-             SELECT (SELECT count(*) FROM one), count(*) FROM {name} FOR VERSION AS OF {three} AS three \
+             SELECT (SELECT count(*) FROM one) AS old, count(*) AS new FROM {name} FOR VERSION AS OF {three} AS three \
              WHERE three.id NOT IN (SELECT t.id FROM {name} VERSION AS OF {one})"
         );
         assert_eq!(texts(&mut client, &sql).await?, [["100", "3"]], "{sql}");

@@ -94,6 +94,14 @@ impl ManifestCache {
     pub(crate) async fn load(&self, table: &str, manifests: Vec<ManifestFile>) -> Result<Vec<LoadedManifest>> {
         let reads = manifests.into_iter().map(|file| async move {
             let entries = self.manifest(table, &file.path).await?;
+            // A file that ends after any of its blocks is whole as far as Avro can tell.
+            let live = file.files[0]
+                .zip(file.files[1])
+                .map(|(added, existing)| added.saturating_add(existing));
+            if let Some(live) = live.filter(|live| usize::try_from(*live) != Ok(entries.len())) {
+                let detail = format!("it has {} live entries, the manifest list counts {live}", entries.len());
+                return Err(corrupt(table, &file.path, detail));
+            }
             Ok(LoadedManifest { file, entries })
         });
         stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
@@ -113,17 +121,21 @@ fn weight(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
+fn corrupt(table: &str, file: &str, detail: String) -> Error {
+    Error::Corrupt {
+        table: table.to_owned(),
+        file: file.to_owned(),
+        detail,
+    }
+}
+
 /// Runs a parser off the async threads; a parser that panics on damaged bytes reports damage.
 async fn blocking<T: Send + 'static>(
     table: &str,
     file: &str,
     parse: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T> {
-    let corrupt = |detail| Error::Corrupt {
-        table: table.to_owned(),
-        file: file.to_owned(),
-        detail,
-    };
+    let corrupt = |detail| corrupt(table, file, detail);
     match tokio::task::spawn_blocking(parse).await {
         Ok(parsed) => parsed.map_err(corrupt),
         Err(panic) => Err(corrupt(panic.to_string())),

@@ -113,6 +113,18 @@ impl IcebergSnapshot {
             Some(locations) => self.manifests.inline(&self.table, locations).await?,
             None => self.manifests.list(&self.table, snapshot.manifest_list()).await?,
         };
+        let summary = &snapshot.summary().additional_properties;
+        let files = summary
+            .get("total-data-files")
+            .and_then(|count| count.parse::<u64>().ok());
+        if list.is_empty() && files.is_some_and(|files| files > 0) {
+            // A file that ends before its first block is whole as far as Avro can tell.
+            let detail = format!(
+                "it lists no manifest, the snapshot counts {} data files",
+                files.unwrap_or(0)
+            );
+            return Err(self.corrupt(snapshot.manifest_list(), detail));
+        }
         let live: Vec<ManifestFile> = list.iter().filter(|file| file.may_be_live()).cloned().collect();
         if live.iter().any(|manifest| manifest.encrypted) {
             return Err(self.unsupported("table encryption"));
