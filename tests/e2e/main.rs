@@ -7,6 +7,5 @@ mod clients;
 mod conformance;
 mod corruption;
 mod shutdown;
-mod spark;
 mod tpch;
 mod versions;

@@ -69,7 +69,7 @@ pub(crate) fn table(mut maker: Maker<'_>, folder: &Path) -> Result<Table> {
     let mut changes = Changes::default();
     iceberg.append(&mut changes)?;
     iceberg.commit(changes)?;
-    for _ in 0..iceberg.maker.random.below(7) {
+    for _ in 0..2 + iceberg.maker.random.below(10) {
         iceberg.next_commit()?;
     }
     iceberg.finish()
@@ -153,6 +153,14 @@ impl Iceberg<'_> {
             6 if self.table.version < 3 && self.maker.coverage.allows("iceberg upgrade") => {
                 self.table.version += 1;
                 self.maker.met("iceberg upgrade");
+            }
+            7 | 8
+                if self.table.version == 2
+                    && self.files.iter().any(|file| !file.named.is_empty())
+                    && self.maker.chance(50, "iceberg upgrade") =>
+            {
+                self.table.version += 1;
+                self.deletion_vectors(&mut changes)?;
             }
             7 | 8 if self.table.version == 2 => self.position_deletes(&mut changes)?,
             7 | 8 if self.table.version > 2 => self.deletion_vectors(&mut changes)?,

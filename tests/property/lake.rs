@@ -13,7 +13,7 @@ use datafusion::datasource::MemTable;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::bytes::{
     physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
@@ -85,14 +85,15 @@ impl Opened {
         }
         let found = collect(Arc::clone(&plan), context.task_ctx()).await?;
         let found = rows(&found)?;
-        match query.limit() {
+        let compared = match query.limit() {
             Some(limit) => {
                 let (count, all): (usize, usize) = (found.values().sum(), expected.values().sum());
                 ensure!(count == limit.min(all), "{count} rows, not {}", limit.min(all));
                 compare(&found, &expected, true)
             }
             None => compare(&found, &expected, false),
-        }
+        };
+        compared.with_context(|| displayable(plan.as_ref()).indent(true).to_string())
     }
 
     /// A session with settings that a server may have.

@@ -140,6 +140,8 @@ fn groups(random: &mut Random, leaves: &[Leaf]) -> Shape {
         aggregates.push(match leaf.data_type {
             DataType::Int32 | DataType::Int64 if random.percent(40) => sum(leaf.expr.clone()),
             DataType::FixedSizeBinary(_) => count(leaf.expr.clone()),
+            // DataFusion's least and greatest of a group with NaN depend on the order of its rows.
+            ref float if float.is_floating() => count(leaf.expr.clone()),
             _ => match random.below(3) {
                 0 => min(leaf.expr.clone()),
                 1 => max(leaf.expr.clone()),

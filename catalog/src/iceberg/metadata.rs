@@ -141,8 +141,13 @@ fn mend(metadata: &mut Map<String, Value>) -> HashMap<i64, Vec<String>> {
     for (_, reference) in refs.into_iter().flatten() {
         signed(reference.get_mut("snapshot-id"));
     }
+    // A snapshot of format version 1 has no sequence number, which counts as 0 once the table is upgraded.
+    let is_numbered = metadata.get("format-version").and_then(Value::as_i64) > Some(1);
     let snapshots = metadata.get_mut("snapshots").and_then(Value::as_array_mut);
     for snapshot in snapshots.into_iter().flatten().filter_map(Value::as_object_mut) {
+        if is_numbered && !snapshot.contains_key("sequence-number") {
+            snapshot.insert("sequence-number".to_owned(), 0.into());
+        }
         let Some(Value::Array(manifests)) = snapshot.get("manifests") else {
             continue;
         };

@@ -17,8 +17,8 @@ use iceberg::spec::{PartitionSpec, TableMetadata, Transform, Type};
 
 use super::cache::LoadedManifest;
 use super::manifest::{FieldSummary, Manifest, ManifestFile, decode};
-use super::transform::{buckets, keeps_null, outside_buckets, source_bounds};
-use super::values::{End, enclosing, integer, tighter, typed, unknown};
+use super::transform::{buckets, keeps_null, may_wrap, outside_buckets, source_bounds};
+use super::values::{End, integer, tighter, typed, unknown};
 use crate::scan::adapt::field_id;
 use crate::scan::prune::containers;
 
@@ -151,7 +151,9 @@ impl Manifests<'_> {
                     End::Lower => summary.lower.as_deref(),
                     End::Upper => summary.upper.as_deref(),
                 };
-                bound.filter(|_| !may_be_nan)
+                let greatest = summary.upper.as_deref();
+                let wraps = greatest.is_none_or(|upper| may_wrap(field.transform, upper, wanted.data_type));
+                bound.filter(|_| !(may_be_nan || end == End::Lower && wraps))
             });
             let values: BinaryArray = values.collect();
             if let Some(more) = source_bounds(field.transform, &values, wanted.data_type, end) {
@@ -327,20 +329,16 @@ pub(crate) fn column_bounds(
     end: End,
     rows: Option<&UInt64Array>,
 ) -> Option<ArrayRef> {
+    // Bounds leave NaN out, which compares beyond every number, and writers differ in whether they count it.
+    if data_type.is_floating() {
+        return None;
+    }
     let metrics = manifest.metrics.get(&id)?;
     let bounds = match end {
         End::Lower => metrics.lower.as_ref(),
         End::Upper => metrics.upper.as_ref(),
     }?;
-    let bounds = some_rows(bounds, rows)?;
-    if !data_type.is_floating() {
-        return typed(&bounds, data_type);
-    }
-    // Bounds leave NaN out, and NaN compares beyond every number: below them where its sign is set, else above.
-    let nans = some_rows(metrics.nans.as_ref()?, rows)?;
-    let sure = bounds.iter().zip(nans.iter());
-    let sure: BinaryArray = sure.map(|(bound, nans)| bound.filter(|_| nans == Some(0))).collect();
-    Some(enclosing(typed(&sure, data_type)?, end))
+    typed(&some_rows(bounds, rows)?, data_type)
 }
 
 fn some_rows<A: Array + Clone + 'static>(array: &A, rows: Option<&UInt64Array>) -> Option<A> {

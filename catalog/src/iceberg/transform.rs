@@ -49,6 +49,20 @@ pub(crate) fn source_bounds(
     }
 }
 
+/// True where a partition value at or below `greatest` may stand for integers at the other end of their type: truncating
+/// the least of them goes below it, and writers come out at its upper end.
+pub(crate) fn may_wrap(transform: Transform, greatest: &[u8], column: &DataType) -> bool {
+    let (Transform::Truncate(width), Some(greatest)) = (transform, integer(greatest)) else {
+        return false;
+    };
+    let end = match column {
+        DataType::Int32 => i64::from(i32::MAX),
+        DataType::Int64 => i64::MAX,
+        _ => return false,
+    };
+    greatest > end - i64::from(width)
+}
+
 /// The first or last value of a period, in units of the column.
 fn period(transform: Transform, number: i64, column: &DataType, end: End) -> Option<i64> {
     let is_date = matches!(column, DataType::Date32);
@@ -109,10 +123,15 @@ fn temporal(bounds: impl Iterator<Item = Option<i64>>, column: &DataType) -> Opt
 
 /// Numbers of a partition begin at its value and end before that plus the width; texts and binaries begin with it.
 fn truncated(values: &BinaryArray, column: &DataType, width: u32, end: End) -> Option<ArrayRef> {
-    if end == End::Lower {
-        return typed(values, column);
-    }
     let reach = i64::from(width).checked_sub(1)?;
+    if end == End::Lower {
+        let transform = Transform::Truncate(width);
+        let sure = values.iter();
+        let sure: BinaryArray = sure
+            .map(|bytes| bytes.filter(|v| !may_wrap(transform, v, column)))
+            .collect();
+        return typed(&sure, column);
+    }
     Some(match column {
         DataType::Int32 => {
             // Beyond the type's end there is no value to keep out.

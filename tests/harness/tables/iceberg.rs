@@ -369,9 +369,12 @@ impl IcebergTable {
     }
 
     fn snapshot(&self, snapshot_id: i64, list: &str, first_row_id: u64) -> Value {
+        let entries = self.manifests.iter().flat_map(|manifest| &manifest.entries);
+        let live = entries.filter(|entry| entry.status != Status::Deleted && entry.file.content == 0);
+        let summary = json!({ "operation": "append", "total-data-files": live.count().to_string() });
         let mut snapshot = json!({
             "snapshot-id": snapshot_id, "timestamp-ms": 1_700_000_000_000_i64 + i64::from(self.commits),
-            "manifest-list": list, "summary": { "operation": "append" }, "schema-id": self.schemas.len() - 1,
+            "manifest-list": list, "summary": summary, "schema-id": self.schemas.len() - 1,
         });
         if let Some(parent) = self.snapshots.last() {
             snapshot["parent-snapshot-id"] = parent["snapshot-id"].clone();

@@ -216,11 +216,12 @@ fn encode_file(to: &mut Encoder, version: u8, file: &IcebergFile) {
 /// A bound as writers store it: text and binary are cut to 16, and upper bounds raised; without a bound if they cannot.
 fn cut(bound: &ScalarValue, upper: bool) -> Option<Vec<u8>> {
     const LENGTH: usize = 16;
+    let mut to_raise = upper;
     match bound {
         // Paths of position deletes are kept whole.
         ScalarValue::Utf8(Some(text)) if text.chars().count() > LENGTH && !text.starts_with('/') => {
             let mut cut: Vec<char> = text.chars().take(LENGTH).collect();
-            while upper {
+            while to_raise {
                 let last = cut.pop()?;
                 let next = if last == '\u{d7ff}' {
                     Some('\u{e000}')
@@ -229,17 +230,17 @@ fn cut(bound: &ScalarValue, upper: bool) -> Option<Vec<u8>> {
                 };
                 if let Some(next) = next {
                     cut.push(next);
-                    break;
+                    to_raise = false;
                 }
             }
             Some(cut.into_iter().collect::<String>().into_bytes())
         }
         ScalarValue::Binary(Some(bytes)) if bytes.len() > LENGTH => {
             let mut cut = bytes[..LENGTH].to_vec();
-            while upper {
+            while to_raise {
                 if let Some(next) = cut.pop()?.checked_add(1) {
                     cut.push(next);
-                    break;
+                    to_raise = false;
                 }
             }
             Some(cut)

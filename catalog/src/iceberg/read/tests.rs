@@ -140,9 +140,10 @@ async fn truncated_numbers_prune_by_width() {
         field(1, 1000, "truncate[10]"),
         &values,
         &[
-            ("id = -1", "a"),
-            ("id = -11", ""),
-            ("id = 9", "b"),
+            // Truncating the least numbers comes out at the upper end.
+            ("id = -1", "ac"),
+            ("id = -11", "c"),
+            ("id = 9", "bc"),
             ("id = 9223372036854775807", "c"),
         ],
     )
@@ -207,7 +208,8 @@ async fn column_bounds_prune_and_travel() {
     check("id = 3", "acde").await;
     check("id > 5", "bcde").await;
     check("id is null", "cde").await;
-    check("price > 2", "abce").await;
+    // Bounds of floating point columns leave NaN out.
+    check("price > 2", "abcde").await;
     check("price = -0.0", "abcde").await;
     let list = lake.files(None).await.unwrap();
     let first = &list.sets[0].files[0];

@@ -204,11 +204,15 @@ fn filters(rows: &RecordBatch) -> Result<Vec<String>> {
         if let Some(value) = middle(column)? {
             conditions.extend(["=", "<", ">="].map(|operator| format!("{name} {operator} {value}")));
         }
-        filters.extend(
-            conditions
-                .into_iter()
-                .map(|condition| format!("SELECT {first}, {name} FROM t WHERE {condition}")),
-        );
+        let columns = if name == first {
+            first.clone()
+        } else {
+            format!("{first}, {name}")
+        };
+        let filtered = conditions
+            .into_iter()
+            .map(|condition| format!("SELECT {columns} FROM t WHERE {condition}"));
+        filters.extend(filtered);
     }
     Ok(filters)
 }
