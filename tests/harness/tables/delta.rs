@@ -144,7 +144,8 @@ impl DeltaTable {
         actions.extend(self.live.values().map(|add| json!({ "add": add })));
         let lines: Vec<String> = actions.iter().map(Value::to_string).collect();
         let lines = lines.join("\n");
-        let mut reader = ReaderBuilder::new(Arc::new(checkpoint_schema())).build(lines.as_bytes())?;
+        let builder = ReaderBuilder::new(Arc::new(checkpoint_schema())).with_batch_size(actions.len());
+        let mut reader = builder.build(lines.as_bytes())?;
         let batch = reader.next().context("no action")??;
         let log = self.folder.join("_delta_log");
         let layout = FileLayout {
