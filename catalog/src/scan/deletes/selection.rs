@@ -20,8 +20,8 @@ pub(crate) fn rows(groups: &[RowGroupMetaData]) -> Result<u64> {
     groups.iter().try_fold(0, add)
 }
 
-/// The rows that are left of a file with these row groups, or what is wrong with them. Row groups outside `range` are another reader's: how they
-/// are read does not matter, and no selection is built for them.
+/// The rows that are left of a file with these row groups, or what is wrong with them. Row groups outside `range` are
+/// another reader's: how they are read does not matter, and no selection is built for them.
 pub(crate) fn live_rows(
     deleted: &RoaringTreemap,
     groups: &[RowGroupMetaData],
