@@ -7,29 +7,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 
 /// The log cuts timestamps to milliseconds, downwards.
 const CUT_MICROS: i64 = 999;
 
-/// The minima as the column's type, none greater than a value of its file; `None` where nothing is known.
-pub(crate) fn lower(minima: &ArrayRef, column: &DataType, was_narrower_float: bool) -> Option<ArrayRef> {
-    if was_narrower_float {
-        return None;
-    }
-    let minima = as_column(minima, column)?;
-    Some(match column {
-        // A NaN encloses nothing, and the log may spell both zeros alike.
-        DataType::Float32 => {
-            let minima = minima.as_primitive_opt::<Float32Type>()?;
-            Arc::new(minima.unary_opt::<_, Float32Type>(|v| (!v.is_nan()).then_some(if v == 0.0 { -0.0 } else { v })))
-        }
-        DataType::Float64 => {
-            let minima = minima.as_primitive_opt::<Float64Type>()?;
-            Arc::new(minima.unary_opt::<_, Float64Type>(|v| (!v.is_nan()).then_some(if v == 0.0 { -0.0 } else { v })))
-        }
-        _ => minima,
-    })
+/// The minima as the column's type, none greater than a value of its file; `None` where nothing is known. A NaN, which
+/// compares beyond every number, is no minimum; a float that was widened is spelled as the narrow one.
+pub(crate) fn lower(minima: &ArrayRef, column: &DataType) -> Option<ArrayRef> {
+    (!column.is_floating()).then(|| as_column(minima, column))?
 }
 
 /// The maxima as the column's type, none less than a value of its file; `None` where nothing is known. Writers differ

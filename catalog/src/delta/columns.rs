@@ -38,7 +38,6 @@ const SHREDDING_PREVIEW: &str = "variantShredding-preview";
 
 const PHYSICAL_NAME: &str = "delta.columnMapping.physicalName";
 const COLUMN_ID: &str = "delta.columnMapping.id";
-const TYPE_CHANGES: &str = "delta.typeChanges";
 /// Where Arrow keeps the field id of a Parquet column.
 const PARQUET_FIELD_ID: &str = "PARQUET:field_id";
 
@@ -54,8 +53,6 @@ pub(crate) struct Columns {
     pub(crate) partition_columns: Vec<usize>,
     /// By what a column is known in data files.
     pub(crate) column_match: ColumnMatch,
-    /// Columns, by position, of floats that were narrower once: their old bounds are not exact.
-    widened_floats: Vec<usize>,
 }
 
 impl Columns {
@@ -72,12 +69,6 @@ impl Columns {
             .map_err(|error| corrupt(error.to_string()))?;
         let fields = logical.fields().iter();
         let physical = fields.clone().map(|field| physical_name(field, mode)).collect();
-        let widened_floats = fields
-            .clone()
-            .enumerate()
-            .filter(|(_, field)| field.data_type().is_floating() && field.metadata().contains_key(TYPE_CHANGES))
-            .map(|(index, _)| index)
-            .collect();
         let schema = Schema::new(
             fields
                 .map(|field| plan_column(&mapped(field, mode)))
@@ -96,7 +87,6 @@ impl Columns {
                 ColumnMappingMode::Id => ColumnMatch::FieldId,
                 ColumnMappingMode::None | ColumnMappingMode::Name => ColumnMatch::Name,
             },
-            widened_floats,
         })
     }
 
@@ -104,12 +94,6 @@ impl Columns {
     pub(crate) fn logical_name<'a>(&'a self, physical: &'a str) -> &'a str {
         let index = self.physical.iter().position(|name| name == physical);
         index.map_or(physical, |index| self.schema.field(index).name().as_str())
-    }
-
-    /// True for a column of floats that were narrower once. The log spells a narrow float with just enough digits to
-    /// tell it from its narrow neighbours, which as a wide number lies beside the value.
-    pub(crate) fn was_narrower_float(&self, column: usize) -> bool {
-        self.widened_floats.contains(&column)
     }
 }
 

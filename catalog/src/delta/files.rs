@@ -86,11 +86,9 @@ impl<'a> Batch<'a> {
     }
 
     fn lower(&self, column: usize) -> Option<ArrayRef> {
-        let column_type = self.columns.schema.field(column).data_type();
         bounds::lower(
             self.stat("minValues", column)?,
-            column_type,
-            self.columns.was_narrower_float(column),
+            self.columns.schema.field(column).data_type(),
         )
     }
 

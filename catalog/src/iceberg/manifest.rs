@@ -167,8 +167,6 @@ pub(crate) struct Metrics {
     pub(crate) upper: Option<BinaryArray>,
     /// Numbers of NULLs.
     pub(crate) nulls: Option<Int64Array>,
-    /// Numbers of NaNs.
-    pub(crate) nans: Option<Int64Array>,
 }
 
 /// What only delete files have.
@@ -193,11 +191,10 @@ impl Manifest {
     /// Bytes it takes in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         let metrics = self.metrics.values().map(|metrics| {
-            let arrays: [Option<&dyn Array>; 4] = [
+            let arrays: [Option<&dyn Array>; 3] = [
                 metrics.lower.as_ref().map(|array| array as &dyn Array),
                 metrics.upper.as_ref().map(|array| array as &dyn Array),
                 metrics.nulls.as_ref().map(|array| array as &dyn Array),
-                metrics.nans.as_ref().map(|array| array as &dyn Array),
             ];
             let arrays = arrays.into_iter().flatten().map(Array::get_array_memory_size);
             size_of::<(i32, Metrics)>() + arrays.sum::<usize>()

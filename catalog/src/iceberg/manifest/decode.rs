@@ -159,7 +159,6 @@ struct Rows {
     lower: Columns<BinaryBuilder>,
     upper: Columns<BinaryBuilder>,
     nulls: Columns<Int64Builder>,
-    nans: Columns<Int64Builder>,
     deletes: Vec<DeleteEntry>,
 }
 
@@ -224,7 +223,6 @@ impl Rows {
                 103 => rows = cursor.integer(kind)?,
                 104 => size = cursor.integer(kind)?,
                 110 => numbers(&mut self.nulls, kind, row, cursor)?,
-                137 => numbers(&mut self.nans, kind, row, cursor)?,
                 125 => bounds(&mut self.lower, kind, row, cursor)?,
                 128 => bounds(&mut self.upper, kind, row, cursor)?,
                 131 => entry.encrypted = cursor.bytes(kind)?.is_some_and(|key| !key.is_empty()),
@@ -298,9 +296,6 @@ impl Rows {
         }
         for (id, array) in self.nulls.finish(rows) {
             metrics.entry(id).or_default().nulls = Some(typed(&keep(array)?)?);
-        }
-        for (id, array) in self.nans.finish(rows) {
-            metrics.entry(id).or_default().nans = Some(typed(&keep(array)?)?);
         }
         let paths = keep(std::sync::Arc::new(self.paths.finish()))?;
         let is_live = |row: &usize| live.value(*row);
