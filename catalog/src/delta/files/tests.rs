@@ -46,13 +46,9 @@ async fn files_are_pruned_by_their_statistics() {
 async fn bounds_that_are_no_bounds_keep_the_file() {
     let texts = [stats(1, json!("alpha"), json!("be\u{10ffff}"), 0)];
     check("string", &texts, &[("x = 'bee'", &["a"]), ("x = 'c'", &[])]).await;
+    // Writers disagree about NaN, so floats bound nothing at either end.
     let doubles = [stats(2, json!(0.0), json!(1.0), 0)];
-    check(
-        "double",
-        &doubles,
-        &[("x = -0.0", &["a"]), ("x > 5.0", &["a"]), ("x < -1.0", &[])],
-    )
-    .await;
+    check("double", &doubles, &[("x > 5.0", &["a"]), ("x < -1.0", &["a"])]).await;
     let times = [stats(
         1,
         json!("2020-01-01T00:00:00.123Z"),
