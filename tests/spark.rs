@@ -14,10 +14,8 @@ use harness::{Cell, Client, Lake, LakeBuilder, rows, same_rows, spark};
 use serde_json::{Value, json};
 
 /// Tables that are refused by name, and what the refusal speaks of.
-const REFUSED: [(&str, &str); 3] = [
-    // DataFusion has no type for variants.
+const REFUSED: [(&str, &str); 2] = [
     ("v3_variant", "variant"),
-    ("delta_variant", "variant"),
     // Data files are Parquet.
     ("avro_files", "avro"),
 ];
@@ -56,7 +54,10 @@ async fn tables_that_spark_writes_now() -> Result<()> {
 
 /// What is wrong with each table.
 async fn check(what: &str, lake: LakeBuilder, folder: &Path, tables: &[Asked]) -> Result<Vec<String>> {
-    let storage = format!("[[storage]]\nprefix = \"file://{}\"\n", folder.display());
+    let storage = format!(
+        "[[storage]]\nprefix = \"file://{}\"\n[[storage]]\nprefix = \"file:///tmp/spark_out\"\n",
+        folder.display()
+    );
     let lake = lake.section(&storage).start().await?;
     let mut client = lake.client().await?;
     let (mut wrong, mut asked) = (Vec::new(), 0);
@@ -120,6 +121,7 @@ async fn refusal(client: &mut Client, table: &Asked, feature: &str) -> Result<()
 async fn asked(table: &Value) -> Result<Asked> {
     let text = |name: &str| table[name].as_str().context("no text");
     let (name, format, location) = (text("table")?, text("format")?, text("location")?);
+    let selected = text("selected")?;
     let own = table["queries"].as_array().context("no queries")?;
     let mut questions = Vec::new();
     for read in table["reads"].as_array().context("no reads")? {
@@ -132,7 +134,7 @@ async fn asked(table: &Value) -> Result<Asked> {
         let rows = arrow::compute::concat_batches(&schema, &batches)?;
         context.register_table("t", Arc::new(MemTable::try_new(schema, vec![vec![rows.clone()]])?))?;
 
-        let mut statements = general(&rows);
+        let mut statements = general(&rows, selected == "*");
         if clause.is_empty() {
             statements.extend(filters(&rows)?);
             statements.extend(own.iter().filter_map(Value::as_str).map(str::to_owned));
@@ -170,8 +172,13 @@ fn quoted(field: &FieldRef) -> String {
 }
 
 /// What is asked of every version: all rows, their number, the smallest and largest value of each column, a LIMIT.
-fn general(rows: &RecordBatch) -> Vec<String> {
+/// The columns of `rows` are the table's where they are `whole`.
+fn general(rows: &RecordBatch, whole: bool) -> Vec<String> {
     let schema = rows.schema();
+    let columns = match whole {
+        true => "*".to_owned(),
+        false => schema.fields().iter().map(quoted).collect::<Vec<_>>().join(", "),
+    };
     let mut counted = vec!["count(*)".to_owned()];
     for field in schema.fields() {
         let name = quoted(field);
@@ -185,7 +192,7 @@ fn general(rows: &RecordBatch) -> Vec<String> {
     }
     let first = schema.fields().first().map(quoted).unwrap_or_default();
     vec![
-        "SELECT * FROM t".to_owned(),
+        format!("SELECT {columns} FROM t"),
         "SELECT count(*) FROM t".to_owned(),
         format!("SELECT {} FROM t", counted.join(", ")),
         "SELECT count(*) FROM (SELECT * FROM t LIMIT 13) AS few".to_owned(),

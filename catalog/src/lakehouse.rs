@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::files::{FileKind, FilesTable};
 use crate::iceberg::cache::ManifestCache;
 use crate::iceberg::metadata::Metadata;
+use crate::iceberg::metadata::cache::MetadataCache;
 use crate::iceberg::{IcebergSnapshot, locate};
 use crate::name::{TableName, closest};
 use crate::scan::deletes::cache::DeleteCache;
@@ -26,6 +27,7 @@ pub struct Lakehouse {
     /// Folders of the configuration's own catalogs.
     roots: Vec<String>,
     stores: Arc<Stores>,
+    metadata: MetadataCache,
     manifests: ManifestCache,
     delta: DeltaCache,
     deletes: Arc<DeleteCache>,
@@ -53,12 +55,14 @@ impl Lakehouse {
             }
             catalogs.insert(name.clone(), client::client(name, catalog, &stores)?);
         }
+        let metadata = MetadataCache::new(Arc::clone(&stores));
         let manifests = ManifestCache::new(Arc::clone(&stores));
         let delta = DeltaCache::new(Arc::clone(&stores));
         Ok(Self {
             catalogs,
             roots,
             stores,
+            metadata,
             manifests,
             delta,
             deletes: Arc::default(),
@@ -167,8 +171,8 @@ impl Lakehouse {
                 metadata,
             } => {
                 let metadata = match metadata.and_then(|metadata| Metadata::of_catalog(*metadata)) {
-                    Some(metadata) => metadata,
-                    None => Metadata::read(&self.stores, &table, &metadata_location).await?,
+                    Some(metadata) => Arc::new(metadata),
+                    None => self.metadata.load(&table, &metadata_location).await?,
                 };
                 let snapshot = IcebergSnapshot::at(table.clone(), metadata, as_of, self.manifests.clone())?;
                 TableSnapshot::iceberg(table, snapshot)

@@ -249,7 +249,7 @@ def uuid_and_fixed(t):
         """INSERT INTO {t} SELECT id, CASE WHEN id % 7 = 0 THEN NULL ELSE
         concat(lpad(hex(id * 77777), 8, '0'), '-1234-4abc-8def-0123456789ab') END, CAST(lpad(id, 5, 'f') AS binary) FROM range(200)"""
     )
-    t.selected = "id, replace(u, '-', '') AS u, f"
+    t.selected = "id, unhex(replace(u, '-', '')) AS u, f"
 
 
 @iceberg

@@ -1,8 +1,8 @@
 """Apache Spark as the other engine: writes Iceberg and Delta tables, and what it reads from them itself.
 
 {"folder": an empty folder, "tables": optional list of names} fills folder/iceberg, folder/delta and folder/answers. The
-answer is a list with one object per table: "table", "format", "location", "queries" (over a table named t), and "reads":
-per clause of time travel ("" for none) the folder of Parquet files with the rows that Spark selected.
+answer is a list with one object per table: "table", "format", "location", "selected" (its columns), "queries" (over a
+table named t), and "reads": per clause of time travel ("" for none) the folder of Parquet files with what Spark selected.
 """
 
 import concurrent.futures
@@ -48,6 +48,8 @@ SETTINGS = {
     "spark.databricks.delta.retentionDurationCheck.enabled": "false",
     "spark.databricks.delta.properties.defaults.enableDeletionVectors": "false",
     "spark.hadoop.fs.file.impl": "LocalFiles",
+    # char(5) as it is in the files.
+    "spark.sql.readSideCharPadding": "false",
     # Plain Parquet files, those of Delta included, get several row groups and pages.
     "spark.hadoop.parquet.block.size": "8192",
     "spark.hadoop.parquet.block.size.row.check.min": "50",
@@ -95,6 +97,7 @@ def write(spark, reader, folder, name, case):
         "table": name,
         "format": case.format,
         "location": table.folder.as_uri(),
+        "selected": table.selected,
         "queries": table.queries,
         "reads": reads,
     }

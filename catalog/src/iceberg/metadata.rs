@@ -16,8 +16,16 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 use crate::stores::Stores;
 
+pub(crate) mod cache;
+
 /// Metadata files above this are refused: a table of a hundred thousand snapshots stays below it.
 const METADATA_BYTES_MAX: u64 = 256 << 20;
+
+/// Where the JSON of a type or field has the types inside it.
+const NESTED: [&str; 5] = ["fields", "type", "element", "key", "value"];
+
+/// Types of version 3 that are not read.
+const UNREAD_TYPES: [&str; 4] = ["variant", "geometry", "geography", "unknown"];
 
 /// One version of a table's metadata.
 #[derive(Debug, Clone)]
@@ -33,20 +41,26 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
-    /// Reads a metadata file, gzipped or not.
-    pub(crate) async fn read(stores: &Stores, table: &str, location: &str) -> Result<Self> {
+    /// Reads a metadata file, gzipped or not; tells its length in bytes, too.
+    async fn read(stores: &Stores, table: &str, location: &str) -> Result<(Self, usize)> {
         let bytes = stores.read(location, METADATA_BYTES_MAX).await?;
+        let length = bytes.len();
         let name = table.to_owned();
         let parsed = tokio::task::spawn_blocking(move || Self::parse(&bytes)).await;
-        let corrupt = |detail| Error::Corrupt {
-            table: name,
-            file: location.to_owned(),
-            detail,
+        let defect = match parsed {
+            Ok(Ok(metadata)) => return Ok((metadata, length)),
+            Ok(Err(defect)) => defect,
+            Err(panic) => Defect::Damage(panic.to_string()),
         };
-        match parsed {
-            Ok(parsed) => parsed.map_err(corrupt),
-            Err(panic) => Err(corrupt(panic.to_string())),
-        }
+        let table = name;
+        Err(match defect {
+            Defect::Unsupported(feature) => Error::Unsupported { table, feature },
+            Defect::Damage(detail) => Error::Corrupt {
+                table,
+                file: location.to_owned(),
+                detail,
+            },
+        })
     }
 
     /// Metadata that a catalog service sent along; `None` where the crate may have lost a part of it, and the file has
@@ -78,36 +92,79 @@ impl Metadata {
     }
 
     /// Parses the content of a metadata file.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Defect> {
         let mut json: Value = if bytes.starts_with(&[0x1f, 0x8b]) {
             let mut unpacked = Vec::new();
             let unzipped = GzDecoder::new(bytes)
                 .take(METADATA_BYTES_MAX + 1)
                 .read_to_end(&mut unpacked);
-            unzipped.map_err(|error| error.to_string())?;
+            unzipped.map_err(damage)?;
             if u64::try_from(unpacked.len()).is_ok_and(|length| length > METADATA_BYTES_MAX) {
-                return Err(format!(
-                    "it has more than {METADATA_BYTES_MAX} bytes when it is unpacked"
-                ));
+                let detail = format!("it has more than {METADATA_BYTES_MAX} bytes when it is unpacked");
+                return Err(Defect::Damage(detail));
             }
             serde_json::from_slice(&unpacked)
         } else {
             serde_json::from_slice(bytes)
         }
-        .map_err(|error| error.to_string())?;
+        .map_err(damage)?;
         let Value::Object(object) = &mut json else {
-            return Err("it is no JSON object".to_owned());
+            return Err(Defect::Damage("it is no JSON object".to_owned()));
         };
         let inline_manifests = mend(object);
         let initial_defaults = initial_defaults(&json);
-        let refs = refs(&json).ok_or("its refs are damaged")?;
-        let table: TableMetadata = serde_json::from_value(json).map_err(|error| error.to_string())?;
+        let refs = refs(&json).ok_or_else(|| damage("its refs are damaged"))?;
+        if let Some(feature) = unread_type(&json) {
+            return Err(Defect::Unsupported(feature));
+        }
+        let table: TableMetadata = serde_json::from_value(json).map_err(damage)?;
         Ok(Self {
             refs: Some(refs),
             initial_defaults,
             inline_manifests,
             table: Arc::new(table),
         })
+    }
+}
+
+/// Why a metadata file gives no metadata.
+#[derive(Debug)]
+pub(crate) enum Defect {
+    /// What is wrong with it.
+    Damage(String),
+    /// A feature of the specification that is not read.
+    Unsupported(String),
+}
+
+fn damage(detail: impl ToString) -> Defect {
+    Defect::Damage(detail.to_string())
+}
+
+/// The first column whose type no Parquet column of Arrow's stands for, however deep in its schema.
+fn unread_type(json: &Value) -> Option<String> {
+    let schemas = json.get("schemas").and_then(Value::as_array).into_iter().flatten();
+    schemas.chain(json.get("schema")).find_map(unread_column)
+}
+
+fn unread_column(json: &Value) -> Option<String> {
+    match json {
+        Value::Object(object) => {
+            let unread = |(key, value): (&String, &Value)| {
+                let of = value.as_str().filter(|_| NESTED.contains(&key.as_str()))?;
+                let name = of.split('(').next().unwrap_or(of).trim();
+                let column = object.get("name").and_then(Value::as_str).unwrap_or(key);
+                UNREAD_TYPES
+                    .contains(&name)
+                    .then(|| format!("the column {column} of the type {of}"))
+            };
+            let nested = NESTED.iter().filter_map(|key| object.get(*key));
+            object
+                .iter()
+                .find_map(unread)
+                .or_else(|| nested.into_iter().find_map(unread_column))
+        }
+        Value::Array(items) => items.iter().find_map(unread_column),
+        _ => None,
     }
 }
 
@@ -212,8 +269,7 @@ fn collect_defaults(json: &Value, defaults: &mut HashMap<(i32, String), Value>) 
                 let of = of.as_str().unwrap_or("nested").to_owned();
                 defaults.insert((id, of), default.clone());
             }
-            let nested = ["fields", "type", "element", "value"];
-            for value in nested.iter().filter_map(|key| object.get(*key)) {
+            for value in NESTED.iter().filter_map(|key| object.get(*key)) {
                 collect_defaults(value, defaults);
             }
         }

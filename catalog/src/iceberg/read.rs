@@ -30,7 +30,7 @@ const HINTS_MAX: usize = 5;
 #[derive(Debug)]
 pub(crate) struct IcebergSnapshot {
     pub(super) table: String,
-    pub(super) metadata: Metadata,
+    pub(super) metadata: Arc<Metadata>,
     pub(super) snapshot: Option<SnapshotRef>,
     iceberg_schema: iceberg::spec::SchemaRef,
     schema: SchemaRef,
@@ -41,7 +41,7 @@ pub(crate) struct IcebergSnapshot {
 impl IcebergSnapshot {
     /// The table as it was, or is. A snapshot has the columns of its time; the head of a branch has the table's.
     /// Refuses what this reader cannot read right.
-    pub(crate) fn at(table: String, metadata: Metadata, as_of: &AsOf, manifests: ManifestCache) -> Result<Self> {
+    pub(crate) fn at(table: String, metadata: Arc<Metadata>, as_of: &AsOf, manifests: ManifestCache) -> Result<Self> {
         let unsupported = |feature: String| Error::Unsupported {
             table: table.clone(),
             feature,

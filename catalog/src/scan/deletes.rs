@@ -2,11 +2,14 @@
 //!
 //! ```text
 //!   RowDeletes (planned) ──wire──► cache ──► positions, vector   decoded once per delete file
-//!                                    └─────► selection           the rows of the data file that are left
+//!                                    ├─────► selection           long runs of deleted rows, which are not read
+//!                                    └─────► live                what is read of the others is dropped
 //! ```
 
 pub(crate) mod cache;
+pub(crate) mod live;
 mod positions;
+mod rows;
 pub(crate) mod selection;
 mod vector;
 

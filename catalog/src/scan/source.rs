@@ -11,7 +11,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
+use arrow::datatypes::FieldRef;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::object_store::ObjectStoreUrl;
@@ -20,9 +22,10 @@ use datafusion::datasource::physical_plan::{FileOpener, FileScanConfig, FileSour
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::Result;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::functions::core::file_row_index;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::projection::ProjectionExprs;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
@@ -145,6 +148,28 @@ impl LakeParquetSource {
         })
     }
 
+    /// DataFusion's own source with one more column at the end: the position of each row in its file.
+    fn with_positions(&self) -> Result<Arc<dyn FileSource>> {
+        let table = self.parquet.table_schema().table_schema();
+        let schema = match self.parquet.projection() {
+            Some(projection) => projection.project_schema(table)?,
+            None => table.as_ref().clone(),
+        };
+        let column = |(at, field): (usize, &FieldRef)| {
+            let column = Column::new(field.name(), at);
+            ProjectionExpr::new(Arc::new(column), field.name())
+        };
+        let mut columns: Vec<ProjectionExpr> = schema.fields().iter().enumerate().map(column).collect();
+        let position = file_row_index();
+        let name = position.name().to_owned();
+        let position = ScalarFunctionExpr::try_new(position, Vec::new(), &schema, Arc::default())?;
+        columns.push(ProjectionExpr::new(Arc::new(position), name));
+        match self.parquet.try_pushdown_projection(&ProjectionExprs::new(columns))? {
+            Some(positioned) => Ok(positioned),
+            None => internal_err!("a source without row positions"),
+        }
+    }
+
     /// Row groups have bounds of plain columns only: what follows another expression cannot help.
     fn in_order(&self, parquet: Arc<dyn FileSource>, order: &[PhysicalSortExpr]) -> Self {
         let key = |sort: &PhysicalSortExpr| {
@@ -194,8 +219,13 @@ impl FileSource for LakeParquetSource {
     ) -> Result<Box<dyn Morselizer>> {
         let mut config = config.clone();
         config.expr_adapter_factory = Some(Arc::clone(&self.columns) as _);
+        let parquet = self.parquet.create_morselizer(Arc::clone(&store), &config, partition)?;
+        // Rows are dropped after decoding: only who counts what is left may stop at the limit.
+        config.limit = None;
+        let positioned = self.with_positions()?.create_morselizer(store, &config, partition)?;
         Ok(Box::new(LakeMorselizer {
-            parquet: self.parquet.create_morselizer(store, &config, partition)?.into(),
+            parquet: parquet.into(),
+            positioned: positioned.into(),
             readers: Arc::clone(&self.readers),
             deletes: self.deletes.clone(),
             origin: Origin {

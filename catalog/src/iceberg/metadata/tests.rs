@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-fn whole() -> Value {
+pub(super) fn whole() -> Value {
     json!({
         "format-version": 3, "table-uuid": "9c12d441-03fe-4693-9a96-a0705ddf69c1", "location": "file:///t",
         "last-sequence-number": 2, "last-updated-ms": 2, "last-column-id": 2,
@@ -87,4 +87,23 @@ fn gzip_is_unpacked_and_damage_is_told() {
     for damaged in ["", "[]", "{}", "{\"a\": 1}\n{\"a\": 2}", "{\"format-version\": 9}"] {
         assert!(Metadata::parse(damaged.as_bytes()).is_err(), "{damaged}");
     }
+}
+
+#[test]
+fn types_that_are_not_read_are_named() {
+    let check = |of: Value, expect: &str| {
+        let mut json = whole();
+        json["schemas"][0]["fields"][0]["type"] = of;
+        match Metadata::parse(json.to_string().as_bytes()) {
+            Err(Defect::Unsupported(feature)) => assert_eq!(feature, expect),
+            other => panic!("{other:?}"),
+        }
+    };
+    check(json!("variant"), "the column a of the type variant");
+    check(
+        json!("geometry(OGC:CRS84)"),
+        "the column a of the type geometry(OGC:CRS84)",
+    );
+    let list = json!({"type": "list", "element-id": 9, "element": "unknown", "element-required": false});
+    check(list, "the column element of the type unknown");
 }

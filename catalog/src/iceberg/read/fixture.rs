@@ -113,7 +113,7 @@ impl Fixture {
 
     pub(crate) fn at(&self, as_of: &AsOf) -> Result<IcebergSnapshot> {
         let metadata = Metadata::parse(self.metadata.to_string().as_bytes()).unwrap();
-        IcebergSnapshot::at("t".to_owned(), metadata, as_of, self.cache.clone())
+        IcebergSnapshot::at("t".to_owned(), Arc::new(metadata), as_of, self.cache.clone())
     }
 
     /// What a scan with the filter reads.

@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use moka::future::Cache;
 use object_store::path::Path;
-use roaring::RoaringTreemap;
 
+use super::rows::DeletedRows;
 use super::{DeleteSource, RowDeletes, VectorFrame, positions, vector};
 use crate::error::Error;
 
@@ -21,8 +21,6 @@ const CACHE_BYTES_MAX: u64 = 256 << 20;
 const READS_AT_ONCE: usize = 8;
 /// About what an entry takes beside its positions.
 const ENTRY_BYTES: u64 = 256;
-/// About what a container of a bitmap takes beside its values: one for every 65,536 rows.
-const CONTAINER_BYTES: u64 = 48;
 
 /// Decoded delete files. Each is written once under a name of its own, so that no entry grows stale. Loads of one file
 /// at the same time are one load.
@@ -53,8 +51,8 @@ enum Part {
 #[derive(Debug, Clone)]
 enum Decoded {
     /// By location of the data file.
-    Positions(Arc<HashMap<String, Arc<RoaringTreemap>>>),
-    Vector(Arc<RoaringTreemap>),
+    Positions(Arc<HashMap<String, Arc<DeletedRows>>>),
+    Vector(Arc<DeletedRows>),
 }
 
 impl Default for DeleteCache {
@@ -69,21 +67,11 @@ impl Default for DeleteCache {
 impl Decoded {
     /// About what it takes in memory.
     fn bytes(&self) -> u64 {
-        let bitmap_bytes = |bitmap: &RoaringTreemap| {
-            let one = |(_, bitmap): (u32, &roaring::RoaringBitmap)| {
-                let statistics = bitmap.statistics();
-                statistics.n_bytes_array_containers
-                    + statistics.n_bytes_run_containers
-                    + statistics.n_bytes_bitset_containers
-                    + u64::from(statistics.n_containers) * CONTAINER_BYTES
-            };
-            ENTRY_BYTES + bitmap.bitmaps().map(one).sum::<u64>()
-        };
         match self {
-            Self::Vector(bitmap) => bitmap_bytes(bitmap),
+            Self::Vector(rows) => ENTRY_BYTES + rows.memory_bytes(),
             Self::Positions(files) => {
-                let file = |(path, bitmap): (&String, &Arc<RoaringTreemap>)| {
-                    u64::try_from(path.len()).unwrap_or(u64::MAX) + bitmap_bytes(bitmap)
+                let file = |(path, rows): (&String, &Arc<DeletedRows>)| {
+                    ENTRY_BYTES + u64::try_from(path.len()).unwrap_or(u64::MAX) + rows.memory_bytes()
                 };
                 ENTRY_BYTES + files.iter().map(file).sum::<u64>()
             }
@@ -109,7 +97,7 @@ pub(crate) struct Deleted {
 
 #[derive(Debug)]
 struct Source {
-    positions: Arc<RoaringTreemap>,
+    rows: Arc<DeletedRows>,
     /// The deletion vector's name; absent for a position delete file, which may name rows that do not exist.
     vector: Option<String>,
 }
@@ -132,35 +120,32 @@ impl DeleteLoader {
     }
 
     async fn source(&self, source: &DeleteSource, data_file: &str) -> Result<Source> {
-        let (positions, cardinality) = match source {
+        let (rows, cardinality) = match source {
             DeleteSource::Positions { .. } => {
                 let Decoded::Positions(files) = self.decoded(source).await? else {
                     return Err(self.corrupt(source, "it holds a deletion vector").into());
                 };
-                let positions = files.get(data_file).map(Arc::clone).unwrap_or_default();
-                return Ok(Source {
-                    positions,
-                    vector: None,
-                });
+                let rows = files.get(data_file).map(Arc::clone).unwrap_or_default();
+                return Ok(Source { rows, vector: None });
             }
             DeleteSource::Vector { cardinality, .. } => {
-                let Decoded::Vector(positions) = self.decoded(source).await? else {
+                let Decoded::Vector(rows) = self.decoded(source).await? else {
                     return Err(self.corrupt(source, "it holds positions").into());
                 };
-                (positions, *cardinality)
+                (rows, *cardinality)
             }
             DeleteSource::Inline { bitmap, cardinality } => {
                 let positions = vector::bitmap(bitmap).map_err(|detail| self.corrupt(source, detail))?;
-                (Arc::new(positions), *cardinality)
+                (Arc::new(DeletedRows::new(positions)), *cardinality)
             }
         };
-        if positions.len() != cardinality {
-            let found = positions.len();
+        let found = rows.positions().len();
+        if found != cardinality {
             let detail = format!("it deletes {found} rows where the metadata says {cardinality}");
             return Err(self.corrupt(source, detail).into());
         }
         Ok(Source {
-            positions,
+            rows,
             vector: Some(source.name()),
         })
     }
@@ -232,7 +217,7 @@ impl DeleteLoader {
                 let bytes = blob.read(store.as_ref(), &key.path).await;
                 let bytes = bytes.map_err(|error| Error::storage(super::url(&key.store_url, &key.path), error))?;
                 let positions = blob.decode(&bytes).map_err(|detail| self.corrupt(source, detail))?;
-                Ok(Decoded::Vector(Arc::new(positions)))
+                Ok(Decoded::Vector(Arc::new(DeletedRows::new(positions))))
             }
         }
     }
@@ -249,9 +234,9 @@ impl DeleteLoader {
 impl Deleted {
     /// The deleted rows of the data file that has so many rows. Position delete files may name rows that do not exist;
     /// a deletion vector that does belongs to another file.
-    pub(crate) fn of_file(self, rows: u64) -> Result<Arc<RoaringTreemap>, Error> {
+    pub(crate) fn of_file(self, rows: u64) -> Result<Arc<DeletedRows>, Error> {
         for source in &self.sources {
-            if let (Some(file), Some(last)) = (&source.vector, source.positions.max())
+            if let (Some(file), Some(last)) = (&source.vector, source.rows.positions().max())
                 && last >= rows
             {
                 let detail = format!("it deletes row {last} of a data file with {rows} rows");
@@ -262,12 +247,7 @@ impl Deleted {
                 });
             }
         }
-        let mut sources = self.sources.into_iter().map(|source| source.positions);
-        let first = sources.next().unwrap_or_default();
-        let union = |mut all: Arc<RoaringTreemap>, other: Arc<RoaringTreemap>| {
-            *Arc::make_mut(&mut all) |= other.as_ref();
-            all
-        };
-        Ok(sources.fold(first, union))
+        let sources = self.sources.into_iter().map(|source| source.rows);
+        Ok(sources.reduce(DeletedRows::union).unwrap_or_default())
     }
 }

@@ -19,6 +19,7 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use roaring::RoaringTreemap;
 
+use super::rows::DeletedRows;
 use crate::error::Error;
 use crate::scan::adapt::field_id;
 use crate::scan::source::reader::LakeReaderFactory;
@@ -42,7 +43,7 @@ pub(super) struct DeleteFile {
 
 impl DeleteFile {
     /// The deleted positions of every data file that it names.
-    pub(super) async fn read(self, store: Arc<dyn ObjectStore>) -> Result<HashMap<String, Arc<RoaringTreemap>>> {
+    pub(super) async fn read(self, store: Arc<dyn ObjectStore>) -> Result<HashMap<String, Arc<DeletedRows>>> {
         let mut file = PartitionedFile::new("", self.size_bytes);
         file.object_meta.location = self.path.clone();
         let readers = LakeReaderFactory::new(Arc::clone(&self.table), self.store_url.clone(), store, None)
@@ -71,11 +72,8 @@ impl DeleteFile {
             };
             self.add(&batch, path, pos, &mut deleted)?;
         }
-        let compact = |(file, mut positions): (String, RoaringTreemap)| {
-            positions.optimize();
-            (file, Arc::new(positions))
-        };
-        Ok(deleted.into_iter().map(compact).collect())
+        let rows = |(file, positions)| (file, Arc::new(DeletedRows::new(positions)));
+        Ok(deleted.into_iter().map(rows).collect())
     }
 
     fn column(&self, schema: &SchemaRef, (name, id): (&str, i32)) -> Result<usize> {

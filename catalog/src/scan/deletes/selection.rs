@@ -1,4 +1,4 @@
-//! Deleted rows to what Parquet reads: each row group whole, in part or not at all.
+//! Deleted rows to what Parquet reads: each row group whole, without its long runs of deleted rows, or not at all.
 
 use std::ops::Range;
 
@@ -6,7 +6,8 @@ use datafusion::datasource::listing::FileRange;
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::file::metadata::RowGroupMetaData;
-use roaring::RoaringTreemap;
+
+use super::rows::DeletedRows;
 
 /// What is wrong with the file's footer.
 type Result<T> = std::result::Result<T, &'static str>;
@@ -20,67 +21,59 @@ pub(crate) fn rows(groups: &[RowGroupMetaData]) -> Result<u64> {
     groups.iter().try_fold(0, add)
 }
 
-/// The rows that are left of a file with these row groups, or what is wrong with them. Row groups outside `range` are
-/// another reader's: how they are read does not matter, and no selection is built for them.
-pub(crate) fn live_rows(
-    deleted: &RoaringTreemap,
+/// What is read of a data file: every row that is left, and deleted ones that are not worth skipping.
+#[derive(Debug)]
+pub(crate) struct RowsToRead {
+    pub(crate) plan: ParquetAccessPlan,
+    /// All of them lie in here.
+    pub(crate) within: Range<u64>,
+}
+
+/// What is read of a file with these row groups, or what is wrong with them. Row groups outside `range` are another
+/// reader's and skipped.
+pub(crate) fn rows_to_read(
+    deleted: &DeletedRows,
     groups: &[RowGroupMetaData],
     range: Option<&FileRange>,
-) -> Result<ParquetAccessPlan> {
+) -> Result<RowsToRead> {
     let mut first = 0_u64;
+    let mut within: Option<Range<u64>> = None;
     let mut accesses = Vec::with_capacity(groups.len());
     for group in groups {
         let rows = first..first.saturating_add(group_rows(group)?);
         first = rows.end;
-        let mine = range.is_none_or(|range| overlaps(group, range));
-        accesses.push(if mine {
-            access(deleted, rows)?
-        } else {
-            RowGroupAccess::Skip
-        });
+        if !range.is_none_or(|range| overlaps(group, range)) {
+            accesses.push(RowGroupAccess::Skip);
+            continue;
+        }
+        let start = within.map_or(rows.start, |within| within.start);
+        within = Some(start..rows.end);
+        accesses.push(access(deleted.long_runs(&rows), rows)?);
     }
-    Ok(ParquetAccessPlan::new(accesses))
+    Ok(RowsToRead {
+        plan: ParquetAccessPlan::new(accesses),
+        within: within.unwrap_or_default(),
+    })
 }
 
-fn access(deleted: &RoaringTreemap, rows: Range<u64>) -> Result<RowGroupAccess> {
-    if rows.is_empty() {
+/// `rows` without these runs.
+fn access(runs: &[Range<u64>], rows: Range<u64>) -> Result<RowGroupAccess> {
+    if runs.is_empty() {
         return Ok(RowGroupAccess::Scan);
     }
-    let count = deleted.range_cardinality(rows.clone());
-    if count == 0 {
-        return Ok(RowGroupAccess::Scan);
-    }
-    if count == rows.end - rows.start {
-        return Ok(RowGroupAccess::Skip);
-    }
-    let mut selectors = Vec::new();
+    let mut selectors = Vec::with_capacity(runs.len() * 2 + 1);
     let mut next = rows.start;
-    for run in runs(deleted, &rows) {
+    for run in runs {
+        let run = run.start.max(rows.start)..run.end.min(rows.end);
+        if run == rows {
+            return Ok(RowGroupAccess::Skip);
+        }
         selectors.push(RowSelector::select(length(next..run.start)?));
         selectors.push(RowSelector::skip(length(run.clone())?));
         next = run.end;
     }
     selectors.push(RowSelector::select(length(next..rows.end)?));
     Ok(RowGroupAccess::Selection(RowSelection::from(selectors)))
-}
-
-/// The deleted rows among `rows`, as runs in ascending order.
-pub(super) fn runs<'a>(deleted: &'a RoaringTreemap, rows: &'a Range<u64>) -> impl Iterator<Item = Range<u64>> + 'a {
-    deleted.bitmaps().flat_map(move |(high, bitmap)| {
-        let base = u64::from(high) << 32;
-        let low = |row: u64| u32::try_from(row.saturating_sub(base)).unwrap_or(u32::MAX);
-        // Of a bitmap that lies outside `rows`, nothing is left once the runs are cut.
-        let mut within = bitmap.range(low(rows.start)..=low(rows.end - 1));
-        let cut = move |run: std::ops::RangeInclusive<u32>| {
-            let (start, end) = run.into_inner();
-            let start = (base + u64::from(start)).max(rows.start);
-            let end = (base + u64::from(end) + 1).min(rows.end);
-            start..end
-        };
-        std::iter::from_fn(move || within.next_range())
-            .map(cut)
-            .filter(|run| !run.is_empty())
-    })
 }
 
 /// False where no byte of the row group lies in `range`.

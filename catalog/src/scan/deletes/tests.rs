@@ -1,12 +1,19 @@
 //! Delete files that are damaged, and positions as row selections.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use bytes::Bytes;
 use datafusion::datasource::physical_plan::parquet::RowGroupAccess;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::properties::WriterProperties;
 use roaring::RoaringTreemap;
 
-use super::selection::live_rows;
+use super::rows::DeletedRows;
+use super::selection::{RowsToRead, rows_to_read};
 use super::{DeleteSource, VectorFrame};
 use crate::scan::source::fixture::{DATA_FILE, Lake, bitmap, data_file, framed};
 
@@ -123,11 +130,26 @@ async fn a_wrong_position_delete_file_is_refused() {
 }
 
 #[test]
-fn runs_become_selections() {
-    let bytes = data_file(0..1000);
-    let footer = ParquetMetaDataReader::new().parse_and_finish(&bytes).unwrap();
-    let deleted: RoaringTreemap = (10..20).chain(199..400).chain([999]).collect();
-    let plan = live_rows(&deleted, footer.row_groups(), None).unwrap();
+fn only_long_runs_are_skipped() {
+    let rows: ArrayRef = Arc::new(Int64Array::from_iter_values(0..20_000));
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(4_000));
+    let batch = RecordBatch::try_from_iter([("id", rows)]).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties.build())).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let footer = ParquetMetaDataReader::new()
+        .parse_and_finish(&Bytes::from(bytes))
+        .unwrap();
+    let mut deleted: RoaringTreemap = (10..20).chain(1_000..2_024).chain(3_000..8_000).collect();
+    deleted.extend(
+        (8_000..12_000)
+            .filter(|row| row % 2 == 0)
+            .chain(12_000..13_023)
+            .chain(15_000..18_000),
+    );
+    let RowsToRead { plan, within } = rows_to_read(&DeletedRows::new(deleted), footer.row_groups(), None).unwrap();
+    assert_eq!(within, 0..20_000);
     let selected = |access: &RowGroupAccess| match access {
         RowGroupAccess::Skip => "skip".to_owned(),
         RowGroupAccess::Scan => "scan".to_owned(),
@@ -140,37 +162,8 @@ fn runs_become_selections() {
         }
     };
     let accesses: Vec<String> = plan.inner().iter().map(selected).collect();
-    assert_eq!(accesses, ["+10 -10 +179 -1", "skip", "scan", "scan", "+199 -1"]);
-}
-
-#[test]
-fn runs_across_containers_and_bitmaps_are_whole() {
-    use super::selection::runs;
-    let edge = 1_u64 << 32;
-    let check = |deleted: &RoaringTreemap, rows: std::ops::Range<u64>, expect: &[(u64, u64)]| {
-        let mut merged: Vec<(u64, u64)> = Vec::new();
-        for run in runs(deleted, &rows) {
-            match merged.last_mut() {
-                Some((_, end)) if *end == run.start => *end = run.end,
-                _ => merged.push((run.start, run.end)),
-            }
-        }
-        assert_eq!(merged, expect, "{rows:?}");
-    };
-    let mut deleted = RoaringTreemap::new();
-    deleted.insert_range(65_530..65_546);
-    deleted.insert_range(edge - 3..edge + 3);
-    deleted.insert(3 * edge);
-    for optimized in [false, true] {
-        if optimized {
-            deleted.optimize();
-        }
-        check(&deleted, 0..100_000, &[(65_530, 65_546)]);
-        check(&deleted, 65_533..65_540, &[(65_533, 65_540)]);
-        check(&deleted, 65_536..65_600, &[(65_536, 65_546)]);
-        check(&deleted, edge - 1..edge + 1, &[(edge - 1, edge + 1)]);
-        check(&deleted, edge..4 * edge, &[(edge, edge + 3), (3 * edge, 3 * edge + 1)]);
-        check(&deleted, edge + 3..3 * edge, &[]);
-        check(&deleted, 0..65_530, &[]);
-    }
+    assert_eq!(
+        accesses,
+        ["+1000 -1024 +976 -1000", "skip", "scan", "+3000 -1000", "-2000 +2000"]
+    );
 }

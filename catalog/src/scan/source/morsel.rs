@@ -1,5 +1,5 @@
-//! Opening a data file: its deleted rows become the part of the file that Parquet does not read, and what fails on the
-//! way says which file it was.
+//! Opening a data file: Parquet skips long runs of its deleted rows, the others are dropped after decoding, and what fails
+//! on the way says which file it was.
 
 use std::sync::Arc;
 
@@ -11,20 +11,23 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryFutureExt};
+use futures::{StreamExt, TryFutureExt, TryStreamExt, future};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::errors::ParquetError;
 
 use crate::error::Error;
 use crate::scan::deletes::RowDeletes;
 use crate::scan::deletes::cache::DeleteLoader;
-use crate::scan::deletes::selection::{live_rows, rows};
+use crate::scan::deletes::live::LiveRows;
+use crate::scan::deletes::selection::{RowsToRead, rows, rows_to_read};
 
 /// Opens the files of one partition of a scan.
 #[derive(Debug)]
 pub(super) struct LakeMorselizer {
     /// DataFusion's own, which reads the rows.
     pub(super) parquet: Arc<dyn Morselizer>,
+    /// The same, for files with deleted rows.
+    pub(super) positioned: Arc<dyn Morselizer>,
     /// The same readers, for the footers.
     pub(super) readers: Arc<dyn ParquetFileReaderFactory>,
     pub(super) deletes: DeleteLoader,
@@ -57,6 +60,7 @@ impl Morselizer for LakeMorselizer {
             None => self.parquet.plan_file(file)?,
             Some(deletes) => Box::new(WithDeletes {
                 parquet: Arc::clone(&self.parquet),
+                positioned: Arc::clone(&self.positioned),
                 readers: Arc::clone(&self.readers),
                 loader: self.deletes.clone(),
                 partition: self.partition,
@@ -73,6 +77,7 @@ impl Morselizer for LakeMorselizer {
 #[derive(Debug)]
 struct WithDeletes {
     parquet: Arc<dyn Morselizer>,
+    positioned: Arc<dyn Morselizer>,
     readers: Arc<dyn ParquetFileReaderFactory>,
     loader: DeleteLoader,
     partition: usize,
@@ -92,6 +97,7 @@ impl WithDeletes {
     async fn load(self: Box<Self>) -> Result<Box<dyn MorselPlanner>> {
         let Self {
             parquet,
+            positioned,
             readers,
             loader,
             partition,
@@ -107,12 +113,64 @@ impl WithDeletes {
         let (footer, deleted) = futures::try_join!(footer, loader.load(&deletes))?;
         let groups = footer.row_groups();
         let deleted = deleted.of_file(rows(groups).map_err(|detail| name.corrupt(detail))?)?;
-        if !deleted.is_empty() {
-            let live = live_rows(&deleted, groups, file.range.as_ref());
-            file.extensions.insert(live.map_err(|detail| name.corrupt(detail))?);
+        if deleted.positions().is_empty() {
+            return parquet.plan_file(file);
         }
-        parquet.plan_file(file)
+        let read = rows_to_read(&deleted, groups, file.range.as_ref());
+        let RowsToRead { plan, within } = read.map_err(|detail| name.corrupt(detail))?;
+        let rows = LiveRows::new(deleted.positions(), within)?;
+        file.extensions.insert(plan);
+        let inner = positioned.plan_file(file)?;
+        Ok(Box::new(Live { inner, rows }))
     }
+}
+
+/// What is read below loses its deleted rows and its positions.
+#[derive(Debug)]
+struct Live<T> {
+    inner: T,
+    rows: LiveRows,
+}
+
+impl MorselPlanner for Live<Box<dyn MorselPlanner>> {
+    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
+        let Self { inner, rows } = *self;
+        let planner = {
+            let rows = rows.clone();
+            move |inner| {
+                let rows = rows.clone();
+                Box::new(Live { inner, rows }) as Box<dyn MorselPlanner>
+            }
+        };
+        let morsel = move |inner| {
+            let rows = rows.clone();
+            Box::new(Live { inner, rows }) as Box<dyn Morsel>
+        };
+        Ok(inner.plan()?.map(|plan| wrapped(plan, planner, morsel)))
+    }
+}
+
+impl Morsel for Live<Box<dyn Morsel>> {
+    fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
+        let Self { inner, rows } = *self;
+        let live = inner.into_stream().map(move |batch| rows.of(&batch?));
+        live.try_filter(|batch| future::ready(batch.num_rows() > 0)).boxed()
+    }
+}
+
+/// The plan with every planner and morsel of it put into another one.
+fn wrapped(
+    mut plan: MorselPlan,
+    planner: impl Fn(Box<dyn MorselPlanner>) -> Box<dyn MorselPlanner> + Send + 'static,
+    morsel: impl Fn(Box<dyn Morsel>) -> Box<dyn Morsel>,
+) -> MorselPlan {
+    let mut outer = MorselPlan::new()
+        .with_morsels(plan.take_morsels().into_iter().map(morsel).collect())
+        .with_planners(plan.take_ready_planners().into_iter().map(&planner).collect());
+    if let Some(pending) = plan.take_pending_planner() {
+        outer.set_pending_planner(pending.map_ok(planner));
+    }
+    outer
 }
 
 /// What fails below says which file it was.
@@ -134,28 +192,22 @@ impl MorselPlanner for Named<Box<dyn MorselPlanner>> {
         let Some(mut plan) = planner.plan().map_err(|error| name.error(error))? else {
             return Ok(None);
         };
-        let planner = |planner| {
-            Box::new(Named {
-                planner,
-                name: name.clone(),
-            }) as Box<dyn MorselPlanner>
-        };
-        let morsel = |planner| {
-            Box::new(Named {
-                planner,
-                name: name.clone(),
-            }) as Box<dyn Morsel>
-        };
-        let mut named = MorselPlan::new()
-            .with_morsels(plan.take_morsels().into_iter().map(morsel).collect())
-            .with_planners(plan.take_ready_planners().into_iter().map(planner).collect());
         if let Some(pending) = plan.take_pending_planner() {
-            named.set_pending_planner(async move {
-                let planner = pending.await.map_err(|error| name.error(error))?;
-                Ok(Box::new(Named { planner, name }) as _)
-            });
+            let name = name.clone();
+            plan.set_pending_planner(pending.map_err(move |error| name.error(error)));
         }
-        Ok(Some(named))
+        let within = {
+            let name = name.clone();
+            move |planner| {
+                let name = name.clone();
+                Box::new(Named { planner, name }) as Box<dyn MorselPlanner>
+            }
+        };
+        let morsel = move |planner| {
+            let name = name.clone();
+            Box::new(Named { planner, name }) as Box<dyn Morsel>
+        };
+        Ok(Some(wrapped(plan, within, morsel)))
     }
 }
 

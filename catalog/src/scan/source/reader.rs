@@ -23,7 +23,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::{AsyncFileReader, MetadataFetch};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
 use crate::error::{Error, Result};
 
@@ -196,7 +196,8 @@ impl LakeFile {
             .with_prefetch_hint(self.metadata_size_hint)
             .with_page_index_policy(index);
         let loaded = reader.try_load(Fetch(self), size_bytes).await;
-        loaded.and_then(|()| reader.finish()).map_err(|error| self.error(error))
+        let footer = loaded.and_then(|()| reader.finish());
+        footer.and_then(in_order).map_err(|error| self.error(error))
     }
 
     /// The object's size where it differs from the one in the table's metadata, which led to `error`.
@@ -246,6 +247,22 @@ impl MetadataFetch for Fetch<'_> {
         let LakeFile { store, identity, .. } = self.0;
         store.get_range(&identity.location, range).map_err(external).boxed()
     }
+}
+
+/// Row positions follow from the ordinals of row groups, which some writers have wrong.
+fn in_order(footer: ParquetMetaData) -> parquet::errors::Result<ParquetMetaData> {
+    let mut ordinals = footer.row_groups().iter().map(RowGroupMetaData::ordinal).enumerate();
+    if ordinals.all(|(at, ordinal)| ordinal.map(usize::try_from) == Some(Ok(at))) {
+        return Ok(footer);
+    }
+    let mut footer = footer.into_builder();
+    let number = |(at, group): (usize, RowGroupMetaData)| {
+        let ordinal = i16::try_from(at).map_err(external)?;
+        group.into_builder().set_ordinal(ordinal).build()
+    };
+    let groups = footer.take_row_groups().into_iter().enumerate();
+    let groups = groups.map(number).collect::<parquet::errors::Result<_>>()?;
+    Ok(footer.set_row_groups(groups).build())
 }
 
 fn has_page_index(footer: &ParquetMetaData) -> bool {
