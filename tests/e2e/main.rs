@@ -7,5 +7,6 @@ mod clients;
 mod conformance;
 mod corruption;
 mod shutdown;
+mod superset;
 mod tpch;
 mod versions;

@@ -12,6 +12,7 @@ mod postgres;
 mod process;
 mod random;
 mod rest_catalog;
+mod superset;
 pub mod tables;
 
 pub use answer::{Cell, rows, same_rows};
@@ -19,8 +20,9 @@ pub use client::Client;
 pub use data::{demo, tpch_parquet};
 pub use lake::{Lake, LakeBuilder};
 pub use minio::Minio;
-pub use parts::{build_lakewing, java, lakewing, part, python, spark, workspace};
+pub use parts::{build_lakewing, java, lakewing, part, python, python_of, spark, workspace};
 pub use postgres::Postgres;
 pub use process::{Process, free_port};
 pub use random::Random;
 pub use rest_catalog::RestCatalog;
+pub use superset::Superset;
