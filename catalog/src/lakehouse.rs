@@ -10,7 +10,7 @@ use crate::config::{CatalogConfig, Config};
 use crate::delta::{DeltaCache, DeltaSnapshot};
 use crate::error::{Error, Result};
 use crate::files::{FileKind, FilesTable};
-use crate::iceberg::cache::ManifestCache;
+use crate::iceberg::cache::{ManifestCache, MetadataCache};
 use crate::iceberg::metadata::Metadata;
 use crate::iceberg::{IcebergSnapshot, locate};
 use crate::name::{TableName, closest};
@@ -26,6 +26,7 @@ pub struct Lakehouse {
     /// Folders of the configuration's own catalogs.
     roots: Vec<String>,
     stores: Arc<Stores>,
+    metadata: MetadataCache,
     manifests: ManifestCache,
     delta: DeltaCache,
     deletes: Arc<DeleteCache>,
@@ -53,12 +54,14 @@ impl Lakehouse {
             }
             catalogs.insert(name.clone(), client::client(name, catalog, &stores)?);
         }
+        let metadata = MetadataCache::new(Arc::clone(&stores));
         let manifests = ManifestCache::new(Arc::clone(&stores));
         let delta = DeltaCache::new(Arc::clone(&stores));
         Ok(Self {
             catalogs,
             roots,
             stores,
+            metadata,
             manifests,
             delta,
             deletes: Arc::default(),
@@ -105,7 +108,7 @@ impl Lakehouse {
     /// The table of that name as it was, or is.
     pub async fn table_as_of(&self, name: &TableName, as_of: &AsOf) -> Result<LakeTable> {
         match self.client(&name.catalog)?.load(name).await? {
-            Some(location) => self.open(name.to_string(), location, as_of).await,
+            Some(location) => self.open(name.to_string(), location, as_of, Some(&self.metadata)).await,
             None => Err(self.no_such_table(name).await),
         }
     }
@@ -134,7 +137,7 @@ impl Lakehouse {
                 }
             }
         };
-        self.open(location.to_owned(), at, as_of).await
+        self.open(location.to_owned(), at, as_of, None).await
     }
 
     /// The files at that location as one table; the location must lie where [`Lakehouse::table_at`] demands.
@@ -156,7 +159,13 @@ impl Lakehouse {
         self.stores.covers(location) || self.roots.iter().any(below)
     }
 
-    async fn open(&self, table: String, location: TableLocation, as_of: &AsOf) -> Result<LakeTable> {
+    async fn open(
+        &self,
+        table: String,
+        location: TableLocation,
+        as_of: &AsOf,
+        cache: Option<&MetadataCache>,
+    ) -> Result<LakeTable> {
         let snapshot = match location {
             TableLocation::Delta { root } => {
                 let snapshot = DeltaSnapshot::at(table.clone(), &root, as_of, &self.delta).await?;
@@ -166,9 +175,11 @@ impl Lakehouse {
                 metadata_location,
                 metadata,
             } => {
-                let metadata = match metadata.and_then(|metadata| Metadata::of_catalog(*metadata)) {
-                    Some(metadata) => metadata,
-                    None => Metadata::read(&self.stores, &table, &metadata_location).await?,
+                let sent = metadata.and_then(|metadata| Metadata::of_catalog(*metadata));
+                let metadata = match (sent, cache) {
+                    (Some(metadata), _) => metadata,
+                    (None, Some(cache)) => cache.read(&table, &metadata_location).await?,
+                    (None, None) => Metadata::read(&self.stores, &table, &metadata_location).await?,
                 };
                 let snapshot = IcebergSnapshot::at(table.clone(), metadata, as_of, self.manifests.clone())?;
                 TableSnapshot::iceberg(table, snapshot)

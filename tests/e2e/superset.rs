@@ -36,10 +36,14 @@ async fn superset_browses_and_draws_a_chart() -> Result<()> {
     let sql = "SELECT o_orderpriority, count(*) FROM lake.tpch.orders WHERE o_orderstatus IN ('F', 'O') \
                AND o_orderdate >= DATE '1995-01-01' AND o_orderdate < DATE '1996-01-01' GROUP BY 1 ORDER BY 1";
     let expect = harness::rows(&client.query(sql).await?)?;
-    let rows = answer["chart"]["rows"].as_array().with_context(|| answer["chart"].to_string())?;
+    let rows = answer["chart"]["rows"]
+        .as_array()
+        .with_context(|| answer["chart"].to_string())?;
     let charted = rows.iter().map(|row| {
         let text = |name: &str| row[name].as_str().map_or_else(|| row[name].to_string(), str::to_owned);
-        [text("o_orderpriority"), text("count")].map(harness::Cell::Text).to_vec()
+        [text("o_orderpriority"), text("count")]
+            .map(harness::Cell::Text)
+            .to_vec()
     });
     assert_eq!(charted.collect::<Vec<_>>(), expect);
     assert_eq!(rows.len(), 5);

@@ -12,6 +12,8 @@ mod postgres;
 mod process;
 mod random;
 mod rest_catalog;
+mod slow_catalog;
+mod slow_reader;
 mod superset;
 pub mod tables;
 
@@ -25,4 +27,6 @@ pub use postgres::Postgres;
 pub use process::{Process, free_port};
 pub use random::Random;
 pub use rest_catalog::RestCatalog;
+pub use slow_catalog::SlowCatalog;
+pub use slow_reader::{Sample, read_slowly};
 pub use superset::Superset;

@@ -1,4 +1,4 @@
-//! Manifest lists and manifests by location, read in parallel and kept decoded, since they never change.
+//! Metadata files, manifest lists and manifests by location, kept decoded, since they never change.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use moka::future::Cache;
 
 use super::manifest::{Manifest, ManifestFile, decode};
+use super::metadata::Metadata;
 use crate::error::{Error, Result};
 use crate::stores::Stores;
 
@@ -17,6 +18,33 @@ const READS_AT_ONCE: usize = 16;
 const MANIFESTS_BYTES_MAX: u64 = 256 << 20;
 /// Bound of the decoded manifest lists in memory, in bytes.
 const LISTS_BYTES_MAX: u64 = 64 << 20;
+
+/// Bound of the JSON that the metadata in memory was made from, in bytes; the metadata itself takes some times as much.
+const METADATA_BYTES_MAX: u64 = 16 << 20;
+
+/// Metadata files that a catalog has named. A commit writes a new one and names it in the catalog; by a path alone a table
+/// may be dropped and made anew under the old names, so that such tables are always read.
+#[derive(Debug, Clone)]
+pub(crate) struct MetadataCache {
+    files: Cache<String, Metadata>,
+    stores: Arc<Stores>,
+}
+
+impl MetadataCache {
+    pub(crate) fn new(stores: Arc<Stores>) -> Self {
+        let bytes = |location: &String, metadata: &Metadata| weight(location.len() + metadata.json_bytes);
+        Self {
+            files: Cache::builder().max_capacity(METADATA_BYTES_MAX).weigher(bytes).build(),
+            stores,
+        }
+    }
+
+    /// As [`Metadata::read`].
+    pub(crate) async fn read(&self, table: &str, location: &str) -> Result<Metadata> {
+        let load = Metadata::read(&self.stores, table, location);
+        self.files.try_get_with_by_ref(location, load).await.map_err(shared)
+    }
+}
 
 /// Decoded manifest lists and manifests. Each is written once under a name of its own, so that none grows stale; two
 /// queries that want the same one at the same time share one read.

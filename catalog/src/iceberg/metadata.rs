@@ -30,6 +30,8 @@ pub(crate) struct Metadata {
     pub(crate) inline_manifests: HashMap<i64, Vec<String>>,
     /// `initial-default` in JSON, by field id and type; the crate forgets those that it cannot read.
     pub(crate) initial_defaults: HashMap<(i32, String), Value>,
+    /// Size of the JSON that it was parsed from; none where a catalog service sent it along.
+    pub(crate) json_bytes: usize,
 }
 
 impl Metadata {
@@ -62,6 +64,7 @@ impl Metadata {
             refs: None,
             initial_defaults: HashMap::new(),
             inline_manifests: HashMap::new(),
+            json_bytes: 0,
             table: Arc::new(table),
         })
     }
@@ -79,8 +82,8 @@ impl Metadata {
 
     /// Parses the content of a metadata file.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let mut json: Value = if bytes.starts_with(&[0x1f, 0x8b]) {
-            let mut unpacked = Vec::new();
+        let mut unpacked = Vec::new();
+        let text = if bytes.starts_with(&[0x1f, 0x8b]) {
             let unzipped = GzDecoder::new(bytes)
                 .take(METADATA_BYTES_MAX + 1)
                 .read_to_end(&mut unpacked);
@@ -90,11 +93,11 @@ impl Metadata {
                     "it has more than {METADATA_BYTES_MAX} bytes when it is unpacked"
                 ));
             }
-            serde_json::from_slice(&unpacked)
+            unpacked.as_slice()
         } else {
-            serde_json::from_slice(bytes)
-        }
-        .map_err(|error| error.to_string())?;
+            bytes
+        };
+        let mut json: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let Value::Object(object) = &mut json else {
             return Err("it is no JSON object".to_owned());
         };
@@ -106,6 +109,7 @@ impl Metadata {
             refs: Some(refs),
             initial_defaults,
             inline_manifests,
+            json_bytes: text.len(),
             table: Arc::new(table),
         })
     }

@@ -132,7 +132,7 @@ async fn every_getter_of_the_metadata_answers() -> Result<()> {
         ("isReadOnly/0", json!(true)),
         ("supportsFullOuterJoins/0", json!(true)),
         ("supportsTransactions/0", json!(false)),
-        ("supportsConvert/2", json!(true)),
+        ("supportsConvert/0", json!(true)),
         (
             "getTables/4",
             json!([[
