@@ -18,6 +18,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::prelude::SessionConfig;
 
 use crate::cluster::Cluster;
@@ -74,8 +75,9 @@ impl Engines {
         })
     }
 
-    /// The session for the statements of one client: `config` as the client set it, names from `catalogs`, everything
-    /// else from this process. The number of partitions is that of an executor, whatever `config` says.
+    /// The session for the statements of one client: `config` as the client set it, names of tables from `catalogs`,
+    /// names of types that DataFusion lacks from `types`, everything else from this process. The number of partitions is
+    /// that of an executor, whatever `config` says.
     ///
     /// # Errors
     /// [`Error::Query`](crate::Error::Query) where `config` contradicts the engine.
@@ -83,6 +85,7 @@ impl Engines {
         &self,
         mut config: SessionConfig,
         catalogs: Arc<dyn CatalogProviderList>,
+        types: Arc<dyn TypePlanner>,
     ) -> Result<SessionState> {
         let options = &mut config.options_mut().execution;
         options.target_partitions = self.target_partitions;
@@ -93,7 +96,8 @@ impl Engines {
             .with_config(config)
             .with_default_features()
             .with_runtime_env(Arc::clone(&self.runtime))
-            .with_catalog_list(catalogs);
+            .with_catalog_list(catalogs)
+            .with_type_planner(types);
         self.engine.session_state(base)
     }
 

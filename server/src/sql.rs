@@ -9,4 +9,5 @@ pub(crate) mod pinned;
 pub(crate) mod plan;
 pub(crate) mod show;
 mod time_travel;
+mod type_names;
 pub(crate) mod types;

@@ -1,9 +1,10 @@
 //! Measurements of the release build, each a table of absolute figures and, with `--json`, one JSON object as last line.
 //!
-//! `cargo run --release -p tests --bin bench -- startup|planning|scan [--scale N] [--json]`
+//! `cargo run --release -p tests --bin bench -- startup|planning|flight|scan [--scale N]|slow-reader [--megabytes N] [--json]`
 
 #![allow(clippy::print_stdout, reason = "a measurement prints its table")]
 
+mod flight;
 mod planning;
 mod scan;
 mod startup;
@@ -15,15 +16,17 @@ use harness::build_lakewing;
 async fn main() -> Result<()> {
     let arguments = std::env::args().skip(1).collect::<Vec<_>>();
     let as_json = arguments.iter().any(|argument| argument == "--json");
-    let scale = arguments
-        .windows(2)
-        .find(|pair| pair[0] == "--scale")
-        .map(|pair| pair[1].parse());
+    let number = |flag: &str, default: f64| {
+        let given = arguments.windows(2).find(|pair| pair[0] == flag);
+        given.map_or(Ok(default), |pair| pair[1].parse())
+    };
     build_lakewing()?;
     match arguments.first().map(String::as_str) {
         Some("startup") => startup::run(as_json).await,
         Some("planning") => planning::run(as_json).await,
-        Some("scan") => scan::run(scale.transpose()?.unwrap_or(1.0), as_json).await,
-        _ => bail!("usage: bench startup|planning|scan [--scale N] [--json]"),
+        Some("flight") => flight::run(as_json).await,
+        Some("scan") => scan::run(number("--scale", 1.0)?, as_json).await,
+        Some("slow-reader") => flight::slow_reader(number("--megabytes", 5000.0)?).await,
+        _ => bail!("usage: bench startup|planning|flight|scan [--scale N]|slow-reader [--megabytes N] [--json]"),
     }
 }

@@ -18,7 +18,7 @@ pub(crate) async fn run(as_json: bool) -> Result<()> {
     println!("run  ready_ms  rss_mb");
     for run in 1..=RUNS {
         let lake = Lake::embedded().data(data.path()).start().await?;
-        let (ready, rss) = (lake.ready_after.as_secs_f64() * 1e3, resident_mb(lake.server.id())?);
+        let (ready, rss) = (lake.ready_after.as_secs_f64() * 1e3, lake.server.resident_mb()?);
         println!("{run:3}  {ready:8.1}  {rss:6.1}");
         ready_ms.push(ready);
         rss_mb.push(rss);
@@ -30,16 +30,6 @@ pub(crate) async fn run(as_json: bool) -> Result<()> {
         println!("{}", json!({"ready_ms": ready_ms, "rss_mb": rss_mb, "runs": RUNS}));
     }
     Ok(())
-}
-
-fn resident_mb(process: u32) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib * 1024.0 / 1e6)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

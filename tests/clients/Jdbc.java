@@ -26,15 +26,15 @@ public class Jdbc {
       statements(connection, answer);
       metadata(connection, answer);
     }
-    System.out.println(json(answer));
+    System.out.println(Rows.json(answer));
   }
 
   private static void statements(Connection connection, Map<String, Object> answer) throws SQLException {
     try (var statement = connection.createStatement()) {
       String sql = "SELECT n_nationkey, n_name FROM lake.tpch.nation WHERE n_regionkey = 3 ORDER BY n_nationkey";
-      answer.put("statement", rows(statement.executeQuery(sql)));
+      answer.put("statement", Rows.of(statement.executeQuery(sql)));
       answer.put("types", columns(statement.executeQuery(TYPES)));
-      answer.put("values", rows(statement.executeQuery(TYPES)));
+      answer.put("values", Rows.of(statement.executeQuery(TYPES)));
       long count = 0;
       try (ResultSet result = statement.executeQuery("SELECT l_orderkey FROM delta.tpch.lineitem")) {
         while (result.next()) {
@@ -54,7 +54,7 @@ public class Jdbc {
       for (Object[] parameters : new Object[][] {{0, "A%"}, {8, "I%"}, {8, "A%"}, {24, "UNITED%"}}) {
         statement.setInt(1, (Integer) parameters[0]);
         statement.setString(2, (String) parameters[1]);
-        names.add(rows(statement.executeQuery()));
+        names.add(Rows.of(statement.executeQuery()));
       }
       answer.put("prepared", names);
     }
@@ -64,26 +64,12 @@ public class Jdbc {
     var metadata = connection.getMetaData();
     answer.put("product", metadata.getDatabaseProductName());
     answer.put("quote", metadata.getIdentifierQuoteString());
-    answer.put("catalogs", rows(metadata.getCatalogs()));
+    answer.put("catalogs", Rows.of(metadata.getCatalogs()));
     answer.put("schemas", pick(metadata.getSchemas("lake", "tp%"), "TABLE_CATALOG", "TABLE_SCHEM"));
     answer.put("tables", pick(metadata.getTables("delta", "tpch", "part%", null), "TABLE_CAT", "TABLE_SCHEM", "TABLE_NAME", "TABLE_TYPE"));
-    answer.put("table_types", rows(metadata.getTableTypes()));
+    answer.put("table_types", Rows.of(metadata.getTableTypes()));
     answer.put("columns", pick(metadata.getColumns("lake", "tpch", "nation", "%"), "COLUMN_NAME", "TYPE_NAME", "ORDINAL_POSITION"));
-    answer.put("primary_keys", rows(metadata.getPrimaryKeys("lake", "tpch", "nation")));
-  }
-
-  private static List<Object> rows(ResultSet result) throws SQLException {
-    try (result) {
-      List<Object> rows = new ArrayList<>();
-      while (result.next()) {
-        List<Object> row = new ArrayList<>();
-        for (int i = 1; i <= result.getMetaData().getColumnCount(); i++) {
-          row.add(result.getString(i));
-        }
-        rows.add(row);
-      }
-      return rows;
-    }
+    answer.put("primary_keys", Rows.of(metadata.getPrimaryKeys("lake", "tpch", "nation")));
   }
 
   private static List<Object> pick(ResultSet result, String... names) throws SQLException {
@@ -109,21 +95,5 @@ public class Jdbc {
       }
       return columns;
     }
-  }
-
-  private static String json(Object value) {
-    if (value instanceof Map<?, ?> map) {
-      List<String> fields = new ArrayList<>();
-      map.forEach((name, field) -> fields.add(json(name) + ":" + json(field)));
-      return "{" + String.join(",", fields) + "}";
-    }
-    if (value instanceof List<?> list) {
-      return "[" + String.join(",", list.stream().map(Jdbc::json).toList()) + "]";
-    }
-    if (value instanceof String text) {
-      String escaped = text.replace("\\", "\\\\").replace("\"", "\\\"").replace("\n", "\\n").replace("\r", "");
-      return "\"" + escaped.replace("\t", "\\t") + "\"";
-    }
-    return String.valueOf(value);
   }
 }

@@ -86,7 +86,8 @@ pub async fn spark(script: &str, argument: Value) -> Result<Value> {
     python_of("spark", script, argument).await
 }
 
-async fn python_of(part_name: &str, script: &str, argument: Value) -> Result<Value> {
+/// As [`python`], in the environment of another part.
+pub async fn python_of(part_name: &str, script: &str, argument: Value) -> Result<Value> {
     let mut command = Command::new(part(part_name)?.join("venv/bin/python"));
     command
         .arg(workspace().join("tests/clients").join(script))
@@ -94,14 +95,30 @@ async fn python_of(part_name: &str, script: &str, argument: Value) -> Result<Val
     answer(command).await
 }
 
-/// Runs the single-file program `tests/clients/PROGRAM` like [`python`], with the jars of `part` on its class path.
+/// Runs the program `tests/clients/PROGRAM.java` like [`python`], with the jars of `part` on its class path.
 pub async fn java(program: &str, part_name: &str, arguments: &[&str]) -> Result<Value> {
+    let sources = workspace().join("tests/clients");
+    let jars = part(part_name)?.join("*");
+    let classes = tempfile::tempdir()?;
+    let mut compiler = tokio::process::Command::new("javac");
+    compiler
+        .arg("-sourcepath")
+        .arg(&sources)
+        .arg("-cp")
+        .arg(&jars)
+        .arg("-d")
+        .arg(classes.path());
+    let compiled = compiler
+        .arg(sources.join(program).with_extension("java"))
+        .status()
+        .await?;
+    ensure!(compiled.success(), "{program}.java does not compile");
     let mut command = Command::new("java");
     command.arg("--add-opens=java.base/java.nio=ALL-UNNAMED");
-    command.arg("-cp").arg(part(part_name)?.join("*"));
     command
-        .arg(workspace().join("tests/clients").join(program))
-        .args(arguments);
+        .arg("-cp")
+        .arg(format!("{}:{}", classes.path().display(), jars.display()));
+    command.arg(program).args(arguments);
     answer(command).await
 }
 

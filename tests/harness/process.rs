@@ -85,6 +85,14 @@ impl Process {
         self.child.id()
     }
 
+    /// The memory that it occupies, in megabytes.
+    pub fn resident_mb(&self) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib: f64 = line.context("no VmRSS")?.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib * 1024.0 / 1e6)
+    }
+
     /// Asks it to end with SIGTERM and waits at most half a minute.
     pub async fn terminate(mut self) -> Result<ExitStatus> {
         let sent = Command::new("kill").arg(self.id().to_string()).status()?;

@@ -9,7 +9,7 @@ use datafusion::error::DataFusionError;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use executor::{Config, Mode};
 
-use crate::support::{config, engines, run, session, tables};
+use crate::support::{NoTypes, config, engines, run, session, tables};
 
 /// Two input tasks of one shuffle spill at once into the same output: apache/datafusion#24883. With files of the
 /// default size the first attempt hangs.
@@ -24,7 +24,7 @@ async fn spilling_shuffles_do_not_wait_for_each_other() {
         let engines = engines(&tight).await;
         let small = SessionConfig::new().with_batch_size(64);
         let state = engines
-            .session_state(small, Arc::new(MemoryCatalogProviderList::new()))
+            .session_state(small, Arc::new(MemoryCatalogProviderList::new()), Arc::new(NoTypes))
             .unwrap();
         let session = SessionContext::new_with_state(state);
         session.sql(SPANS).await.unwrap().collect().await.unwrap();

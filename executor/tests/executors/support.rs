@@ -10,6 +10,7 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::catalog::MemoryCatalogProviderList;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use executor::{Config, Engines, Error, Executor, ExecutorConfig, Mode};
 use futures::TryStreamExt;
@@ -37,6 +38,12 @@ pub(crate) fn executor_config() -> ExecutorConfig {
         ..ExecutorConfig::default()
     }
 }
+
+/// No names of types beyond DataFusion's.
+#[derive(Debug)]
+pub(crate) struct NoTypes;
+
+impl TypePlanner for NoTypes {}
 
 /// A folder with `fact` (4 files of 30,000 rows), `dimension` (2 files of 50 rows) and `single` (1 file of 30,000).
 pub(crate) async fn tables() -> TempDir {
@@ -75,7 +82,7 @@ pub(crate) async fn engines(config: &Config) -> Engines {
 /// A session over the tables of `folder`.
 pub(crate) async fn session(engines: &Engines, config: SessionConfig, folder: &TempDir) -> SessionContext {
     let state = engines
-        .session_state(config, Arc::new(MemoryCatalogProviderList::new()))
+        .session_state(config, Arc::new(MemoryCatalogProviderList::new()), Arc::new(NoTypes))
         .unwrap();
     let session = SessionContext::new_with_state(state);
     for table in ["fact", "dimension", "single"] {

@@ -88,7 +88,7 @@ impl Flight {
                 Some(columns) => schema::encode(&schema::of_result(&columns))?,
                 None => Bytes::new(),
             },
-            parameter_schema: schema::encode(&schema::of_result(&description.parameters))?,
+            parameter_schema: schema::encode(&schema::of_parameters(&description.parameters))?,
             is_update: Some(is_update),
         };
         let type_url = ActionCreatePreparedStatementResult::type_url().to_owned();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::{IpcMessage, SchemaAsIpc};
@@ -27,6 +27,21 @@ pub(super) fn of_result(schema: &Schema) -> SchemaRef {
         fields.collect::<Vec<_>>(),
         schema.metadata().clone(),
     ))
+}
+
+/// A statement's parameters in the types that clients shall bind. The JDBC driver writes milliseconds into a time of
+/// any unit, and to a parameter of no type it can bind nothing but NULL; the server casts what is bound.
+pub(super) fn of_parameters(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| {
+        let data_type = match field.data_type() {
+            DataType::Null => DataType::Utf8,
+            DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
+            DataType::Time32(_) | DataType::Time64(_) => DataType::Time32(TimeUnit::Millisecond),
+            other => other.clone(),
+        };
+        field.as_ref().clone().with_data_type(data_type)
+    });
+    of_result(&Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// A table's columns, each with the table's name.
@@ -76,7 +91,9 @@ fn described(field: &FieldRef, more: impl IntoIterator<Item = (&'static str, Str
         ("IS_READ_ONLY", flag(true)),
         ("IS_SEARCHABLE", flag(true)),
     ];
-    facts.extend(sql.precision.map(|precision| ("PRECISION", precision.to_string())));
+    // The digits of a fraction of a second are no size of a column, which drivers take this for.
+    let size = sql.precision.filter(|_| !sql.name.starts_with("TIME"));
+    facts.extend(size.map(|size| ("PRECISION", size.to_string())));
     facts.extend(sql.scale.map(|scale| ("SCALE", scale.to_string())));
     facts.extend(more);
     let facts: HashMap<_, _> = facts
@@ -189,6 +206,27 @@ mod tests {
         check("comment", "net");
         assert!(!metadata.contains_key("PARQUET:field_id"));
         assert!(!table.field(0).is_nullable());
+    }
+
+    #[test]
+    fn parameters_have_types_that_drivers_can_bind() {
+        let zone = Some(Arc::from("UTC"));
+        for (planned, told) in [
+            (DataType::Null, DataType::Utf8),
+            (DataType::Int32, DataType::Int32),
+            (DataType::Utf8View, DataType::Utf8),
+            (
+                DataType::Time64(TimeUnit::Nanosecond),
+                DataType::Time32(TimeUnit::Millisecond),
+            ),
+            (
+                DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+                DataType::Timestamp(TimeUnit::Millisecond, zone),
+            ),
+        ] {
+            let parameters = of_parameters(&Schema::new(vec![Field::new("$1", planned, true)]));
+            assert_eq!(*parameters.field(0).data_type(), told);
+        }
     }
 
     #[test]

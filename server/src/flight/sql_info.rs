@@ -1,5 +1,8 @@
 //! What this server can do, code by code, as Flight SQL asks it. Data only; it must tell the truth, since drivers and
 //! tools choose their statements by it.
+//!
+//! Where the protocol's text says int32 ordinal, the JDBC and ODBC drivers read otherwise, and the values are as they read
+//! them: the cases of names, the order of nulls and the default isolation as int64, and outer joins as a bit mask.
 
 use std::collections::BTreeMap;
 
@@ -56,13 +59,13 @@ fn server(info: &mut SqlInfoDataBuilder) {
 fn names(info: &mut SqlInfoDataBuilder) {
     info.append(
         SqlInfo::SqlIdentifierCase,
-        SqlSupportedCaseSensitivity::SqlCaseSensitivityLowercase as i32,
+        SqlSupportedCaseSensitivity::SqlCaseSensitivityLowercase as i64,
     );
     info.append(SqlInfo::SqlIdentifierQuoteChar, "\"");
     // Quoted names are case-sensitive, for which there is no value.
     info.append(
         SqlInfo::SqlQuotedIdentifierCase,
-        SqlSupportedCaseSensitivity::SqlCaseSensitivityUnknown as i32,
+        SqlSupportedCaseSensitivity::SqlCaseSensitivityUnknown as i64,
     );
     info.append(SqlInfo::SqlAllTablesAreSelectable, true);
     info.append(SqlInfo::SqlSearchStringEscape, "\\");
@@ -98,7 +101,7 @@ fn functions(info: &mut SqlInfoDataBuilder) {
 
 fn grammar(info: &mut SqlInfoDataBuilder) {
     use SqlSupportedSubqueries as Subqueries;
-    info.append(SqlInfo::SqlNullOrdering, SqlNullOrdering::SqlNullsSortedHigh as i32);
+    info.append(SqlInfo::SqlNullOrdering, SqlNullOrdering::SqlNullsSortedHigh as i64);
     info.append(SqlInfo::SqlSupportsColumnAliasing, true);
     info.append(SqlInfo::SqlNullPlusNullIsNull, true);
     info.append(SqlInfo::SqlSupportsConvert, conversions());
@@ -126,7 +129,10 @@ fn grammar(info: &mut SqlInfoDataBuilder) {
     info.append(SqlInfo::SqlSupportsIntegrityEnhancementFacility, false);
     info.append(
         SqlInfo::SqlOuterJoinsSupportLevel,
-        SqlOuterJoinsSupportLevel::SqlFullOuterJoins as i32,
+        bits(&[
+            SqlOuterJoinsSupportLevel::SqlLimitedOuterJoins as i32,
+            SqlOuterJoinsSupportLevel::SqlFullOuterJoins as i32,
+        ]),
     );
     info.append(SqlInfo::SqlStoredProceduresSupported, false);
     info.append(
@@ -187,7 +193,7 @@ fn changes(info: &mut SqlInfoDataBuilder) {
     info.append(SqlInfo::SqlSelectForUpdateSupported, false);
     info.append(
         SqlInfo::SqlDefaultTransactionIsolation,
-        SqlTransactionIsolationLevel::SqlTransactionNone as i32,
+        SqlTransactionIsolationLevel::SqlTransactionNone as i64,
     );
     info.append(SqlInfo::SqlTransactionsSupported, false);
     info.append(
@@ -262,7 +268,7 @@ fn bits(numbers: &[i32]) -> i32 {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use arrow::array::{AsArray, UnionArray};
-    use arrow::datatypes::{Int32Type, UInt32Type};
+    use arrow::datatypes::{Int32Type, Int64Type, UInt32Type};
 
     use super::*;
 
@@ -281,6 +287,24 @@ mod tests {
         let values = rows.column(1).as_any().downcast_ref::<UnionArray>().unwrap();
         assert_eq!(values.type_id(0), 3, "an int32");
         assert_eq!(values.value(0).as_primitive::<Int32Type>().value(0), 0);
+    }
+
+    #[test]
+    fn ordinals_are_wide_enough_for_drivers() {
+        let rows = sql_info()
+            .build()
+            .unwrap()
+            .record_batch([503, 505, 507, 528, 562])
+            .unwrap();
+        let values = rows.column(1).as_any().downcast_ref::<UnionArray>().unwrap();
+        let types: Vec<_> = (0..rows.num_rows()).map(|row| values.type_id(row)).collect();
+        assert_eq!(types, [2, 2, 2, 3, 2]);
+        assert_eq!(values.value(0).as_primitive::<Int64Type>().value(0), 3, "lower case");
+        assert_eq!(
+            values.value(3).as_primitive::<Int32Type>().value(0),
+            0b110,
+            "limited and full"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! `information_schema` over the whole lake: `schemata`, `tables`, `columns` and `views`, with `routines` and
-//! `parameters` from the engine. A filter on a name is answered before anything is listed or loaded, so that a lake of
-//! many tables can be asked about one.
+//! `information_schema` over the whole lake: `schemata`, `tables` and `columns`; `views`, `table_constraints`,
+//! `key_column_usage` and `referential_constraints`, of which a lake has none; `routines` and `parameters` from the
+//! engine. A filter on a name is answered before anything is listed or loaded, so that a lake of many tables can be asked
+//! about one.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use datafusion::catalog::information_schema::InformationSchemaProvider;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{EmptyCatalogProviderList, SchemaProvider, Session, TableProvider};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::Like;
+use datafusion::logical_expr::expr::{InList, Like};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
@@ -42,19 +43,17 @@ impl InformationSchema {
 #[async_trait]
 impl SchemaProvider for InformationSchema {
     fn table_names(&self) -> Vec<String> {
-        ["schemata", "tables", "columns", "views", "routines", "parameters"]
-            .map(str::to_owned)
-            .to_vec()
+        let engine = ["routines", "parameters"];
+        let names = KINDS.iter().map(|(name, _)| *name).chain(engine);
+        names.map(str::to_owned).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let kind = match name {
-            "schemata" => Kind::Schemata,
-            "tables" => Kind::Tables,
-            "columns" => Kind::Columns,
-            "views" => Kind::Views,
-            "routines" | "parameters" => return self.engine.table(name).await,
-            _ => return Ok(None),
+        if ["routines", "parameters"].contains(&name) {
+            return self.engine.table(name).await;
+        }
+        let Some((_, kind)) = KINDS.into_iter().find(|(known, _)| *known == name) else {
+            return Ok(None);
         };
         Ok(Some(Arc::new(Listing {
             kind,
@@ -68,12 +67,25 @@ impl SchemaProvider for InformationSchema {
     }
 }
 
+const KINDS: [(&str, Kind); 7] = [
+    ("schemata", Kind::Schemata),
+    ("tables", Kind::Tables),
+    ("columns", Kind::Columns),
+    ("views", Kind::Views),
+    ("table_constraints", Kind::TableConstraints),
+    ("key_column_usage", Kind::KeyColumnUsage),
+    ("referential_constraints", Kind::ReferentialConstraints),
+];
+
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Schemata,
     Tables,
     Columns,
     Views,
+    TableConstraints,
+    KeyColumnUsage,
+    ReferentialConstraints,
 }
 
 impl Kind {
@@ -82,10 +94,29 @@ impl Kind {
         let optional_text = |name: &str| Field::new(name, DataType::Utf8, true);
         let optional_number = |name: &str| Field::new(name, DataType::Int32, true);
         let table = [text("table_catalog"), text("table_schema"), text("table_name")];
+        let constraint = ["catalog", "schema", "name"].map(|part| text(&format!("constraint_{part}")));
         let fields = match self {
             Kind::Schemata => vec![text("catalog_name"), text("schema_name"), optional_text("schema_owner")],
             Kind::Tables => [&table[..], &[text("table_type")]].concat(),
             Kind::Views => [&table[..], &[optional_text("definition")]].concat(),
+            Kind::TableConstraints => {
+                let more = ["constraint_type", "is_deferrable", "initially_deferred", "enforced"].map(text);
+                [&constraint[..], &table[..], &more[..]].concat()
+            }
+            Kind::KeyColumnUsage => {
+                let columns = [
+                    text("column_name"),
+                    Field::new("ordinal_position", DataType::Int32, false),
+                    optional_number("position_in_unique_constraint"),
+                ];
+                [&constraint[..], &table[..], &columns[..]].concat()
+            }
+            Kind::ReferentialConstraints => {
+                let unique =
+                    ["catalog", "schema", "name"].map(|part| optional_text(&format!("unique_constraint_{part}")));
+                let rules = ["match_option", "update_rule", "delete_rule"].map(text);
+                [&constraint[..], &unique[..], &rules[..]].concat()
+            }
             Kind::Columns => {
                 let columns = [
                     text("column_name"),
@@ -117,7 +148,9 @@ impl Listing {
     async fn rows(&self, selection: &Selection) -> Result<RecordBatch> {
         let lake = &self.lakehouse;
         let columns: Vec<ArrayRef> = match self.kind {
-            Kind::Views => return Ok(RecordBatch::new_empty(Arc::clone(&self.schema))),
+            Kind::Views | Kind::TableConstraints | Kind::KeyColumnUsage | Kind::ReferentialConstraints => {
+                return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
+            }
             Kind::Schemata => {
                 let names = listing::namespaces(lake, selection).await.map_err(external)?;
                 let owners = new_null_array(&DataType::Utf8, names.len());
@@ -181,10 +214,16 @@ fn selection(filters: &[Expr]) -> Selection {
         let Some((column, pattern)) = name_condition(filter) else {
             continue;
         };
-        match (column, pattern) {
-            ("catalog_name" | "table_catalog", Pattern::Exact(name)) => selection.catalog = Some(name),
-            ("schema_name" | "table_schema", pattern) => selection.namespaces = pattern,
-            ("table_name", pattern) => selection.tables = pattern,
+        match column {
+            "catalog_name" | "table_catalog" => {
+                if let Pattern::OneOf(names) = pattern
+                    && let [name] = &names[..]
+                {
+                    selection.catalog = Some(name.clone());
+                }
+            }
+            "schema_name" | "table_schema" => selection.namespaces.narrow(pattern),
+            "table_name" => selection.tables.narrow(pattern),
             _ => {}
         }
     }
@@ -203,7 +242,29 @@ fn name_condition(filter: &Expr) -> Option<(&str, Pattern)> {
             right,
         }) => match (left.as_ref(), right.as_ref()) {
             (Expr::Column(column), value) | (value, Expr::Column(column)) => {
-                Some((&column.name, Pattern::Exact(literal(value)?)))
+                Some((&column.name, Pattern::OneOf(vec![literal(value)?])))
+            }
+            _ => None,
+        },
+        // Few names are an OR of equalities.
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::Or,
+            right,
+        }) => match (name_condition(left)?, name_condition(right)?) {
+            ((column, Pattern::OneOf(names)), (other, Pattern::OneOf(others))) if column == other => {
+                Some((column, Pattern::OneOf([names, others].concat())))
+            }
+            _ => None,
+        },
+        Expr::InList(InList {
+            expr,
+            list,
+            negated: false,
+        }) => match expr.as_ref() {
+            Expr::Column(column) => {
+                let names = list.iter().map(literal).collect::<Option<Vec<_>>>()?;
+                Some((&column.name, Pattern::OneOf(names)))
             }
             _ => None,
         },
@@ -297,7 +358,26 @@ mod tests {
         ];
         let found = selection(&filters);
         assert_eq!(found.catalog.as_deref(), Some("lake"));
-        assert_eq!(found.namespaces, Pattern::Exact("tpch".to_owned()));
+        assert_eq!(found.namespaces, Pattern::OneOf(vec!["tpch".to_owned()]));
         assert_eq!(found.tables, Pattern::Like("o%".to_owned()));
+    }
+
+    #[test]
+    fn the_narrowest_of_several_conditions_counts() {
+        let names = |names: &[&str]| Pattern::OneOf(names.iter().map(|name| (*name).to_owned()).collect());
+        let check = |filters: &[Expr], expect: Pattern| assert_eq!(selection(filters).tables, expect, "{filters:?}");
+        let list = col("table_name").in_list(vec![lit("a"), lit("b")], false);
+        let either = col("table_name").eq(lit("a")).or(col("table_name").eq(lit("b")));
+        let like = col("table_name").like(lit("%"));
+        check(&[list.clone(), like.clone()], names(&["a", "b"]));
+        check(&[like.clone(), either.clone()], names(&["a", "b"]));
+        check(&[list, col("table_name").eq(lit("b"))], names(&["b"]));
+        // Neither a name of another column nor a negation limits the tables.
+        check(
+            &[col("table_name").eq(lit("a")).or(col("table_schema").eq(lit("b")))],
+            Pattern::Any,
+        );
+        check(&[col("table_name").in_list(vec![lit("a")], true)], Pattern::Any);
+        check(&[either.or(like)], Pattern::Any);
     }
 }

@@ -35,17 +35,26 @@ pub(crate) enum Pattern {
     /// Every name.
     #[default]
     Any,
-    /// This name only.
-    Exact(String),
+    /// These names only.
+    OneOf(Vec<String>),
     /// Names that match with `%` and `_`; `\` takes the meaning from either.
     Like(String),
 }
 
 impl Pattern {
+    /// One of two conditions that both hold: the one that leaves fewer names, as far as can be told.
+    pub(crate) fn narrow(&mut self, other: Self) {
+        match (&*self, &other) {
+            (_, Pattern::Any) | (Pattern::OneOf(_), Pattern::Like(_)) => {}
+            (Pattern::OneOf(names), Pattern::OneOf(others)) if names.len() <= others.len() => {}
+            _ => *self = other,
+        }
+    }
+
     fn select(&self, mut names: Vec<String>) -> Result<Vec<String>> {
         match self {
             Pattern::Any => {}
-            Pattern::Exact(wanted) => names.retain(|name| name == wanted),
+            Pattern::OneOf(wanted) => names.retain(|name| wanted.contains(name)),
             Pattern::Like(pattern) => {
                 let texts = StringArray::from_iter_values(&names);
                 let matches: BooleanArray =
@@ -144,8 +153,10 @@ mod tests {
             Pattern::Any,
             &["orders", "order_items", "orderXitems", "Orders", "100%"],
         );
-        check(Pattern::Exact("orders".to_owned()), &["orders"]);
-        check(Pattern::Exact("order%".to_owned()), &[]);
+        let one_of = |names: &[&str]| Pattern::OneOf(names.iter().map(|name| (*name).to_owned()).collect());
+        check(one_of(&["orders"]), &["orders"]);
+        check(one_of(&["order%"]), &[]);
+        check(one_of(&["Orders", "orders", "x"]), &["orders", "Orders"]);
         check(like("order%"), &["orders", "order_items", "orderXitems"]);
         check(like("order_items"), &["order_items", "orderXitems"]);
         check(like("order\\_items"), &["order_items"]);

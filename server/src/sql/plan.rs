@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use catalog::Lakehouse;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SessionState, SessionStateDefaults};
-use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::expr::{Cast, Placeholder, TryCast};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement as Parsed;
@@ -19,6 +19,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::parse::Statement;
 use super::pinned::{PinnedCatalogs, PinnedTables};
 use super::time_travel;
+use super::type_names::TypeNames;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
@@ -72,9 +73,10 @@ impl Planner {
             Arc::clone(&self.lakehouse),
             self.table_functions.clone(),
         ));
+        let catalogs = Arc::new(PinnedCatalogs(Arc::clone(&tables)));
         let mut state = self
             .engines
-            .session_state(session.config()?, Arc::new(PinnedCatalogs(Arc::clone(&tables))))?;
+            .session_state(session.config()?, catalogs, Arc::new(TypeNames))?;
         // What now() means for the whole statement.
         state.mark_start_execution();
         let versions = versions.into_iter().map(|versioned| {
@@ -122,9 +124,17 @@ impl Plan {
     pub(crate) fn parameter_schema(&self) -> Result<Schema> {
         let mut types = vec![DataType::Null; self.parameters];
         self.plan.apply_with_subqueries(|plan| {
+            if let LogicalPlan::Limit(limit) = plan {
+                let counts = [&limit.skip, &limit.fetch].into_iter().flatten();
+                for id in counts.filter_map(|count| placeholder(count)) {
+                    if let Some(slot) = slot(id).and_then(|slot| types.get_mut(slot)) {
+                        *slot = DataType::Int64;
+                    }
+                }
+            }
             plan.apply_expressions(|expr| {
                 expr.apply(|expr| {
-                    if let Expr::Placeholder(Placeholder { id, field: Some(field) }) = expr
+                    if let Some((id, field)) = expected(expr)
                         && let Some(slot) = slot(id).and_then(|slot| types.get_mut(slot))
                         && slot.is_null()
                     {
@@ -149,6 +159,11 @@ impl Plan {
             return Err(Error::statement(detail));
         }
         if !values.is_empty() {
+            let expected = self.parameter_schema()?;
+            let values = values.into_iter().zip(expected.fields());
+            let values = values
+                .map(|(value, field)| typed(value, field.data_type()))
+                .collect::<Result<Vec<_>>>()?;
             self.plan = self.plan.with_param_values(ParamValues::from(values))?;
             self.parameters = 0;
         }
@@ -176,6 +191,32 @@ fn only_reads() -> SQLOptions {
         .with_allow_ddl(false)
         .with_allow_dml(false)
         .with_allow_statements(false)
+}
+
+/// The parameter that `expr` is, or casts, and what it is expected to be.
+fn expected(expr: &Expr) -> Option<(&str, &FieldRef)> {
+    match expr {
+        Expr::Placeholder(Placeholder { id, field }) => Some((id, field.as_ref()?)),
+        Expr::Cast(Cast { expr, field }) | Expr::TryCast(TryCast { expr, field }) => Some((placeholder(expr)?, field)),
+        _ => None,
+    }
+}
+
+/// The parameter that `expr` is, where nothing within it shows what is expected.
+fn placeholder(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Placeholder(Placeholder { id, field: None }) => Some(id),
+        _ => None,
+    }
+}
+
+/// A text in the place of another type is read as that type: the engine would compare numbers as texts. Every other
+/// value is left to the engine's own coercion, which loses nothing.
+fn typed(value: ScalarValue, expected: &DataType) -> Result<ScalarValue> {
+    if !value.data_type().is_string() || expected.is_null() || expected.is_string() {
+        return Ok(value);
+    }
+    Ok(value.cast_to(expected)?)
 }
 
 /// The index of the parameter `$n`.

@@ -315,6 +315,8 @@ pub fn struct_json(fields: &Fields) -> Result<Value> {
 fn type_json(data_type: &DataType) -> Result<Value> {
     Ok(match data_type {
         DataType::Boolean => json!("boolean"),
+        DataType::Int8 => json!("byte"),
+        DataType::Int16 => json!("short"),
         DataType::Int32 => json!("integer"),
         DataType::Int64 => json!("long"),
         DataType::Float32 => json!("float"),
