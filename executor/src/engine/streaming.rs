@@ -18,15 +18,15 @@ use async_trait::async_trait;
 use catalog::LakeCodec;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion_distributed::{DistributedExec, DistributedExt, SessionStateBuilderExt, WorkerResolver};
 use url::Url;
 
-use super::Engine;
+use super::{Engine, Execution, Progress};
 use crate::cluster::Cluster;
 use crate::error::Result;
 use crate::process::session::TaskSettings;
@@ -71,10 +71,13 @@ impl Engine for StreamingEngine {
             .build())
     }
 
-    async fn execute(&self, state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
+    async fn execute(&self, state: &SessionState, plan: &LogicalPlan) -> Result<Execution> {
         let plan = state.create_physical_plan(plan).await?;
         if !plan.exists(|node| Ok(node.is::<DistributedExec>()))? {
-            return Ok(execute_stream(plan, state.task_ctx())?);
+            return Ok(Execution {
+                progress: Progress::of(&plan),
+                stream: execute_stream(plan, state.task_ctx())?,
+            });
         }
         let (reporter, failures) = failures();
         let settings = TaskSettings::of(state.config_options())?;
@@ -85,10 +88,11 @@ impl Engine for StreamingEngine {
             .with_extension(Arc::new(reporter));
         let context = Arc::new(TaskContext::from(state).with_session_config(config));
         let stream = execute_stream(plan, context)?;
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            stream.schema(),
-            failures.watch(stream),
-        )))
+        let schema = stream.schema();
+        Ok(Execution {
+            stream: Box::pin(RecordBatchStreamAdapter::new(schema, failures.watch(stream))),
+            progress: Progress::default(),
+        })
     }
 }
 

@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Cancelled = 10,
     /// A defect of ours, or data that contradicts itself.
     Internal = 11,
+    /// The statement ran longer than its user allows.
+    DeadlineExceeded = 12,
 }
 impl ErrorKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -40,6 +42,7 @@ impl ErrorKind {
             Self::Unavailable => "ERROR_KIND_UNAVAILABLE",
             Self::Cancelled => "ERROR_KIND_CANCELLED",
             Self::Internal => "ERROR_KIND_INTERNAL",
+            Self::DeadlineExceeded => "ERROR_KIND_DEADLINE_EXCEEDED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -57,6 +60,7 @@ impl ErrorKind {
             "ERROR_KIND_UNAVAILABLE" => Some(Self::Unavailable),
             "ERROR_KIND_CANCELLED" => Some(Self::Cancelled),
             "ERROR_KIND_INTERNAL" => Some(Self::Internal),
+            "ERROR_KIND_DEADLINE_EXCEEDED" => Some(Self::DeadlineExceeded),
             _ => None,
         }
     }
@@ -250,9 +254,92 @@ pub struct StatementTicket {
     /// Arrow IPC stream with one batch of bound parameters; empty when there are none.
     #[prost(bytes = "vec", tag = "3")]
     pub parameters: ::prost::alloc::vec::Vec<u8>,
+    /// Names the query wherever it runs: what a client cancels.
+    #[prost(string, tag = "4")]
+    pub query_id: ::prost::alloc::string::String,
+    /// The versions that the tables had when the statement was planned.
+    #[prost(message, repeated, tag = "5")]
+    pub pins: ::prost::alloc::vec::Vec<TablePin>,
+}
+/// One table at one version.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TablePin {
+    #[prost(string, tag = "1")]
+    pub catalog: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// A name, or a location for tables that are read by path.
+    #[prost(string, tag = "3")]
+    pub table: ::prost::alloc::string::String,
+    #[prost(int64, tag = "4")]
+    pub version: i64,
+    /// Of the columns: a version alone does not tell them where columns changed and rows did not.
+    #[prost(uint64, tag = "5")]
+    pub schema_fingerprint: u64,
+}
+/// A part of a stored result.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResultTicket {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub query_id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub first_chunk: u32,
+    #[prost(uint32, tag = "4")]
+    pub chunk_count: u32,
+}
+/// What a client polls with.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PollHandle {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub query_id: ::prost::alloc::string::String,
+    /// What the last answer said: the next one waits for more.
+    #[prost(uint32, tag = "3")]
+    pub endpoint_count: u32,
+    #[prost(double, tag = "4")]
+    pub progress: f64,
+}
+/// Stands for a handle that is too large to travel.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HandleReference {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    /// Names the stored handle.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+}
+/// How far a query is whose result is stored: written by the server that runs it, read by all.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoredQuery {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    /// The columns as an encapsulated IPC message.
+    #[prost(bytes = "vec", tag = "2")]
+    pub schema: ::prost::alloc::vec::Vec<u8>,
+    #[prost(enumeration = "StoredState", tag = "3")]
+    pub state: i32,
+    #[prost(double, tag = "4")]
+    pub progress: f64,
+    /// How many chunks each endpoint has; an endpoint is listed when it is complete.
+    #[prost(uint32, repeated, tag = "5")]
+    pub endpoint_chunks: ::prost::alloc::vec::Vec<u32>,
+    #[prost(int64, tag = "6")]
+    pub rows: i64,
+    #[prost(int64, tag = "7")]
+    pub bytes: i64,
+    #[prost(bool, tag = "8")]
+    pub ordered: bool,
+    /// Why it failed.
+    #[prost(enumeration = "ErrorKind", tag = "9")]
+    pub error_kind: i32,
+    #[prost(string, tag = "10")]
+    pub error_message: ::prost::alloc::string::String,
 }
 /// A prepared statement; bound parameters travel in the handle that binding returns.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PreparedStatement {
     #[prost(string, tag = "1")]
     pub sql: ::prost::alloc::string::String,
@@ -265,6 +352,9 @@ pub struct PreparedStatement {
     pub user: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
     pub id: ::prost::alloc::string::String,
+    /// The session it was prepared in, for servers that do not know it.
+    #[prost(message, optional, tag = "6")]
+    pub session: ::core::option::Option<Session>,
 }
 /// The part of a session that changes what a statement means.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -280,4 +370,36 @@ pub struct Session {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StoredState {
+    Unspecified = 0,
+    Running = 1,
+    Complete = 2,
+    Failed = 3,
+}
+impl StoredState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STORED_STATE_UNSPECIFIED",
+            Self::Running => "STORED_STATE_RUNNING",
+            Self::Complete => "STORED_STATE_COMPLETE",
+            Self::Failed => "STORED_STATE_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STORED_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "STORED_STATE_RUNNING" => Some(Self::Running),
+            "STORED_STATE_COMPLETE" => Some(Self::Complete),
+            "STORED_STATE_FAILED" => Some(Self::Failed),
+            _ => None,
+        }
+    }
 }

@@ -2,8 +2,11 @@
 //! hand where that client would hide a mistake.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod ending;
 mod house;
 mod metadata;
+mod options;
+mod polling;
 mod prepared;
 mod protocol;
 mod query;
