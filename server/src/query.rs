@@ -6,7 +6,7 @@ pub mod spool;
 mod stored;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -42,7 +42,7 @@ pub(crate) struct Queries {
     planner: Planner,
     registry: Registry,
     // A courtesy: whoever finds no plan here makes the same one from the pins.
-    planned: Cache<Uuid, Arc<Plan>>,
+    planned: Cache<Uuid, Arc<Mutex<Option<Plan>>>>,
 }
 
 /// What a statement takes and gives.
@@ -114,7 +114,8 @@ impl Queries {
             ordered: plan.is_ordered(),
             pins: plan.pins(),
         };
-        self.planned.insert(planned.id, Arc::new(plan)).await;
+        let kept = Arc::new(Mutex::new(Some(plan)));
+        self.planned.insert(planned.id, kept).await;
         Ok(planned)
     }
 
@@ -129,9 +130,9 @@ impl Queries {
         let id = origin.id;
         let limit = session.settings.statement_timeout();
         let query = self.registry.begin(origin, &session.user, sql, limit)?;
-        let ended = query.ended().clone();
+        let shared = query.share();
         let work = async {
-            let plan = match self.planned.remove(&id).await.and_then(Arc::into_inner) {
+            let plan = match self.take_planned(id).await {
                 Some(plan) => plan,
                 None => self.plan(session, sql, pins).await?.bind(parameters)?,
             };
@@ -139,7 +140,10 @@ impl Queries {
         };
         tokio::select! {
             biased;
-            () = ended.cancelled() => Err(Error::Ended { ending: Ending::Cancelled }),
+            () = shared.ended().cancelled() => {
+                let ending = shared.ending().cloned().unwrap_or(Ending::Cancelled);
+                Err(Error::Ended { ending })
+            }
             running = Box::pin(guarded(work)) => running,
         }
     }
@@ -204,7 +208,7 @@ impl Queries {
         if self.registry.end(id, user, &ending) {
             return true;
         }
-        let planned = self.planned.remove(&id).await.is_some();
+        let planned = self.take_planned(id).await.is_some();
         if planned {
             self.registry.forbid(id, user, ending);
         }
@@ -219,6 +223,12 @@ impl Queries {
     /// The lake the queries are about.
     pub(crate) fn lakehouse(&self) -> &Arc<Lakehouse> {
         &self.lakehouse
+    }
+
+    /// The plan of a query that was offered a moment ago, once.
+    async fn take_planned(&self, id: Uuid) -> Option<Plan> {
+        let kept = self.planned.remove(&id).await?;
+        kept.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     async fn plan(&self, session: &Session, sql: &str, pins: &[TablePin]) -> Result<Plan> {

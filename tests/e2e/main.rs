@@ -6,6 +6,8 @@ mod cli;
 mod clients;
 mod conformance;
 mod corruption;
+mod ending;
+mod replicas;
 mod shutdown;
 mod tpch;
 mod versions;

@@ -9,47 +9,70 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::streaming::Elsewhere;
+
 /// What a plan that still runs may claim.
 const UNFINISHED_MAX: f64 = 0.99;
 
 /// How far a plan is. Cheap to clone; keeps the plan.
 #[derive(Clone, Default)]
 pub struct Progress {
-    leaves: Arc<[Leaf]>,
-}
-
-/// One scan of files.
-struct Leaf {
-    scan: Arc<dyn ExecutionPlan>,
-    files: usize,
-    rows: Option<usize>,
+    here: Option<Arc<dyn ExecutionPlan>>,
+    elsewhere: Option<Arc<Elsewhere>>,
 }
 
 impl Progress {
     /// Of a plan that runs in this process.
     pub(super) fn of(plan: &Arc<dyn ExecutionPlan>) -> Self {
-        let mut leaves = Vec::new();
-        let found = plan.apply(|node| {
-            leaves.extend(Leaf::of(node));
-            Ok(TreeNodeRecursion::Continue)
-        });
-        debug_assert!(found.is_ok(), "nothing fails on the way");
-        Self { leaves: leaves.into() }
+        Self {
+            here: Some(Arc::clone(plan)),
+            elsewhere: None,
+        }
     }
 
-    /// The finished part, from 0 to 1. Never less than before while nothing else is asked to run the plan.
-    pub fn fraction(&self) -> f64 {
-        let total: usize = self.leaves.iter().map(|leaf| leaf.files).sum();
-        if total == 0 {
-            return 0.0;
+    /// Of a plan that runs on executors.
+    pub(super) fn of_tasks(elsewhere: Elsewhere) -> Self {
+        Self {
+            here: None,
+            elsewhere: Some(Arc::new(elsewhere)),
         }
-        let done: f64 = self.leaves.iter().map(Leaf::done).sum();
-        (done / total as f64).min(UNFINISHED_MAX)
+    }
+
+    /// The finished part, from 0 to 1.
+    pub fn fraction(&self) -> f64 {
+        let here = self.here.as_ref().map(files);
+        let fraction = match (here, &self.elsewhere) {
+            (Some((done, all)), _) if all > 0 => done / all as f64,
+            (_, Some(elsewhere)) => elsewhere.fraction(),
+            _ => 0.0,
+        };
+        fraction.min(UNFINISHED_MAX)
     }
 }
 
-impl Leaf {
-    fn of(node: &Arc<dyn ExecutionPlan>) -> Option<Self> {
+/// The files that `plan` has read, parts counted, and those that it reads.
+pub(super) fn files(plan: &Arc<dyn ExecutionPlan>) -> (f64, usize) {
+    let (mut done, mut all) = (0.0, 0);
+    let walked = plan.apply(|node| {
+        if let Some(leaf) = Leaf::of(node) {
+            done += leaf.done();
+            all += leaf.files;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    debug_assert!(walked.is_ok(), "nothing fails on the way");
+    (done, all)
+}
+
+/// One scan of files.
+struct Leaf<'a> {
+    scan: &'a Arc<dyn ExecutionPlan>,
+    files: usize,
+    rows: Option<usize>,
+}
+
+impl<'a> Leaf<'a> {
+    fn of(node: &'a Arc<dyn ExecutionPlan>) -> Option<Self> {
         let scan = node
             .downcast_ref::<DataSourceExec>()?
             .data_source()
@@ -59,7 +82,7 @@ impl Leaf {
             Precision::Absent => None,
         };
         Some(Self {
-            scan: Arc::clone(node),
+            scan: node,
             files: scan.file_groups.iter().map(|group| group.len()).sum(),
             rows,
         })

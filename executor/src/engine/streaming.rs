@@ -11,6 +11,7 @@ mod channel;
 mod failure;
 mod leaf;
 mod service;
+mod tasks;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion_distributed::{DistributedExec, DistributedExt, SessionStateBuilderExt, WorkerResolver};
 use url::Url;
+use uuid::Uuid;
 
 use super::{Engine, Execution, Progress};
 use crate::cluster::Cluster;
@@ -35,6 +37,7 @@ use channel::Workers;
 use failure::failures;
 
 pub(crate) use service::task_routes;
+pub(super) use tasks::Elsewhere;
 
 /// Runs plans on the executors of a cluster.
 pub(super) struct StreamingEngine {
@@ -80,7 +83,9 @@ impl Engine for StreamingEngine {
             });
         }
         let (reporter, failures) = failures();
-        let settings = TaskSettings::of(state.config_options())?;
+        let query = Uuid::now_v7().to_string();
+        let mut settings = TaskSettings::of(state.config_options())?;
+        settings.query.clone_from(&query);
         let config = state
             .config()
             .clone()
@@ -91,7 +96,7 @@ impl Engine for StreamingEngine {
         let schema = stream.schema();
         Ok(Execution {
             stream: Box::pin(RecordBatchStreamAdapter::new(schema, failures.watch(stream))),
-            progress: Progress::default(),
+            progress: Progress::of_tasks(Elsewhere::watch(&self.cluster, query)),
         })
     }
 }

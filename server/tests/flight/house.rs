@@ -215,7 +215,7 @@ pub(crate) fn texts(rows: &RecordBatch, at: usize) -> Vec<String> {
         .collect()
 }
 
-fn orders() -> RecordBatch {
+pub(crate) fn orders() -> RecordBatch {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(1..=5));
     let names: ArrayRef = Arc::new(StringArray::from(vec!["apple", "bread", "cake", "dates", "eggs"]));
     let prices = Decimal128Array::from_iter_values([100, 250, 999, 1, 30])

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod ending;
+mod fuzz;
 mod house;
 mod metadata;
 mod options;
