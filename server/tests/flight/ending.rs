@@ -88,74 +88,9 @@ async fn every_way_to_end_a_query_ends_it_everywhere() {
         other.query("SELECT count(*) FROM lake.shop.orders").await.unwrap();
         let idle = settled().await;
         for sql in [ENDLESS, SILENT] {
-            let failed = ended(&house, sql, async |client: &mut Client, info: FlightInfo| {
-                assert_eq!(cancel(client, info).await.unwrap(), CancelStatus::Cancelled);
-            })
-            .await;
-            assert_eq!(failed.code(), Code::Cancelled, "{failed}");
-
-            // The info without its tickets, as some clients keep it, and without its id, as others do.
-            let failed = ended(&house, sql, async |client: &mut Client, mut info: FlightInfo| {
-                info.endpoint.clear();
-                assert_eq!(cancel(client, info).await.unwrap(), CancelStatus::Cancelled);
-            })
-            .await;
-            assert_eq!(failed.code(), Code::Cancelled, "{failed}");
-            let failed = ended(&house, sql, async |client: &mut Client, mut info: FlightInfo| {
-                info.app_metadata.clear();
-                let info = info.encode_to_vec().into();
-                let body = ActionCancelQueryRequest { info }.as_any().encode_to_vec();
-                let answer = Any::decode(&*client.act("CancelQuery", body).await.unwrap()).unwrap();
-                let answer: ActionCancelQueryResult = answer.unpack().unwrap().unwrap();
-                assert_eq!(answer.result, 1);
-            })
-            .await;
-            assert_eq!(failed.code(), Code::Cancelled, "{failed}");
-
-            let failed = ended(&house, sql, async |client: &mut Client, info: FlightInfo| {
-                let id = String::from_utf8(info.app_metadata.to_vec()).unwrap();
-                let shown = client.query("SHOW QUERIES").await.unwrap().1;
-                assert_eq!(
-                    (texts(&shown, 0), texts(&shown, 1)),
-                    (vec![id.clone()], vec!["alice".to_owned()])
-                );
-                assert_eq!(
-                    (texts(&shown, 2), texts(&shown, 7)),
-                    (vec!["running".to_owned()], vec![sql.to_owned()])
-                );
-                client.query(&format!("KILL QUERY '{id}'")).await.unwrap();
-            })
-            .await;
-            assert_eq!(
-                (failed.code(), failed.message()),
-                (Code::Cancelled, "the query was ended by KILL QUERY")
-            );
-
-            let failed = ended(&house, sql, async |client: &mut Client, _: FlightInfo| {
-                // CloseSessionResult with the status CLOSED.
-                assert_eq!(client.act("CloseSession", Vec::new()).await.unwrap(), [8, 1]);
-                let refused = client.query("SELECT 1").await.unwrap_err();
-                assert_eq!(
-                    (refused.code(), refused.message()),
-                    (Code::NotFound, "this session is closed")
-                );
-            })
-            .await;
-            assert_eq!(
-                (failed.code(), failed.message()),
-                (Code::Cancelled, "the query ended with its session")
-            );
-
-            let mut client = house.client_of("alice", "wonderland").await;
-            client.query("SET statement_timeout = '300ms'").await.unwrap();
-            let info = client.info(&command(sql)).await.unwrap();
-            let failed = match client.open(&info).await {
-                Ok(rows) => failure(rows).await,
-                Err(failed) => failed,
-            };
-            assert_eq!(failed.code(), Code::DeadlineExceeded, "{failed}");
-            assert!(failed.message().contains("statement_timeout, 300ms"), "{failed}");
-
+            by_cancelling(&house, sql).await;
+            by_sql(&house, sql).await;
+            by_closing(&house, sql).await;
             let mut client = house.client_of("alice", "wonderland").await;
             let info = client.info(&command(sql)).await.unwrap();
             drop(client.open(&info).await.unwrap());
@@ -170,6 +105,73 @@ async fn every_way_to_end_a_query_ends_it_everywhere() {
         }
         house.close().await;
     }
+}
+
+async fn by_cancelling(house: &House, sql: &str) {
+    // The whole info, the info without its tickets, as some clients keep it, and without its id, as others do.
+    for keep in [(true, true), (false, true), (true, false)] {
+        let failed = ended(house, sql, async |client: &mut Client, mut info: FlightInfo| {
+            if !keep.0 {
+                info.endpoint.clear();
+            }
+            if !keep.1 {
+                info.app_metadata.clear();
+            }
+            assert_eq!(cancel(client, info).await.unwrap(), CancelStatus::Cancelled);
+        });
+        assert_eq!(failed.await.code(), Code::Cancelled, "{keep:?}");
+    }
+    let failed = ended(house, sql, async |client: &mut Client, info: FlightInfo| {
+        let info = info.encode_to_vec().into();
+        let body = ActionCancelQueryRequest { info }.as_any().encode_to_vec();
+        let answer = Any::decode(&*client.act("CancelQuery", body).await.unwrap()).unwrap();
+        let answer: ActionCancelQueryResult = answer.unpack().unwrap().unwrap();
+        assert_eq!(answer.result, 1);
+    });
+    assert_eq!(failed.await.code(), Code::Cancelled);
+}
+
+async fn by_sql(house: &House, sql: &str) {
+    let failed = ended(house, sql, async |client: &mut Client, info: FlightInfo| {
+        let id = String::from_utf8(info.app_metadata.to_vec()).unwrap();
+        let shown = client.query("SHOW QUERIES").await.unwrap().1;
+        let text = |at| texts(&shown, at);
+        assert_eq!([text(0), text(1)].concat(), [id.as_str(), "alice"]);
+        assert_eq!([text(2), text(7)].concat(), ["running", sql]);
+        client.query(&format!("KILL QUERY '{id}'")).await.unwrap();
+    });
+    let failed = failed.await;
+    assert_eq!(
+        (failed.code(), failed.message()),
+        (Code::Cancelled, "the query was ended by KILL QUERY")
+    );
+
+    let mut client = house.client_of("alice", "wonderland").await;
+    client.query("SET statement_timeout = '300ms'").await.unwrap();
+    let info = client.info(&command(sql)).await.unwrap();
+    let failed = match client.open(&info).await {
+        Ok(rows) => failure(rows).await,
+        Err(failed) => failed,
+    };
+    assert_eq!(failed.code(), Code::DeadlineExceeded, "{failed}");
+    assert!(failed.message().contains("statement_timeout, 300ms"), "{failed}");
+}
+
+async fn by_closing(house: &House, sql: &str) {
+    let failed = ended(house, sql, async |client: &mut Client, _: FlightInfo| {
+        // CloseSessionResult with the status CLOSED.
+        assert_eq!(client.act("CloseSession", Vec::new()).await.unwrap(), [8, 1]);
+        let refused = client.query("SELECT 1").await.unwrap_err();
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (Code::NotFound, "this session is closed")
+        );
+    });
+    let failed = failed.await;
+    assert_eq!(
+        (failed.code(), failed.message()),
+        (Code::Cancelled, "the query ended with its session")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
