@@ -4,6 +4,7 @@
 //! twice reads the same data.
 
 mod local;
+mod progress;
 mod streaming;
 
 use std::num::NonZero;
@@ -29,6 +30,7 @@ use crate::process::memory;
 use local::LocalEngine;
 use streaming::StreamingEngine;
 
+pub use progress::Progress;
 pub(crate) use streaming::task_routes;
 
 /// One way to run plans.
@@ -38,7 +40,15 @@ trait Engine: Send + Sync {
     fn session_state(&self, base: SessionStateBuilder) -> Result<SessionState>;
 
     /// Optimises and runs `plan`. Dropping the stream ends its work everywhere.
-    async fn execute(&self, state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecordBatchStream>;
+    async fn execute(&self, state: &SessionState, plan: &LogicalPlan) -> Result<Execution>;
+}
+
+/// A plan that runs.
+pub struct Execution {
+    /// Its rows. Dropping it ends the work everywhere.
+    pub stream: SendableRecordBatchStream,
+    /// How far it is.
+    pub progress: Progress,
 }
 
 /// The engines of one process, with the memory and the executors they use.
@@ -107,7 +117,7 @@ impl Engines {
     ///
     /// # Errors
     /// [`Error::Query`](crate::Error::Query) where the plan cannot be optimised or started.
-    pub async fn execute(&self, state: &SessionState, plan: LogicalPlan) -> Result<SendableRecordBatchStream> {
+    pub async fn execute(&self, state: &SessionState, plan: LogicalPlan) -> Result<Execution> {
         self.engine.execute(state, &plan).await
     }
 

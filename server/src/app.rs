@@ -17,8 +17,8 @@ use tracing::{error, info};
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::flight::Flight;
-use crate::query::Queries;
+use crate::flight::{Flight, Rooms};
+use crate::query::{Queries, Spool};
 use crate::session::Sessions;
 use crate::shutdown::Lifecycle;
 use crate::tls;
@@ -55,10 +55,18 @@ impl App {
         let lake = config.lake()?;
         let stores = Stores::new(&lake.storage)?;
         let lakehouse = Arc::new(Lakehouse::new(&lake, Arc::clone(&stores))?);
+        let spool = Spool::new(&config.spool, &config.data_dir.join("spool"), &stores)?;
         let engines = Arc::new(Engines::start(&config.executor, stores).await?);
         let queries = Queries::new(Arc::clone(&lakehouse), Arc::clone(&engines));
         let sessions = Sessions::new(config.starting_catalog()?, config.default_namespace);
-        let flight = Flight::new(queries, Authenticator::new(&config.auth)?, sessions)?;
+        let lifecycle = Lifecycle::default();
+        let rooms = Rooms {
+            queries,
+            sessions,
+            spool: Arc::new(spool),
+            tasks: lifecycle.clone(),
+        };
+        let flight = Flight::new(rooms, Authenticator::new(&config.auth)?)?;
         let router = server(config.tls.as_ref())?.add_service(flight.into_server());
 
         let failed = |source| Error::Io {
@@ -67,7 +75,6 @@ impl App {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let lifecycle = Lifecycle::default();
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serving = router.serve_with_incoming_shutdown(incoming, lifecycle.stop().cancelled_owned());
         lifecycle.spawn(async move {

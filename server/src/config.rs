@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::auth;
 use crate::error::{Error, Result};
+use crate::query::spool;
 use crate::tls;
 
 mod complaint;
@@ -46,6 +47,8 @@ pub struct Config {
     pub catalogs: BTreeMap<String, CatalogConfig>,
     /// How object stores are reached.
     pub storage: Vec<StorageProfile>,
+    /// Where results are stored that clients poll for.
+    pub spool: spool::Config,
     /// Where queries run.
     pub executor: executor::Config,
 }
@@ -71,6 +74,7 @@ impl Default for Config {
             tls: None,
             catalogs: BTreeMap::new(),
             storage: Vec::new(),
+            spool: spool::Config::default(),
             executor: executor::Config::default(),
         }
     }
@@ -150,6 +154,7 @@ impl Config {
         lake.validate()?;
         self.executor.validate().map_err(below_executor)?;
         self.auth.validate()?;
+        self.spool.validate()?;
         if let Some(name) = &self.default_catalog
             && !lake.catalogs.contains_key(name)
         {

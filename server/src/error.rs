@@ -4,8 +4,12 @@
 mod dig;
 
 use datafusion::error::DataFusionError;
+use datafusion::object_store;
 use proto::ErrorKind;
 use tonic::{Code, Status};
+use uuid::Uuid;
+
+use crate::query::Ending;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -90,6 +94,52 @@ pub enum Error {
     /// Planning or running a query failed.
     #[error("{}", dig::message(.0))]
     Query(#[from] DataFusionError),
+    /// A query that ended before its last row.
+    #[error("{ending}")]
+    Ended {
+        /// Why.
+        ending: Ending,
+    },
+    /// A query that does not run here, or is another user's.
+    #[error("no query {id} of yours runs on this server")]
+    NoQuery {
+        /// Its id.
+        id: Uuid,
+    },
+    /// As many queries run as may.
+    #[error("{queries} queries run already, and more are refused: try again later")]
+    Busy {
+        /// How many.
+        queries: usize,
+    },
+    /// What outlives a call cannot be kept.
+    #[error("cannot {action} in the spool {location}: {source}")]
+    Spool {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        location: String,
+        /// The store's error.
+        #[source]
+        source: object_store::Error,
+    },
+    /// There is no room for one more result.
+    #[error("the results of all clients take {bytes_max} bytes, as many as spool.bytes_max allows")]
+    Full {
+        /// How many that is.
+        bytes_max: u64,
+    },
+    /// The server that ran a query ended before it.
+    #[error("the server that ran this query is gone: run it again")]
+    Lost,
+    /// How a query failed whose result was to be stored.
+    #[error("{message}")]
+    Stored {
+        /// What the client may do.
+        kind: ErrorKind,
+        /// What was said.
+        message: String,
+    },
     /// Code that should not panic did.
     #[error("the query failed unexpectedly: the server's log says more")]
     Panic,
@@ -134,7 +184,14 @@ impl Error {
             Error::Remote { .. } => ErrorKind::Unavailable,
             Error::Unauthenticated { .. } => ErrorKind::Unauthenticated,
             Error::Forbidden { .. } => ErrorKind::PermissionDenied,
-            Error::Closed { .. } => ErrorKind::NotFound,
+            Error::Closed { .. } | Error::NoQuery { .. } => ErrorKind::NotFound,
+            Error::Ended {
+                ending: Ending::TimedOut(_),
+            } => ErrorKind::DeadlineExceeded,
+            Error::Ended { .. } => ErrorKind::Cancelled,
+            Error::Busy { .. } | Error::Full { .. } => ErrorKind::ResourceExhausted,
+            Error::Spool { .. } | Error::Lost => ErrorKind::Unavailable,
+            Error::Stored { kind, .. } => *kind,
             Error::Catalog(error) => error.kind(),
             Error::Executor(error) => dig::kind(error),
             Error::Query(error) => dig::kind(error),
@@ -176,6 +233,7 @@ fn code(kind: ErrorKind) -> Code {
         ErrorKind::ResourceExhausted => Code::ResourceExhausted,
         ErrorKind::Unavailable => Code::Unavailable,
         ErrorKind::Cancelled => Code::Cancelled,
+        ErrorKind::DeadlineExceeded => Code::DeadlineExceeded,
         ErrorKind::Internal | ErrorKind::Unspecified => Code::Internal,
     }
 }

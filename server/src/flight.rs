@@ -5,11 +5,14 @@
 //! GetFlightInfo -> plan -> columns + ticket      DoGet -> verify ticket -> plan -> run -> rows
 //! ```
 
+mod cancel;
 mod handshake;
 mod metadata;
 mod parameters;
+mod poll;
 mod prepared;
 mod schema;
+mod session;
 mod sql_info;
 mod statement;
 mod stream;
@@ -22,16 +25,17 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::sql::{
-    ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, Any, Command, DoPutUpdateResult,
-    ProstMessageExt,
+    ActionCancelQueryRequest, ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, Any, Command,
+    DoPutUpdateResult, ProstMessageExt,
 };
 use arrow_flight::{
-    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest,
-    HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
+    Location, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream as streams};
 use prost::Message;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, error};
 
@@ -42,14 +46,39 @@ use self::stream::FlightStream;
 use self::ticket::Handles;
 use crate::auth::{Authenticator, Caller};
 use crate::error::{Error, Result};
-use crate::query::Queries;
-use crate::session::Sessions;
+use crate::query::{Queries, Spool};
+use crate::session::{Session, Sessions};
+use crate::shutdown::Lifecycle;
 
 /// A message of ours that a client may send: parameters and handles travel in it.
 const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 const CREATE_PREPARED_STATEMENT: &str = "CreatePreparedStatement";
 const CLOSE_PREPARED_STATEMENT: &str = "ClosePreparedStatement";
+const CANCEL_QUERY: &str = "CancelQuery";
+const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
+const RENEW_FLIGHT_ENDPOINT: &str = "RenewFlightEndpoint";
+const SET_SESSION_OPTIONS: &str = "SetSessionOptions";
+const GET_SESSION_OPTIONS: &str = "GetSessionOptions";
+const CLOSE_SESSION: &str = "CloseSession";
+
+/// Every action, and what it does.
+const ACTIONS: [(&str, &str); 8] = [
+    (
+        CREATE_PREPARED_STATEMENT,
+        "Makes a statement that can be executed many times, with parameters.",
+    ),
+    (CLOSE_PREPARED_STATEMENT, "Ends a prepared statement."),
+    (
+        CANCEL_FLIGHT_INFO,
+        "Ends the query of a FlightInfo, here and on all executors.",
+    ),
+    (CANCEL_QUERY, "As CancelFlightInfo, for older clients."),
+    (RENEW_FLIGHT_ENDPOINT, "Keeps a stored result longer."),
+    (SET_SESSION_OPTIONS, "Sets options of the session, as SQL's SET does."),
+    (GET_SESSION_OPTIONS, "Lists the options of the session."),
+    (CLOSE_SESSION, "Ends the session and its queries."),
+];
 
 /// A stream of answers.
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -59,20 +88,43 @@ pub(crate) struct Flight {
     queries: Queries,
     auth: Authenticator,
     sessions: Sessions,
+    spool: Arc<Spool>,
+    tasks: Lifecycle,
     handles: Handles,
     prepared: PreparedStatements,
     metadata: Metadata,
 }
 
+/// What the door leads to.
+pub(crate) struct Rooms {
+    pub(crate) queries: Queries,
+    pub(crate) sessions: Sessions,
+    pub(crate) spool: Arc<Spool>,
+    /// Runs what goes on without a call.
+    pub(crate) tasks: Lifecycle,
+}
+
 impl Flight {
-    /// Serves `queries` to whom `auth` lets in.
-    pub(crate) fn new(queries: Queries, auth: Authenticator, sessions: Sessions) -> Result<Self> {
+    /// Opens `rooms` to whom `auth` lets in.
+    pub(crate) fn new(rooms: Rooms, auth: Authenticator) -> Result<Self> {
+        let Rooms {
+            queries,
+            sessions,
+            spool,
+            tasks,
+        } = rooms;
+        let (spool_to_clean, stop) = (Arc::clone(&spool), tasks.stop());
+        tasks.spawn(async move {
+            stop.run_until_cancelled(spool_to_clean.keep_clean()).await;
+        });
         let handles = Handles::new(auth.seal());
         let metadata = Metadata::new(Arc::clone(queries.lakehouse()))?;
         Ok(Self {
             queries,
             auth,
             sessions,
+            spool,
+            tasks,
             handles,
             prepared: PreparedStatements::new(),
             metadata,
@@ -87,19 +139,19 @@ impl Flight {
     async fn offer_rows(&self, caller: &Caller, descriptor: &FlightDescriptor) -> Result<Offer> {
         let command = command(&descriptor.cmd)?;
         if let Some(schema) = self.metadata.schema(&command) {
-            return Ok(Offer {
-                schema,
-                ticket: descriptor.cmd.clone(),
-            });
+            return Ok(Offer::of_rows(schema, descriptor.cmd.clone()));
         }
         match command {
             Command::CommandStatementQuery(statement) => {
                 refuse_transaction(statement.transaction_id.as_ref())?;
-                self.offer_statement(caller, statement.query, Vec::new()).await
+                let session = self.sessions.of(caller).await;
+                self.offer_statement(caller, session, statement.query, Vec::new()).await
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let statement = self.open_prepared(caller, &query.prepared_statement_handle).await?;
-                self.offer_statement(caller, statement.sql, statement.parameters).await
+                let session = self.session_of(caller, statement.session).await;
+                self.offer_statement(caller, session, statement.sql, statement.parameters)
+                    .await
             }
             other => Err(refusal(&other)),
         }
@@ -111,10 +163,14 @@ impl Flight {
             return Ok(schema);
         }
         match command {
-            Command::CommandStatementQuery(statement) => self.statement_schema(caller, &statement.query, &[]).await,
+            Command::CommandStatementQuery(statement) => {
+                let session = self.sessions.of(caller).await;
+                self.statement_schema(&session, &statement.query, &[]).await
+            }
             Command::CommandPreparedStatementQuery(query) => {
                 let statement = self.open_prepared(caller, &query.prepared_statement_handle).await?;
-                self.statement_schema(caller, &statement.sql, &statement.parameters)
+                let session = self.session_of(caller, statement.session).await;
+                self.statement_schema(&session, &statement.sql, &statement.parameters)
                     .await
             }
             other => Err(refusal(&other)),
@@ -146,11 +202,13 @@ impl Flight {
             }
             Command::CommandStatementUpdate(update) => {
                 refuse_transaction(update.transaction_id.as_ref())?;
-                self.update(caller, &update.query).await?
+                let session = self.sessions.of(caller).await;
+                self.update(caller, &session, &update.query).await?
             }
             Command::CommandPreparedStatementUpdate(update) => {
                 let statement = self.open_prepared(caller, &update.prepared_statement_handle).await?;
-                self.update(caller, &statement.sql).await?
+                let session = self.session_of(caller, statement.session).await;
+                self.update(caller, &session, &statement.sql).await?
             }
             other => return Err(refusal(&other)),
         };
@@ -168,7 +226,35 @@ impl Flight {
                 let request: ActionClosePreparedStatementRequest = unpack(&action.body)?;
                 self.close_prepared(caller, request).await.map(|()| None)
             }
+            CANCEL_QUERY => {
+                let request: ActionCancelQueryRequest = unpack(&action.body)?;
+                self.cancel_query(caller, request).await.map(Some)
+            }
+            CANCEL_FLIGHT_INFO => self.cancel_flight_info(caller, &action.body).await.map(Some),
+            RENEW_FLIGHT_ENDPOINT => self.renew_endpoint(caller, &action.body).await.map(Some),
+            SET_SESSION_OPTIONS => self.set_session_options(caller, &action.body).await.map(Some),
+            GET_SESSION_OPTIONS => self.session_options(caller, &action.body).await.map(Some),
+            CLOSE_SESSION => self.close_session(caller, &action.body).await.map(Some),
             other => Err(Error::unsupported(format!("the action {other}"), "")),
+        }
+    }
+
+    /// Who calls, in a session that is still open.
+    fn caller(&self, headers: &MetadataMap) -> Result<Caller, Status> {
+        let caller = self.auth.caller(headers)?;
+        match self.sessions.is_closed(&caller) {
+            true => Err(Error::Closed { what: "session" }.into()),
+            false => Ok(caller),
+        }
+    }
+
+    /// The session of a prepared statement: the caller's, and where this server does not know it, the one that the
+    /// statement was prepared in.
+    async fn session_of(&self, caller: &Caller, prepared: Option<proto::Session>) -> Session {
+        match (self.sessions.known(caller).await, prepared) {
+            (Some(session), _) => session,
+            (None, Some(prepared)) => prepared.into(),
+            (None, None) => self.sessions.fresh(&caller.user),
         }
     }
 }
@@ -191,20 +277,14 @@ impl FlightService for Flight {
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
-        let caller = self.auth.caller(request.metadata())?;
+        let caller = self.caller(request.metadata())?;
         let descriptor = request.into_inner();
         let offer = self.offer_rows(&caller, &descriptor).await.map_err(refuse)?;
-        let info = FlightInfo {
-            schema: schema::encode(&offer.schema)?,
-            ..FlightInfo::new()
-                .with_endpoint(FlightEndpoint::new().with_ticket(Ticket::new(offer.ticket)))
-                .with_descriptor(descriptor)
-        };
-        Ok(Response::new(info))
+        Ok(Response::new(offer.into_info(descriptor).map_err(refuse)?))
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
-        let caller = self.auth.caller(request.metadata())?;
+        let caller = self.caller(request.metadata())?;
         let schema = self.schema(&caller, request.get_ref()).await.map_err(refuse)?;
         Ok(Response::new(SchemaResult {
             schema: schema::encode(&schema)?,
@@ -212,34 +292,27 @@ impl FlightService for Flight {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        let caller = self.auth.caller(request.metadata())?;
+        let caller = self.caller(request.metadata())?;
         let rows = self.fetch(&caller, request.get_ref()).await.map_err(refuse)?;
         Ok(Response::new(rows))
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
-        let caller = self.auth.caller(request.metadata())?;
+        let caller = self.caller(request.metadata())?;
         let app_metadata = self.put(&caller, request.into_inner()).await.map_err(refuse)?;
         Ok(Response::new(Box::pin(streams::iter([Ok(PutResult { app_metadata })]))))
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        let caller = self.auth.caller(request.metadata())?;
+        let caller = self.caller(request.metadata())?;
         let answer = self.act(&caller, request.get_ref()).await.map_err(refuse)?;
         let results = answer.map(|body| Ok(arrow_flight::Result { body }));
         Ok(Response::new(Box::pin(streams::iter(results))))
     }
 
     async fn list_actions(&self, request: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
-        self.auth.caller(request.metadata())?;
-        let actions = [
-            (
-                CREATE_PREPARED_STATEMENT,
-                "Makes a statement that can be executed many times, with parameters.",
-            ),
-            (CLOSE_PREPARED_STATEMENT, "Ends a prepared statement."),
-        ];
-        let actions = actions.map(|(name, about)| {
+        self.caller(request.metadata())?;
+        let actions = ACTIONS.map(|(name, about)| {
             Ok(ActionType {
                 r#type: name.to_owned(),
                 description: about.to_owned(),
@@ -248,8 +321,10 @@ impl FlightService for Flight {
         Ok(Response::new(Box::pin(streams::iter(actions))))
     }
 
-    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
-        Err(Error::unsupported("PollFlightInfo", "").into())
+    async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+        let caller = self.caller(request.metadata())?;
+        let info = self.poll(&caller, request.into_inner()).await.map_err(refuse)?;
+        Ok(Response::new(info))
     }
 
     async fn list_flights(&self, _: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
@@ -258,6 +333,13 @@ impl FlightService for Flight {
 
     async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoExchangeStream>, Status> {
         Err(Error::unsupported("DoExchange", "").into())
+    }
+}
+
+/// Where a client gets its rows: from whom it asks now. The addresses of servers may mean nothing where it is.
+fn reuse_connection() -> Location {
+    Location {
+        uri: "arrow-flight-reuse-connection://?".to_owned(),
     }
 }
 

@@ -1,22 +1,38 @@
 //! SQL in, rows out: the one door to running statements, for every protocol. Knows no protocol itself.
 
+mod registry;
 mod run;
+pub mod spool;
+mod stored;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use catalog::Lakehouse;
 use datafusion::common::ScalarValue;
 use executor::Engines;
 use futures::FutureExt;
+use moka::future::Cache;
+use proto::TablePin;
+use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::sql::command::Command;
 use crate::sql::parse::Statement;
 use crate::sql::plan::{Plan, Planner};
 
+pub use registry::Ending;
+pub(crate) use registry::{Origin, Registry, RunningQuery};
 pub(crate) use run::Running;
+pub(crate) use spool::Spool;
+pub(crate) use stored::{Storing, read_part};
+
+/// Plans kept for a moment between the call that asks for columns and the one that asks for rows.
+const PLANNED_MAX: u64 = 512;
+const PLANNED_KEPT: Duration = Duration::from_secs(30);
 
 /// Runs statements over the whole lake. Cheap to clone.
 #[derive(Clone)]
@@ -24,6 +40,9 @@ pub(crate) struct Queries {
     lakehouse: Arc<Lakehouse>,
     engines: Arc<Engines>,
     planner: Planner,
+    registry: Registry,
+    // A courtesy: whoever finds no plan here makes the same one from the pins.
+    planned: Cache<Uuid, Arc<Mutex<Option<Plan>>>>,
 }
 
 /// What a statement takes and gives.
@@ -34,26 +53,104 @@ pub(crate) struct Description {
     pub(crate) parameters: Schema,
 }
 
+/// A query that was planned and not run.
+pub(crate) struct Planned {
+    /// What it is known by from now on.
+    pub(crate) id: Uuid,
+    /// Its columns.
+    pub(crate) schema: SchemaRef,
+    /// Whether its rows come in an order that the statement asked for.
+    pub(crate) ordered: bool,
+    /// The versions of its tables.
+    pub(crate) pins: Vec<TablePin>,
+}
+
+/// A query to run.
+pub(crate) struct Request<'a> {
+    /// What it is known by.
+    pub(crate) origin: Origin,
+    /// The statement.
+    pub(crate) sql: &'a str,
+    /// One value per parameter.
+    pub(crate) parameters: Vec<ScalarValue>,
+    /// The versions that its tables shall have; the newest where they are not told.
+    pub(crate) pins: &'a [TablePin],
+}
+
+/// What [`Queries::command`] did.
+pub(crate) enum Outcome {
+    /// Nothing: the statement gives rows.
+    Query,
+    /// Something that leaves no trace in the session.
+    Done,
+    /// The session is another one now.
+    Changed(Session),
+}
+
 impl Queries {
     /// Over the tables of `lakehouse`, run by `engines`.
     pub(crate) fn new(lakehouse: Arc<Lakehouse>, engines: Arc<Engines>) -> Self {
-        let planner = Planner::new(Arc::clone(&lakehouse), Arc::clone(&engines));
+        let registry = Registry::default();
+        let planner = Planner::new(Arc::clone(&lakehouse), Arc::clone(&engines), registry.clone());
+        let planned = Cache::builder()
+            .max_capacity(PLANNED_MAX)
+            .time_to_live(PLANNED_KEPT)
+            .build();
         Self {
             lakehouse,
             engines,
             planner,
+            registry,
+            planned,
         }
     }
 
+    /// Plans a query with its parameters. The versions of its tables are those of now.
+    pub(crate) async fn offer(&self, session: &Session, sql: &str, parameters: Vec<ScalarValue>) -> Result<Planned> {
+        let plan = self.plan(session, sql, &[]).await?.bind(parameters)?;
+        let planned = Planned {
+            id: Uuid::now_v7(),
+            schema: plan.schema()?,
+            ordered: plan.is_ordered(),
+            pins: plan.pins(),
+        };
+        let kept = Arc::new(Mutex::new(Some(plan)));
+        self.planned.insert(planned.id, kept).await;
+        Ok(planned)
+    }
+
     /// Starts a query with its parameters. Rows come as fast as the stream is read; dropping it cancels the query.
-    pub(crate) async fn run(&self, session: &Session, sql: &str, parameters: Vec<ScalarValue>) -> Result<Running> {
-        let plan = self.plan(session, sql).await?.bind(parameters)?;
-        guarded(run::run(&self.engines, plan)).await
+    pub(crate) async fn run(&self, session: &Session, request: Request<'_>) -> Result<Running> {
+        let Request {
+            origin,
+            sql,
+            parameters,
+            pins,
+        } = request;
+        let id = origin.id;
+        let limit = session.settings.statement_timeout();
+        let query = self.registry.begin(origin, &session.user, sql, limit)?;
+        let shared = query.share();
+        let work = async {
+            let plan = match self.take_planned(id).await {
+                Some(plan) => plan,
+                None => self.plan(session, sql, pins).await?.bind(parameters)?,
+            };
+            run::run(&self.engines, query, plan).await
+        };
+        tokio::select! {
+            biased;
+            () = shared.ended().cancelled() => {
+                let ending = shared.ending().cloned().unwrap_or(Ending::Cancelled);
+                Err(Error::Ended { ending })
+            }
+            running = Box::pin(guarded(work)) => running,
+        }
     }
 
     /// The columns that [`Queries::run`] would give. Runs nothing.
     pub(crate) async fn schema(&self, session: &Session, sql: &str, parameters: Vec<ScalarValue>) -> Result<SchemaRef> {
-        self.plan(session, sql).await?.bind(parameters)?.schema()
+        self.plan(session, sql, &[]).await?.bind(parameters)?.schema()
     }
 
     /// What a statement takes and gives, before its parameters are known. Runs nothing.
@@ -64,7 +161,7 @@ impl Queries {
                 parameters: Schema::empty(),
             });
         }
-        let plan = self.plan(session, sql).await?;
+        let plan = self.plan(session, sql, &[]).await?;
         let schema = Some(plan.schema_before_binding()?);
         Ok(Description {
             schema,
@@ -72,13 +169,55 @@ impl Queries {
         })
     }
 
-    /// The session after a statement that changes it, or nothing when the statement is a query.
-    /// `fresh` is the user's session before any change.
-    pub(crate) async fn command(&self, session: &Session, fresh: &Session, sql: &str) -> Result<Option<Session>> {
+    /// Runs a statement that gives no rows, and leaves a query alone. `fresh` is the user's session before any change.
+    pub(crate) async fn command(&self, session: &Session, fresh: &Session, sql: &str) -> Result<Outcome> {
         match Statement::parse(sql)? {
-            Statement::Command(command) => command.apply(session.clone(), fresh, &self.lakehouse).await.map(Some),
-            _ => Ok(None),
+            Statement::Command(command) => {
+                let changed = command.apply(session.clone(), fresh, &self.lakehouse).await?;
+                Ok(Outcome::Changed(changed))
+            }
+            Statement::Kill(id) => {
+                if !self.cancel(id, &session.user, Ending::Killed).await {
+                    return Err(Error::NoQuery { id });
+                }
+                Ok(Outcome::Done)
+            }
+            _ => Ok(Outcome::Query),
         }
+    }
+
+    /// `session` with another value of a setting, or with its default where there is none.
+    pub(crate) async fn set(
+        &self,
+        session: Session,
+        fresh: &Session,
+        name: &str,
+        value: Option<String>,
+    ) -> Result<Session> {
+        let name = name.to_owned();
+        let command = match value {
+            Some(value) => Command::Set { name, value },
+            None => Command::Reset { name },
+        };
+        command.apply(session, fresh, &self.lakehouse).await
+    }
+
+    /// Ends the query `id` of `user`, here and on all executors, also where it was planned and not begun. False where
+    /// there is none.
+    pub(crate) async fn cancel(&self, id: Uuid, user: &str, ending: Ending) -> bool {
+        if self.registry.end(id, user, &ending) {
+            return true;
+        }
+        let planned = self.take_planned(id).await.is_some();
+        if planned {
+            self.registry.forbid(id, user, ending);
+        }
+        planned
+    }
+
+    /// The queries that run now.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// The lake the queries are about.
@@ -86,8 +225,14 @@ impl Queries {
         &self.lakehouse
     }
 
-    async fn plan(&self, session: &Session, sql: &str) -> Result<Plan> {
-        guarded(async { self.planner.plan(session, Statement::parse(sql)?).await }).await
+    /// The plan of a query that was offered a moment ago, once.
+    async fn take_planned(&self, id: Uuid) -> Option<Plan> {
+        let kept = self.planned.remove(&id).await?;
+        kept.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn plan(&self, session: &Session, sql: &str, pins: &[TablePin]) -> Result<Plan> {
+        guarded(async { self.planner.plan(session, Statement::parse(sql)?, pins).await }).await
     }
 }
 

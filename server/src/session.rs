@@ -34,6 +34,20 @@ impl Session {
         }
     }
 
+    /// Whether there is a setting of this name.
+    pub(crate) fn knows(name: &str) -> bool {
+        ["catalog", "schema"].contains(&&*name.to_lowercase()) || Setting::find(name).is_ok()
+    }
+
+    /// Every setting with its value.
+    pub(crate) fn options(&self) -> Vec<(&'static str, &str)> {
+        let names = [("catalog", &*self.catalog), ("schema", &*self.namespace)];
+        let settings = SETTINGS
+            .iter()
+            .map(|setting| (setting.name, self.settings.get(setting)));
+        names.into_iter().chain(settings).collect()
+    }
+
     /// How DataFusion is told. `information_schema` is our own, not DataFusion's.
     pub(crate) fn config(&self) -> crate::error::Result<SessionConfig> {
         let mut config = SessionConfig::new()

@@ -57,8 +57,8 @@ impl Signals {
     }
 }
 
-/// The long-lived tasks of an application and the two steps in which they end.
-#[derive(Debug, Default)]
+/// The long-lived tasks of an application and the two steps in which they end. Cheap to clone.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Lifecycle {
     tasks: TaskTracker,
     stop: CancellationToken,

@@ -7,6 +7,7 @@ pub(crate) mod listing;
 pub(crate) mod parse;
 pub(crate) mod pinned;
 pub(crate) mod plan;
+mod queries;
 pub(crate) mod show;
 mod time_travel;
 mod type_names;

@@ -7,6 +7,7 @@ import json
 import pathlib
 import sqlite3
 import sys
+import uuid
 
 request = json.loads(sys.argv[1])
 metadata = pathlib.Path(request["template"]).read_bytes()
@@ -16,7 +17,7 @@ with sqlite3.connect(request["file"]) as connection:
     (catalog,) = connection.execute("SELECT DISTINCT catalog_name FROM iceberg_tables").fetchone()
     rows = []
     for number in range(request["tables"]):
-        file = folder / f"{number:05}.metadata.json"
+        file = folder / f"00000-{uuid.uuid4()}.metadata.json"
         file.write_bytes(metadata)
         rows.append((catalog, "many", f"t{number:05}", f"file://{file}"))
     connection.executemany(

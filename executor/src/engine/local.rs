@@ -1,12 +1,11 @@
 //! Plain DataFusion in this process: the engine of the embedded mode, and what every other engine must equal.
 
 use async_trait::async_trait;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 
-use super::Engine;
+use super::{Engine, Execution, Progress};
 use crate::error::Result;
 
 /// Runs every plan in this process.
@@ -18,8 +17,11 @@ impl Engine for LocalEngine {
         Ok(base.build())
     }
 
-    async fn execute(&self, state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
+    async fn execute(&self, state: &SessionState, plan: &LogicalPlan) -> Result<Execution> {
         let plan = state.create_physical_plan(plan).await?;
-        Ok(execute_stream(plan, state.task_ctx())?)
+        Ok(Execution {
+            progress: Progress::of(&plan),
+            stream: execute_stream(plan, state.task_ctx())?,
+        })
     }
 }

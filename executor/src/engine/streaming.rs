@@ -11,6 +11,7 @@ mod channel;
 mod failure;
 mod leaf;
 mod service;
+mod tasks;
 
 use std::sync::Arc;
 
@@ -18,15 +19,16 @@ use async_trait::async_trait;
 use catalog::LakeCodec;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion_distributed::{DistributedExec, DistributedExt, SessionStateBuilderExt, WorkerResolver};
 use url::Url;
+use uuid::Uuid;
 
-use super::Engine;
+use super::{Engine, Execution, Progress};
 use crate::cluster::Cluster;
 use crate::error::Result;
 use crate::process::session::TaskSettings;
@@ -35,6 +37,7 @@ use channel::Workers;
 use failure::failures;
 
 pub(crate) use service::task_routes;
+pub(super) use tasks::Elsewhere;
 
 /// Runs plans on the executors of a cluster.
 pub(super) struct StreamingEngine {
@@ -71,13 +74,18 @@ impl Engine for StreamingEngine {
             .build())
     }
 
-    async fn execute(&self, state: &SessionState, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
+    async fn execute(&self, state: &SessionState, plan: &LogicalPlan) -> Result<Execution> {
         let plan = state.create_physical_plan(plan).await?;
         if !plan.exists(|node| Ok(node.is::<DistributedExec>()))? {
-            return Ok(execute_stream(plan, state.task_ctx())?);
+            return Ok(Execution {
+                progress: Progress::of(&plan),
+                stream: execute_stream(plan, state.task_ctx())?,
+            });
         }
         let (reporter, failures) = failures();
-        let settings = TaskSettings::of(state.config_options())?;
+        let query = Uuid::now_v7().to_string();
+        let mut settings = TaskSettings::of(state.config_options())?;
+        settings.query.clone_from(&query);
         let config = state
             .config()
             .clone()
@@ -85,10 +93,11 @@ impl Engine for StreamingEngine {
             .with_extension(Arc::new(reporter));
         let context = Arc::new(TaskContext::from(state).with_session_config(config));
         let stream = execute_stream(plan, context)?;
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            stream.schema(),
-            failures.watch(stream),
-        )))
+        let schema = stream.schema();
+        Ok(Execution {
+            stream: Box::pin(RecordBatchStreamAdapter::new(schema, failures.watch(stream))),
+            progress: Progress::of_tasks(Elsewhere::watch(&self.cluster, query)),
+        })
     }
 }
 

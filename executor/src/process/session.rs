@@ -30,6 +30,8 @@ extensions_options! {
     pub(crate) struct TaskSettings {
         /// `key=value` pairs in the encoding of web forms, which is visible ASCII. Empty: nothing was sent.
         pub(crate) text: String, default = String::new()
+        /// The query's id among all coordinators.
+        pub(crate) query: String, default = String::new()
     }
 }
 
@@ -66,7 +68,10 @@ impl TaskSettings {
                 text.len()
             )));
         }
-        Ok(Self { text })
+        Ok(Self {
+            text,
+            query: String::new(),
+        })
     }
 
     /// Makes `options` equal to those of [`TaskSettings::of`], provided they have their defaults.

@@ -4,6 +4,7 @@
 
 mod failure;
 mod memory;
+mod progress;
 mod results;
 mod shutdown;
 mod support;

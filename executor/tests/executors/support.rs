@@ -103,7 +103,7 @@ pub(crate) async fn start(
 ) -> Result<SendableRecordBatchStream, Error> {
     let state = session.state();
     let plan = state.create_logical_plan(sql).await?;
-    engines.execute(&state, plan).await
+    Ok(engines.execute(&state, plan).await?.stream)
 }
 
 /// All rows of a statement.

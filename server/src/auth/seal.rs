@@ -15,6 +15,9 @@ pub(crate) enum Purpose {
     Token = 1,
     Statement = 2,
     Prepared = 3,
+    Result = 8,
+    Poll = 9,
+    Reference = 10,
 }
 
 /// A signing key.

@@ -189,6 +189,7 @@ fn every_key_is_documented() {
         ("catalogs.NAME", "[catalogs.a]\ntype = \"iceberg-sql\"\nzzz = 1"),
         ("catalogs.NAME", "[catalogs.a]\ntype = \"delta\"\nzzz = 1"),
         ("storage", "[[storage]]\nzzz = 1"),
+        ("spool", "[spool]\nzzz = 1"),
         ("executor", "[executor]\nzzz = 1"),
         ("executor.mode", "[executor.mode]\ntype = \"in-process\"\nzzz = 1"),
         ("executor.mode", "[executor.mode]\ntype = \"static\"\nzzz = 1"),

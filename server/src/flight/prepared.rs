@@ -81,9 +81,10 @@ impl Flight {
             parameters: Vec::new(),
             user: caller.user.clone(),
             id: Uuid::now_v7().to_string(),
+            session: Some(session.into()),
         };
         let created = CreatedStatement {
-            prepared_statement_handle: self.handles.seal_prepared(&statement),
+            prepared_statement_handle: self.handles.seal_prepared(&statement, &self.spool).await?,
             dataset_schema: match description.schema {
                 Some(columns) => schema::encode(&schema::of_result(&columns))?,
                 None => Bytes::new(),
@@ -106,7 +107,8 @@ impl Flight {
         caller: &Caller,
         request: ActionClosePreparedStatementRequest,
     ) -> Result<()> {
-        let statement = self.handles.open_prepared(&request.prepared_statement_handle, caller)?;
+        let handle = &request.prepared_statement_handle;
+        let statement = self.handles.open_prepared(handle, caller, &self.spool).await?;
         self.prepared.bindings.invalidate(&statement.id).await;
         self.prepared.closed.insert(statement.id, ()).await;
         Ok(())
@@ -114,7 +116,7 @@ impl Flight {
 
     /// The statement of a handle with the parameters last bound to it.
     pub(super) async fn open_prepared(&self, caller: &Caller, handle: &[u8]) -> Result<PreparedStatement> {
-        let mut statement = self.handles.open_prepared(handle, caller)?;
+        let mut statement = self.handles.open_prepared(handle, caller, &self.spool).await?;
         if self.prepared.closed.contains_key(&statement.id) {
             return Err(Error::Closed {
                 what: "prepared statement",
@@ -136,7 +138,7 @@ impl Flight {
             .insert(statement.id.clone(), packed.clone().into())
             .await;
         statement.parameters = packed;
-        let handle = self.handles.seal_prepared(&statement);
+        let handle = self.handles.seal_prepared(&statement, &self.spool).await?;
         Ok(DoPutPreparedStatementResult {
             prepared_statement_handle: Some(handle),
         }

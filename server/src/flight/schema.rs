@@ -81,6 +81,14 @@ pub(super) fn encode(schema: &Schema) -> Result<Bytes> {
     Ok(bytes)
 }
 
+/// The inverse of [`encode`].
+pub(super) fn decode(encapsulated: &[u8]) -> Result<SchemaRef> {
+    let message = IpcMessage(Bytes::copy_from_slice(encapsulated));
+    Ok(SchemaRef::new(
+        Schema::try_from(message).map_err(DataFusionError::from)?,
+    ))
+}
+
 fn described(field: &FieldRef, more: impl IntoIterator<Item = (&'static str, String)>) -> Field {
     let sql = SqlType::of(field.data_type());
     let flag = |value: bool| if value { "1" } else { "0" }.to_owned();

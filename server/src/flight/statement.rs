@@ -1,73 +1,137 @@
-//! Statements: planned when a client asks what they give, run when it fetches the rows. A statement that changes the
-//! session runs at once, since some clients never fetch.
+//! Statements: planned when a client asks what they give, run when it fetches the rows. A statement that changes
+//! something runs at once, since some clients never fetch.
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::sql::{Any, ProstMessageExt, TicketStatementQuery};
+use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
 use bytes::Bytes;
 use prost::Message;
 use proto::StatementTicket;
+use uuid::Uuid;
 
 use super::stream::{self, FlightStream};
-use super::{Flight, parameters, schema};
+use super::ticket::Redeemable;
+use super::{Flight, parameters, reuse_connection, schema};
 use crate::auth::Caller;
 use crate::error::{Error, Result};
+use crate::query::{Origin, Outcome, Request};
 use crate::session::Session;
 
-/// The rows a client may fetch: their columns and the ticket for them.
+/// The rows a client may fetch.
 pub(super) struct Offer {
     pub(super) schema: SchemaRef,
-    pub(super) ticket: Bytes,
+    /// Whether they come in an order that the statement asked for.
+    pub(super) ordered: bool,
+    /// What is run for them; nothing where nothing is to run any more.
+    pub(super) ticket: Option<StatementTicket>,
+    /// What DoGet gives them for.
+    pub(super) redeem: Bytes,
+}
+
+impl Offer {
+    /// Rows that are there without a query.
+    pub(super) fn of_rows(schema: SchemaRef, redeem: Bytes) -> Self {
+        Self {
+            schema,
+            ordered: false,
+            ticket: None,
+            redeem,
+        }
+    }
+
+    /// As the answer to `descriptor`. It carries the query's id, so that it can be cancelled.
+    pub(super) fn into_info(self, descriptor: FlightDescriptor) -> Result<FlightInfo> {
+        let endpoint = FlightEndpoint {
+            ticket: Some(Ticket::new(self.redeem)),
+            location: vec![reuse_connection()],
+            ..FlightEndpoint::default()
+        };
+        Ok(FlightInfo {
+            schema: schema::encode(&self.schema)?,
+            flight_descriptor: Some(descriptor),
+            endpoint: vec![endpoint],
+            total_records: -1,
+            total_bytes: -1,
+            ordered: self.ordered,
+            app_metadata: self.ticket.map(|ticket| ticket.query_id).unwrap_or_default().into(),
+        })
+    }
 }
 
 impl Flight {
     /// The columns of a statement with its packed parameters. Runs nothing.
-    pub(super) async fn statement_schema(&self, caller: &Caller, sql: &str, packed: &[u8]) -> Result<SchemaRef> {
-        let session = self.sessions.of(caller).await;
-        let columns = self.queries.schema(&session, sql, parameters::values(packed)?).await?;
+    pub(super) async fn statement_schema(&self, session: &Session, sql: &str, packed: &[u8]) -> Result<SchemaRef> {
+        let columns = self.queries.schema(session, sql, parameters::values(packed)?).await?;
         Ok(schema::of_result(&columns))
     }
 
     /// Plans a query and offers its rows; runs a command and offers none.
-    pub(super) async fn offer_statement(&self, caller: &Caller, sql: String, packed: Vec<u8>) -> Result<Offer> {
-        if self.change_session(caller, &sql).await? {
-            return Ok(self.offer(caller, SchemaRef::new(Schema::empty()), StatementTicket::default()));
+    pub(super) async fn offer_statement(
+        &self,
+        caller: &Caller,
+        session: Session,
+        sql: String,
+        packed: Vec<u8>,
+    ) -> Result<Offer> {
+        if self.command(caller, &session, &sql).await? {
+            let nothing = StatementTicket {
+                session: Some(session.into()),
+                ..StatementTicket::default()
+            };
+            let redeem = self.packed_ticket(&nothing).await?;
+            return Ok(Offer::of_rows(SchemaRef::new(Schema::empty()), redeem));
         }
-        let session = self.sessions.of(caller).await;
-        let columns = self
-            .queries
-            .schema(&session, &sql, parameters::values(&packed)?)
-            .await?;
+        let planned = self.queries.offer(&session, &sql, parameters::values(&packed)?).await?;
         let ticket = StatementTicket {
             sql,
             session: Some(session.into()),
             parameters: packed,
+            query_id: planned.id.to_string(),
+            pins: planned.pins,
         };
-        Ok(self.offer(caller, schema::of_result(&columns), ticket))
+        Ok(Offer {
+            schema: schema::of_result(&planned.schema),
+            ordered: planned.ordered,
+            redeem: self.packed_ticket(&ticket).await?,
+            ticket: Some(ticket),
+        })
     }
 
-    /// Runs the query of a ticket.
+    /// The rows of a ticket.
     pub(super) async fn fetch_statement(&self, caller: &Caller, ticket: &TicketStatementQuery) -> Result<FlightStream> {
-        let StatementTicket {
-            sql,
-            session,
-            parameters,
-        } = self.handles.open_statement(&ticket.statement_handle, caller)?;
-        if sql.is_empty() {
-            return Ok(stream::of_batch(arrow::array::RecordBatch::new_empty(SchemaRef::new(
-                Schema::empty(),
-            ))));
+        let ticket = match self.redeem(caller, &ticket.statement_handle).await? {
+            Redeemable::Statement(ticket) => ticket,
+            Redeemable::Result(ticket) => return self.fetch_stored(&ticket).await,
+        };
+        if ticket.sql.is_empty() {
+            let none = RecordBatch::new_empty(SchemaRef::new(Schema::empty()));
+            return Ok(stream::of_batch(none));
         }
-        let session = Session::from(session.unwrap_or_default());
-        let running = self
-            .queries
-            .run(&session, &sql, parameters::values(&parameters)?)
-            .await?;
-        Ok(stream::of_query(running.stream, schema::of_result(&running.schema)))
+        let session = Session::from(ticket.session.unwrap_or_default());
+        let id: Uuid = ticket
+            .query_id
+            .parse()
+            .map_err(|_| Error::request("the ticket names no query"))?;
+        let origin = Origin {
+            id,
+            session_id: caller.session_id.clone(),
+        };
+        let request = Request {
+            origin,
+            sql: &ticket.sql,
+            parameters: parameters::values(&ticket.parameters)?,
+            pins: &ticket.pins,
+        };
+        let running = self.queries.run(&session, request).await?;
+        let schema = schema::of_result(&running.schema);
+        let compression = session.settings.result_compression();
+        stream::of_query(running.stream, schema, compression)
     }
 
     /// Runs a statement that changes something, and says how many rows it changed.
-    pub(super) async fn update(&self, caller: &Caller, sql: &str) -> Result<i64> {
-        match self.change_session(caller, sql).await? {
+    pub(super) async fn update(&self, caller: &Caller, session: &Session, sql: &str) -> Result<i64> {
+        match self.command(caller, session, sql).await? {
             true => Ok(0),
             false => Err(Error::statement(
                 "this statement gives rows: run it as a query, not as an update",
@@ -75,27 +139,26 @@ impl Flight {
         }
     }
 
-    /// Runs `sql` if it is a command on the session; false when it is a query, which is left alone.
-    async fn change_session(&self, caller: &Caller, sql: &str) -> Result<bool> {
-        let session = self.sessions.of(caller).await;
+    /// Runs `sql` if it gives no rows; false when it is a query, which is left alone.
+    async fn command(&self, caller: &Caller, session: &Session, sql: &str) -> Result<bool> {
         let fresh = self.sessions.fresh(&caller.user);
-        let Some(changed) = self.queries.command(&session, &fresh, sql).await? else {
-            return Ok(false);
-        };
-        self.sessions.keep(caller, changed).await?;
+        match self.queries.command(session, &fresh, sql).await? {
+            Outcome::Query => return Ok(false),
+            Outcome::Done => {}
+            Outcome::Changed(changed) => self.sessions.keep(caller, changed).await?,
+        }
         Ok(true)
     }
 
-    /// A ticket without SQL is one whose statement has run already.
-    fn offer(&self, caller: &Caller, schema: SchemaRef, mut ticket: StatementTicket) -> Offer {
-        ticket
-            .session
-            .get_or_insert_with(|| self.sessions.fresh(&caller.user).into());
-        let statement_handle = self.handles.seal_statement(&ticket);
+    /// A ticket as it travels. One without SQL is that of a statement that has run already.
+    async fn packed_ticket(&self, ticket: &StatementTicket) -> Result<Bytes> {
+        let statement_handle = self.handles.seal_statement(ticket, &self.spool).await?;
         let packed: Any = TicketStatementQuery { statement_handle }.as_any();
-        Offer {
-            schema,
-            ticket: packed.encode_to_vec().into(),
-        }
+        Ok(packed.encode_to_vec().into())
+    }
+
+    /// What a ticket stands for.
+    pub(super) async fn redeem(&self, caller: &Caller, handle: &[u8]) -> Result<Redeemable> {
+        self.handles.open_ticket(handle, caller, &self.spool).await
     }
 }

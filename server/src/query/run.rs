@@ -2,19 +2,19 @@
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
-use executor::Engines;
-use futures::stream::CatchUnwind;
+use executor::{Engines, Execution};
 use futures::{Stream, StreamExt};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::{debug, info};
-use uuid::Uuid;
 
+use super::registry::{Ending, Registered, RunningQuery};
 use crate::error::{Error, Result};
 use crate::sql::plan::Plan;
 
@@ -25,41 +25,46 @@ pub(crate) struct Running {
     pub(crate) schema: SchemaRef,
     /// The rows. Dropping it cancels the query.
     pub(crate) stream: SendableRecordBatchStream,
+    /// What it is and how far it is.
+    pub(crate) query: Arc<RunningQuery>,
 }
 
-pub(super) async fn run(engines: &Engines, plan: Plan) -> Result<Running> {
-    let id = Uuid::now_v7();
+pub(super) async fn run(engines: &Engines, query: Registered, plan: Plan) -> Result<Running> {
     let schema = plan.schema()?;
-    debug!(query_id = %id, plan = %plan.plan.display_indent(), "query begins");
-    let started = Instant::now();
-    let stream = engines.execute(&plan.state, plan.plan).await?;
-    let stream = Box::pin(Watched::new(id, started, stream));
-    Ok(Running { schema, stream })
+    debug!(query_id = %query.origin.id, plan = %plan.plan.display_indent(), "query begins");
+    let Execution { stream, progress } = engines.execute(&plan.state, plan.plan).await?;
+    let rows = stream.schema();
+    query.stream(stream, progress);
+    Ok(Running {
+        schema,
+        query: query.share(),
+        stream: Box::pin(Watched::new(query, rows)),
+    })
 }
 
-/// A result stream that survives panics below it and logs how it ended.
+/// A result stream that survives panics below it, ends where its query is ended, and logs how it ended.
 struct Watched {
-    /// Names the query in logs; sorts by time.
-    id: Uuid,
+    query: Registered,
     schema: SchemaRef,
-    started: Instant,
-    rows: usize,
-    outcome: &'static str,
-    stream: CatchUnwind<AssertUnwindSafe<SendableRecordBatchStream>>,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    outcome: Option<&'static str>,
 }
 
 impl Watched {
-    fn new(id: Uuid, started: Instant, stream: SendableRecordBatchStream) -> Self {
-        let schema = stream.schema();
-        let stream = AssertUnwindSafe(stream).catch_unwind();
+    fn new(query: Registered, schema: SchemaRef) -> Self {
+        let ended = Box::pin(query.ended().clone().cancelled_owned());
         Self {
-            id,
+            query,
             schema,
-            started,
-            rows: 0,
-            outcome: "cancelled",
-            stream,
+            ended,
+            outcome: None,
         }
+    }
+
+    fn stopped(&mut self) -> DataFusionError {
+        self.outcome = Some("ended early");
+        let ending = self.query.ending().cloned().unwrap_or(Ending::Cancelled);
+        DataFusionError::External(Box::new(Error::Ended { ending }))
     }
 }
 
@@ -67,26 +72,27 @@ impl Stream for Watched {
     type Item = Result<RecordBatch, DataFusionError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.stream.poll_next_unpin(context).map(|item| match item {
-            Some(Ok(Ok(batch))) => {
-                self.rows += batch.num_rows();
-                Some(Ok(batch))
-            }
-            Some(Ok(Err(error))) => {
-                self.outcome = "failed";
-                Some(Err(error))
-            }
-            Some(Err(_panic)) => {
-                self.outcome = "failed";
-                Some(Err(DataFusionError::External(Box::new(Error::Panic))))
-            }
-            None => {
-                if self.outcome != "failed" {
-                    self.outcome = "finished";
-                }
-                None
-            }
-        })
+        if self.outcome.is_some() {
+            return Poll::Ready(None);
+        }
+        if self.ended.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err(self.stopped())));
+        }
+        let guarded = |body: &mut SendableRecordBatchStream| {
+            std::panic::catch_unwind(AssertUnwindSafe(|| body.poll_next_unpin(context)))
+        };
+        let polled = match self.query.with_body(guarded) {
+            None => return Poll::Ready(Some(Err(self.stopped()))),
+            Some(Ok(Poll::Pending)) => return Poll::Pending,
+            Some(Ok(Poll::Ready(item))) => item,
+            Some(Err(_panic)) => Some(Err(DataFusionError::External(Box::new(Error::Panic)))),
+        };
+        match &polled {
+            Some(Ok(batch)) => self.query.count(batch.num_rows()),
+            Some(Err(_)) => self.outcome = Some("failed"),
+            None => self.outcome = Some("finished"),
+        }
+        Poll::Ready(polled)
     }
 }
 
@@ -98,41 +104,81 @@ impl RecordBatchStream for Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let elapsed_ms = self.started.elapsed().as_millis();
-        info!(query_id = %self.id, outcome = self.outcome, rows = self.rows, elapsed_ms, "query ended");
+        let query = &self.query;
+        let outcome = match (self.outcome, query.ending()) {
+            (Some("finished" | "failed"), _) | (_, None) => self.outcome.unwrap_or("cancelled"),
+            (_, Some(Ending::TimedOut(_))) => "timed out",
+            (_, Some(_)) => "cancelled",
+        };
+        let (rows, elapsed_ms) = (query.rows(), query.elapsed().as_millis());
+        info!(query_id = %query.origin.id, outcome, rows, elapsed_ms, "query ended");
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{ArrayRef, Int64Array};
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use executor::Progress;
     use futures::stream;
+    use proto::ErrorKind;
+    use uuid::Uuid;
 
     use super::*;
+    use crate::query::{Origin, Registry};
+
+    fn watched(registry: &Registry, body: SendableRecordBatchStream) -> Watched {
+        let origin = Origin {
+            id: Uuid::now_v7(),
+            session_id: None,
+        };
+        let query = registry.begin(origin, "alice", "SELECT 1", None).unwrap();
+        let schema = body.schema();
+        query.stream(body, Progress::default());
+        Watched::new(query, schema)
+    }
+
+    fn batch() -> RecordBatch {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        RecordBatch::try_from_iter([("n", column)]).unwrap()
+    }
 
     #[tokio::test]
     async fn a_panic_below_ends_the_query_and_nothing_else() {
-        let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
-        let batch = RecordBatch::try_from_iter([("n", column)]).unwrap();
-        let schema = batch.schema();
-        let rows = stream::iter(0..2).map(move |round| {
-            if round == 0 {
-                Ok(batch.clone())
-            } else {
-                panic!("defect")
-            }
-        });
+        let schema = batch().schema();
+        let rows = stream::iter(0..2).map(|round| if round == 0 { Ok(batch()) } else { panic!("defect") });
         let rows = Box::pin(RecordBatchStreamAdapter::new(schema, rows));
-        let mut watched = Watched::new(Uuid::now_v7(), Instant::now(), rows);
+        let mut watched = watched(&Registry::default(), rows);
         assert_eq!(watched.next().await.unwrap().unwrap().num_rows(), 2);
         let error = Error::from(watched.next().await.unwrap().unwrap_err());
-        assert_eq!(error.kind(), proto::ErrorKind::Internal);
+        assert_eq!(error.kind(), ErrorKind::Internal);
         assert_eq!(error.to_string(), Error::Panic.to_string());
         assert!(watched.next().await.is_none());
-        assert_eq!((watched.rows, watched.outcome), (2, "failed"));
+        assert_eq!((watched.query.rows(), watched.outcome), (2, Some("failed")));
+    }
+
+    #[tokio::test]
+    async fn a_query_that_is_ended_lets_go_of_its_work_though_nobody_reads() {
+        let held = Arc::new(());
+        let holder = Arc::clone(&held);
+        let rows = stream::repeat_with(move || {
+            let _holder = &holder;
+            Ok(batch())
+        });
+        let registry = Registry::default();
+        let mut watched = watched(
+            &registry,
+            Box::pin(RecordBatchStreamAdapter::new(batch().schema(), rows)),
+        );
+        watched.next().await.unwrap().unwrap();
+        assert_eq!(Arc::strong_count(&held), 2);
+        let id = registry.of_user("alice").first().unwrap().origin.id;
+        assert!(registry.end(id, "alice", &Ending::Killed));
+        assert_eq!(Arc::strong_count(&held), 1);
+        let error = Error::from(watched.next().await.unwrap().unwrap_err());
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        assert!(error.to_string().contains("KILL QUERY"), "{error}");
+        assert!(watched.next().await.is_none());
     }
 }

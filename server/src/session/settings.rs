@@ -2,14 +2,17 @@
 //! engine's other options decide over memory, files and correctness, and are not the user's.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use arrow::array::timezone::Tz;
+use arrow::ipc::CompressionType;
 use datafusion::prelude::SessionConfig;
 
 use crate::error::{Error, Result};
 
 /// More rows per batch than this only cost memory.
 const BATCH_SIZE_MAX: usize = 65_536;
+const STATEMENT_TIMEOUT: &str = "statement_timeout";
 
 /// One setting.
 #[derive(Debug)]
@@ -18,8 +21,8 @@ pub(crate) struct Setting {
     pub(crate) name: &'static str,
     /// Other names that clients use for it.
     aliases: &'static [&'static str],
-    /// The engine's own name for it, which SET accepts too.
-    option: &'static str,
+    /// The engine's own name for it, which SET accepts too; none for what the engine does not know.
+    option: Option<&'static str>,
     /// What holds where nothing was SET.
     pub(crate) default: &'static str,
     /// Meaning and effect.
@@ -33,15 +36,31 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "batch_size",
         aliases: &[],
-        option: "datafusion.execution.batch_size",
+        option: Some("datafusion.execution.batch_size"),
         default: "8192",
         description: "rows that operators pass on at once; fewer answer sooner, more run faster",
         check: batch_size,
     },
     Setting {
+        name: "result_compression",
+        aliases: &[],
+        option: None,
+        default: "none",
+        description: "how results are compressed on their way: none, lz4 or zstd",
+        check: compression,
+    },
+    Setting {
+        name: STATEMENT_TIMEOUT,
+        aliases: &["query_timeout"],
+        option: None,
+        default: "0",
+        description: "how long a statement may run, such as 30s or 5min, a plain number in milliseconds; 0 is for ever",
+        check: timeout,
+    },
+    Setting {
         name: "time_zone",
         aliases: &["timezone", "time.zone"],
-        option: "datafusion.execution.time_zone",
+        option: Some("datafusion.execution.time_zone"),
         default: "UTC",
         description: "the zone of current_date, and of timestamps that are cast to one with a zone",
         check: time_zone,
@@ -52,9 +71,9 @@ impl Setting {
     /// The setting that SET, SHOW or RESET means by `name`.
     pub(crate) fn find(name: &str) -> Result<&'static Self> {
         let lower = name.to_lowercase();
-        let found = SETTINGS
-            .iter()
-            .find(|setting| setting.name == lower || setting.option == lower || setting.aliases.contains(&&*lower));
+        let found = SETTINGS.iter().find(|setting| {
+            setting.name == lower || setting.option == Some(&*lower) || setting.aliases.contains(&&*lower)
+        });
         found.ok_or_else(|| {
             let names = SETTINGS
                 .iter()
@@ -92,10 +111,27 @@ impl Settings {
         self.0.remove(setting.name);
     }
 
+    /// How long a statement may run, where that is limited.
+    pub(crate) fn statement_timeout(&self) -> Option<Duration> {
+        let value = self.0.get(STATEMENT_TIMEOUT)?;
+        duration(value).filter(|limit| !limit.is_zero())
+    }
+
+    /// How results are compressed.
+    pub(crate) fn result_compression(&self) -> Option<CompressionType> {
+        match self.0.get("result_compression").map(String::as_str) {
+            Some("lz4") => Some(CompressionType::LZ4_FRAME),
+            Some("zstd") => Some(CompressionType::ZSTD),
+            _ => None,
+        }
+    }
+
     /// Hands every setting, defaults too, to the engine.
     pub(super) fn apply(&self, config: &mut SessionConfig) -> Result<()> {
         for setting in SETTINGS {
-            config.options_mut().set(setting.option, self.get(setting))?;
+            if let Some(option) = setting.option {
+                config.options_mut().set(option, self.get(setting))?;
+            }
         }
         Ok(())
     }
@@ -117,6 +153,28 @@ fn batch_size(value: &str) -> Result<(), String> {
     match value.parse::<usize>() {
         Ok(1..=BATCH_SIZE_MAX) => Ok(()),
         _ => Err(format!("it is a number from 1 to {BATCH_SIZE_MAX}")),
+    }
+}
+
+fn compression(value: &str) -> Result<(), String> {
+    match value {
+        "none" | "lz4" | "zstd" => Ok(()),
+        _ => Err("it is none, lz4 or zstd".to_owned()),
+    }
+}
+
+fn timeout(value: &str) -> Result<(), String> {
+    match duration(value) {
+        Some(_) => Ok(()),
+        None => Err("it is a number of milliseconds or a time such as 30s or 5min".to_owned()),
+    }
+}
+
+/// Milliseconds, as PostgreSQL's clients write them, or a number with its unit.
+fn duration(value: &str) -> Option<Duration> {
+    match value.parse() {
+        Ok(milliseconds) => Some(Duration::from_millis(milliseconds)),
+        Err(_) => humantime_serde::re::humantime::parse_duration(value).ok(),
     }
 }
 
@@ -152,6 +210,22 @@ mod tests {
     }
 
     #[test]
+    fn timeouts_are_milliseconds_or_have_a_unit() {
+        let check = |value: &str, expect: Option<Duration>| {
+            let mut settings = Settings::default();
+            settings
+                .set(Setting::find("statement_timeout").unwrap(), value)
+                .unwrap();
+            assert_eq!(settings.statement_timeout(), expect, "{value}");
+        };
+        check("0", None);
+        check("1500", Some(Duration::from_millis(1500)));
+        check("2s", Some(Duration::from_secs(2)));
+        check("5min", Some(Duration::from_secs(300)));
+        assert_eq!(Settings::default().statement_timeout(), None);
+    }
+
+    #[test]
     fn defaults_are_the_engines_own() {
         for setting in SETTINGS {
             assert_eq!((setting.check)(setting.default), Ok(()), "{}", setting.name);
@@ -176,5 +250,7 @@ mod tests {
         check("batch_size", "0", "from 1 to 65536");
         check("batch_size", "many", "from 1 to 65536");
         check("time_zone", "Mars/Olympus", "such as Europe/Berlin");
+        check("statement_timeout", "soon", "milliseconds");
+        check("result_compression", "gzip", "none, lz4 or zstd");
     }
 }

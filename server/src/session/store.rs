@@ -20,6 +20,7 @@ pub(crate) struct Sessions {
     catalog: String,
     namespace: String,
     changed: Cache<String, Session>,
+    closed: Cache<String, ()>,
 }
 
 impl Sessions {
@@ -34,6 +35,10 @@ impl Sessions {
                 .eviction_policy(EvictionPolicy::lru())
                 .time_to_idle(IDLE_MAX)
                 .build(),
+            closed: Cache::builder()
+                .max_capacity(SESSIONS_MAX)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
         }
     }
 
@@ -44,11 +49,24 @@ impl Sessions {
 
     /// The caller's session as it is now.
     pub(crate) async fn of(&self, caller: &Caller) -> Session {
-        let known = match &caller.session_id {
-            Some(id) => self.changed.get(id).await,
-            None => None,
-        };
-        known.unwrap_or_else(|| self.fresh(&caller.user))
+        self.known(caller).await.unwrap_or_else(|| self.fresh(&caller.user))
+    }
+
+    /// The caller's session, where something was SET in it here.
+    pub(crate) async fn known(&self, caller: &Caller) -> Option<Session> {
+        self.changed.get(caller.session_id.as_ref()?).await
+    }
+
+    /// Ends a session for good.
+    pub(crate) async fn close(&self, id: &str) {
+        self.changed.invalidate(id).await;
+        self.closed.insert(id.to_owned(), ()).await;
+    }
+
+    /// Whether the caller's session was closed.
+    pub(crate) fn is_closed(&self, caller: &Caller) -> bool {
+        let id = caller.session_id.as_ref();
+        id.is_some_and(|id| self.closed.contains_key(id))
     }
 
     /// Keeps `session` for the caller's later calls. Refused for a caller who has not logged in.

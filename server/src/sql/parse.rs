@@ -12,8 +12,10 @@ use datafusion::sql::sqlparser::ast::{self, ObjectName, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use uuid::Uuid;
 
 use super::command::Command;
+use super::queries;
 use super::show::Show;
 use crate::error::{Error, Result};
 
@@ -47,6 +49,8 @@ pub(crate) enum Statement {
     Show(Show),
     /// A change to the session; gives no rows.
     Command(Command),
+    /// The end of a query; gives no rows.
+    Kill(Uuid),
 }
 
 impl Statement {
@@ -58,6 +62,9 @@ impl Statement {
                 detail: format!("the statement chains more than {DEPTH_MAX} operators or brackets"),
                 hint: Some("write a IN (1, 2, 3) instead of a = 1 OR a = 2 OR a = 3".to_owned()),
             });
+        }
+        if let Some(id) = queries::parse(&tokens)? {
+            return Ok(Statement::Kill(id));
         }
         let (tokens, versions) = versions::extract(tokens)?;
         let mut parser = DFParserBuilder::new(tokens)
@@ -77,7 +84,7 @@ impl Statement {
 
     /// Whether it changes something and gives no rows.
     pub(crate) fn is_update(&self) -> bool {
-        matches!(self, Statement::Command(_))
+        matches!(self, Statement::Command(_) | Statement::Kill(_))
     }
 
     fn classify(statement: Parsed, parameters: usize, versions: Vec<Version>) -> Result<Self> {

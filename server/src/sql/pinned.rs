@@ -1,6 +1,8 @@
 //! The catalogs as one statement sees them: every table is resolved when it is first named and stays at that version,
 //! however often the statement names it.
 
+mod pin;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
@@ -16,9 +18,10 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::SessionConfig;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use proto::ErrorKind;
+use proto::{ErrorKind, TablePin};
 use tokio::sync::OnceCell;
 
+use self::pin::Pin;
 use super::information_schema::InformationSchema;
 
 /// What a statement calls a table of the lake.
@@ -52,11 +55,13 @@ pub(crate) struct PinnedTables {
     tables: Loaded<(Place, AsOf), LakeTable>,
     metadata: Loaded<(Place, AsOf, MetadataTable), catalog::SystemTable>,
     files: Loaded<(FileKind, String), catalog::FilesTable>,
+    /// What the newest versions shall be.
+    pins: HashMap<Place, Pin>,
 }
 
 impl PinnedTables {
-    /// For one statement, over everything in `lakehouse`.
-    pub(crate) fn new(lakehouse: Arc<Lakehouse>, functions: HashSet<String>) -> Self {
+    /// For one statement, over everything in `lakehouse`. Tables in `pins` have the version that stands there.
+    pub(crate) fn new(lakehouse: Arc<Lakehouse>, functions: HashSet<String>, pins: &[TablePin]) -> Self {
         Self {
             lakehouse,
             functions,
@@ -65,7 +70,17 @@ impl PinnedTables {
             tables: Mutex::default(),
             metadata: Mutex::default(),
             files: Mutex::default(),
+            pins: pins.iter().map(pin::read).collect(),
         }
+    }
+
+    /// The versions of the tables that the statement named without one. Tables without a version are empty.
+    pub(crate) fn pins(&self) -> Vec<TablePin> {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = tables.iter().filter(|((_, as_of), _)| *as_of == AsOf::Latest);
+        newest
+            .filter_map(|((place, _), cell)| pin::write(place, cell.get()?.snapshot()))
+            .collect()
     }
 
     /// Tells, before the first table is asked for, how files are looked into, and what the statement's names for
@@ -85,12 +100,36 @@ impl PinnedTables {
 
     fn table<'a>(&'a self, place: &'a Place, as_of: &'a AsOf) -> BoxFuture<'a, catalog::Result<Arc<LakeTable>>> {
         let load = async move {
-            match place {
-                Place::Name(name) => self.lakehouse.table_as_of(name, as_of).await,
-                Place::Location(format, url) => self.lakehouse.table_at_as_of(*format, url, as_of).await,
+            let table = self.load(place, as_of).await;
+            match self.pins.get(place) {
+                Some(pin) if *as_of == AsOf::Latest => self.pinned(place, pin, table).await,
+                _ => table,
             }
         };
         once(&self.tables, (place.clone(), as_of.clone()), load.boxed()).boxed()
+    }
+
+    async fn load(&self, place: &Place, as_of: &AsOf) -> catalog::Result<LakeTable> {
+        match place {
+            Place::Name(name) => self.lakehouse.table_as_of(name, as_of).await,
+            Place::Location(format, url) => self.lakehouse.table_at_as_of(*format, url, as_of).await,
+        }
+    }
+
+    /// The version that `pin` tells, where `newest` is no longer it.
+    async fn pinned(&self, place: &Place, pin: &Pin, newest: catalog::Result<LakeTable>) -> catalog::Result<LakeTable> {
+        if let Ok(table) = &newest
+            && pin.holds(table.snapshot())
+        {
+            return newest;
+        }
+        let table = self.load(place, &AsOf::Version(pin.version)).await?;
+        match pin.holds(table.snapshot()) {
+            true => Ok(table),
+            false => Err(catalog::Error::Conflict {
+                table: table.snapshot().table().to_owned(),
+            }),
+        }
     }
 
     /// The table, or, where the name ends with `$files` or the like, the metadata of the table before it.

@@ -15,12 +15,14 @@ use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement as Parsed;
 use executor::Engines;
 use futures::{StreamExt, TryStreamExt, stream};
+use proto::TablePin;
 
 use super::parse::Statement;
 use super::pinned::{PinnedCatalogs, PinnedTables};
 use super::time_travel;
 use super::type_names::TypeNames;
 use crate::error::{Error, Result};
+use crate::query::Registry;
 use crate::session::Session;
 
 /// Tables that are resolved at once while a statement is planned.
@@ -34,6 +36,7 @@ pub(crate) struct Plan {
     pub(crate) plan: LogicalPlan,
     /// How many parameters the statement takes.
     pub(crate) parameters: usize,
+    tables: Arc<PinnedTables>,
 }
 
 /// Plans statements that give rows.
@@ -42,10 +45,12 @@ pub(crate) struct Planner {
     lakehouse: Arc<Lakehouse>,
     engines: Arc<Engines>,
     table_functions: HashSet<String>,
+    registry: Registry,
 }
 
 impl Planner {
-    pub(crate) fn new(lakehouse: Arc<Lakehouse>, engines: Arc<Engines>) -> Self {
+    /// `registry` is what SHOW QUERIES shows.
+    pub(crate) fn new(lakehouse: Arc<Lakehouse>, engines: Arc<Engines>, registry: Registry) -> Self {
         let table_functions = SessionStateDefaults::default_table_functions();
         let table_functions = table_functions
             .iter()
@@ -55,23 +60,33 @@ impl Planner {
             lakehouse,
             engines,
             table_functions,
+            registry,
         }
     }
 
-    /// Plans `statement`, which must not be a command. Runs nothing.
-    pub(crate) async fn plan(&self, session: &Session, statement: Statement) -> Result<Plan> {
+    /// Plans `statement`, which must not be a command, over the versions in `pins` and the newest of other tables.
+    /// Runs nothing.
+    pub(crate) async fn plan(&self, session: &Session, statement: Statement, pins: &[TablePin]) -> Result<Plan> {
         let (query, parameters, versions) = match statement {
             Statement::Query {
                 query,
                 parameters,
                 versions,
             } => (*query, parameters, versions),
-            Statement::Show(show) => (show.query(session, &self.lakehouse.catalog_names())?, 0, Vec::new()),
-            Statement::Command(_) => return Err(Error::statement("this statement gives no rows")),
+            Statement::Show(show) => {
+                let queries = self.registry.of_user(&session.user);
+                (
+                    show.query(session, &self.lakehouse.catalog_names(), &queries)?,
+                    0,
+                    Vec::new(),
+                )
+            }
+            Statement::Command(_) | Statement::Kill(_) => return Err(Error::statement("this statement gives no rows")),
         };
         let tables = Arc::new(PinnedTables::new(
             Arc::clone(&self.lakehouse),
             self.table_functions.clone(),
+            pins,
         ));
         let catalogs = Arc::new(PinnedCatalogs(Arc::clone(&tables)));
         let mut state = self
@@ -92,6 +107,7 @@ impl Planner {
             state,
             plan,
             parameters,
+            tables,
         })
     }
 }
@@ -108,6 +124,30 @@ impl Plan {
                 let analyzer = self.state.analyzer();
                 let plan = analyzer.execute_and_check(plan.clone(), self.state.config_options(), |_, _| {})?;
                 Ok(Arc::clone(plan.schema().inner()))
+            }
+        }
+    }
+
+    /// The versions of its tables: planned with them, the statement reads the same rows.
+    pub(crate) fn pins(&self) -> Vec<TablePin> {
+        self.tables.pins()
+    }
+
+    /// Whether the statement asks for its rows in an order.
+    pub(crate) fn is_ordered(&self) -> bool {
+        let mut plan = &self.plan;
+        loop {
+            match plan {
+                LogicalPlan::Sort(_) => return true,
+                LogicalPlan::Projection(_)
+                | LogicalPlan::Limit(_)
+                | LogicalPlan::Filter(_)
+                | LogicalPlan::SubqueryAlias(_) => {}
+                _ => return false,
+            }
+            match plan.inputs().first() {
+                Some(input) => plan = input,
+                None => return false,
             }
         }
     }

@@ -1,5 +1,7 @@
 //! SHOW CATALOGS, SCHEMAS, TABLES, COLUMNS, FUNCTIONS and the session's settings: each is a query in disguise.
 
+use std::sync::Arc;
+
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
     DescribeAlias, ShowStatementFilter, ShowStatementFilterPosition, ShowStatementInParentType, ShowStatementOptions,
@@ -8,7 +10,9 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::command::settings;
 use super::parse::{self, name_parts, refusal};
+use super::queries;
 use crate::error::{Error, Result};
+use crate::query::RunningQuery;
 use crate::session::{Session, Setting};
 
 /// What is shown.
@@ -26,6 +30,8 @@ pub(crate) enum Show {
     },
     /// The functions.
     Functions { filter: Filter },
+    /// The user's running queries.
+    Queries,
     /// One setting of the session, or all.
     Settings { name: Option<String> },
 }
@@ -80,8 +86,11 @@ impl Show {
             },
             Statement::ShowVariable { variable } => {
                 let words: Vec<_> = variable.iter().map(|word| word.value.to_lowercase()).collect();
-                Show::Settings {
-                    name: Some(words.join(".")).filter(|name| name != "all"),
+                match words.join(".") {
+                    name if name == "queries" => Show::Queries,
+                    name => Show::Settings {
+                        name: Some(name).filter(|name| name != "all"),
+                    },
                 }
             }
             _ => return Ok(None),
@@ -150,7 +159,12 @@ impl Show {
     }
 
     /// The query that answers it.
-    pub(super) fn query(&self, session: &Session, catalogs: &[String]) -> Result<Parsed> {
+    pub(super) fn query(
+        &self,
+        session: &Session,
+        catalogs: &[String],
+        running: &[Arc<RunningQuery>],
+    ) -> Result<Parsed> {
         let sql = match self {
             Show::Catalogs { filter } => {
                 let rows = catalogs
@@ -186,6 +200,7 @@ impl Show {
                  syntax_example FROM information_schema.routines WHERE {} ORDER BY function_name, return_type",
                 filter.condition("routine_name"),
             ),
+            Show::Queries => queries::show(running),
             Show::Settings { name } => {
                 let name = name.as_deref().map(canonical).transpose()?;
                 let rows: Vec<_> = settings(session)
@@ -269,7 +284,7 @@ fn filter(statement: &Statement, options: &ShowStatementOptions) -> Result<Filte
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
@@ -284,7 +299,7 @@ mod tests {
         };
         let session = Session::new("alice", "lake", "o'clock");
         let query = show
-            .query(&session, &["delta".to_owned(), "lake".to_owned()])
+            .query(&session, &["delta".to_owned(), "lake".to_owned()], &[])
             .unwrap()
             .to_string();
         assert!(query.contains(expect), "{sql}: {query}");
@@ -327,7 +342,7 @@ mod tests {
         let parse::Statement::Show(show) = parse::Statement::parse("SHOW nonsense").unwrap() else {
             panic!()
         };
-        assert!(show.query(&Session::new("a", "b", "c"), &[]).is_err());
+        assert!(show.query(&Session::new("a", "b", "c"), &[], &[]).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{ActionClosePreparedStatementRequest, ProstMessageExt};
-use arrow_flight::{Action, FlightDescriptor, FlightInfo, Ticket};
+use arrow_flight::{Action, FlightDescriptor, FlightInfo, PollInfo, Ticket};
 use catalog::write::{NewTable, create_table};
 use catalog::{Secret, TableName};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -120,6 +120,35 @@ impl Client {
         self.get(info.endpoint[0].ticket.clone().unwrap().ticket.to_vec()).await
     }
 
+    /// DoGet, not read yet.
+    pub(crate) async fn open(&mut self, info: &FlightInfo) -> Result<FlightRecordBatchStream, Status> {
+        let ticket = info.endpoint[0].ticket.clone().unwrap();
+        let request = self.authorized(ticket);
+        let messages = self.sql.inner_mut().do_get(request).await?.into_inner();
+        Ok(FlightRecordBatchStream::new_from_flight_data(
+            messages.map_err(FlightError::from),
+        ))
+    }
+
+    /// DoAction; the body of the only answer.
+    pub(crate) async fn act(&mut self, name: &str, body: Vec<u8>) -> Result<Vec<u8>, Status> {
+        let action = Action {
+            r#type: name.to_owned(),
+            body: body.into(),
+        };
+        let request = self.authorized(action);
+        let mut results = self.sql.inner_mut().do_action(request).await?.into_inner();
+        let answer = results.message().await?.unwrap().body.to_vec();
+        assert!(results.message().await?.is_none());
+        Ok(answer)
+    }
+
+    /// PollFlightInfo.
+    pub(crate) async fn poll(&mut self, descriptor: FlightDescriptor) -> Result<PollInfo, Status> {
+        let request = self.authorized(descriptor);
+        Ok(self.sql.inner_mut().poll_flight_info(request).await?.into_inner())
+    }
+
     /// DoGet.
     pub(crate) async fn get(&mut self, ticket: Vec<u8>) -> Result<RecordBatch, Status> {
         let request = self.authorized(Ticket::new(ticket));
@@ -186,7 +215,7 @@ pub(crate) fn texts(rows: &RecordBatch, at: usize) -> Vec<String> {
         .collect()
 }
 
-fn orders() -> RecordBatch {
+pub(crate) fn orders() -> RecordBatch {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(1..=5));
     let names: ArrayRef = Arc::new(StringArray::from(vec!["apple", "bread", "cake", "dates", "eggs"]));
     let prices = Decimal128Array::from_iter_values([100, 250, 999, 1, 30])
@@ -195,7 +224,7 @@ fn orders() -> RecordBatch {
     RecordBatch::try_from_iter([("id", ids), ("name", names), ("price", Arc::new(prices))]).unwrap()
 }
 
-fn status(error: FlightError) -> Status {
+pub(crate) fn status(error: FlightError) -> Status {
     match error {
         FlightError::Tonic(status) => *status,
         other => panic!("the call failed without a status: {other}"),

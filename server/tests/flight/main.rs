@@ -2,8 +2,12 @@
 //! hand where that client would hide a mistake.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod ending;
+mod fuzz;
 mod house;
 mod metadata;
+mod options;
+mod polling;
 mod prepared;
 mod protocol;
 mod query;

@@ -53,8 +53,18 @@ async fn a_login_has_a_session() {
         .unwrap();
     assert_eq!(prepared.execute_update().await.unwrap(), 0);
     let shown = client.query("SHOW ALL").await.unwrap().1;
-    assert_eq!(texts(&shown, 0), ["batch_size", "catalog", "schema", "time_zone"]);
-    assert_eq!(texts(&shown, 1), ["8192", "delta", "shop", "Asia/Tokyo"]);
+    assert_eq!(
+        texts(&shown, 0),
+        [
+            "batch_size",
+            "catalog",
+            "result_compression",
+            "schema",
+            "statement_timeout",
+            "time_zone"
+        ]
+    );
+    assert_eq!(texts(&shown, 1), ["8192", "delta", "none", "shop", "0", "Asia/Tokyo"]);
     let (schema, _) = client.query("SELECT now()").await.unwrap();
     assert!(
         schema.field(0).data_type().to_string().contains("Asia/Tokyo"),

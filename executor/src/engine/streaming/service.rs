@@ -6,12 +6,15 @@ use catalog::LakeCodec;
 use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionState;
-use datafusion_distributed::{DistributedExt, Worker, WorkerQueryContext};
+use datafusion_distributed::{
+    DistributedExt, Worker, WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse, WorkerQueryContext,
+};
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
 
 use super::channel::Workers;
+use super::tasks::{Tasks, TasksService};
 use crate::cluster::channel::{Channels, VERSION};
 use crate::error::Result;
 use crate::process::session::TaskSettings;
@@ -27,14 +30,16 @@ pub(crate) fn task_routes(runtime: Arc<RuntimeEnv>, channels: Arc<Channels>, doo
     let workers = Workers::new(channels);
     // Tasks of all queries share what the codec's scans load.
     let codec = LakeCodec::default();
+    let tasks = Arc::new(Tasks::default());
+    let progress = TasksService::new(Arc::clone(&tasks));
     let worker = Worker::from_session_builder(move |query: WorkerQueryContext| {
-        let session = task_session(query, workers.clone(), codec.clone());
+        let session = task_session(query, workers.clone(), codec.clone(), Arc::clone(&tasks));
         async move { session }
     })
     .with_runtime_env(runtime)
     .with_version(VERSION);
     let service = worker.into_worker_server().max_decoding_message_size(PLAN_BYTES_MAX);
-    Routes::new(InterceptedService::new(service, door))
+    Routes::new(InterceptedService::new(service, door)).add_service(InterceptedService::new(progress, door))
 }
 
 /// The session one task runs in. The library decodes the plan afterwards, in this session.
@@ -42,6 +47,7 @@ fn task_session(
     query: WorkerQueryContext,
     workers: Workers,
     codec: LakeCodec,
+    tasks: Arc<Tasks>,
 ) -> Result<SessionState, DataFusionError> {
     let mut builder = query
         .builder
@@ -49,7 +55,12 @@ fn task_session(
     let options = builder.config().get_or_insert_default().options_mut();
     let settings = options.extensions.get::<TaskSettings>().cloned().unwrap_or_default();
     settings.apply(options)?;
+    let enter = move |event: WorkerPlanRewriteEvent<'_>| {
+        tasks.enter(&settings.query, &event.plan);
+        Ok(WorkerPlanRewriteEventResponse::new(event.plan))
+    };
     Ok(builder
+        .with_distributed_worker_plan_rewrite_handler(enter)
         .with_distributed_channel_resolver(workers)
         .with_distributed_user_codec(codec)
         .build())

@@ -1,0 +1,173 @@
+//! A query whose rows go to the spool instead of to a client that waits: it runs by itself, tells how far it is, and
+//! ends when nobody wants it any more.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::CompressionType;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
+use bytes::Bytes;
+use datafusion::error::DataFusionError;
+use futures::{Stream, StreamExt};
+use proto::{StoredQuery, StoredState};
+use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
+
+use super::registry::{Ending, RunningQuery};
+use super::spool::Spool;
+use crate::error::{Error, Result};
+
+/// A part is written when it has so many bytes, compressed.
+const PART_BYTES: usize = 4 * 1024 * 1024;
+/// Drivers open all endpoints at once.
+const ENDPOINTS_MAX: usize = 16;
+/// How often progress is told, and asked whether anybody wants it.
+const TELL_INTERVAL: Duration = Duration::from_millis(500);
+/// A state is written at least so often, so that others see that somebody lives.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Writes the rows of one query.
+pub(crate) struct Storing {
+    spool: Arc<Spool>,
+    id: Uuid,
+    state: StoredQuery,
+    schema: SchemaRef,
+    parts: u32,
+    /// Parts of the endpoint that is not complete yet.
+    open_parts: u32,
+    buffer: StreamWriter<Vec<u8>>,
+    told: Instant,
+}
+
+impl Storing {
+    /// Begins with a state that says so and a lease. `state` has the user, the schema and the order.
+    pub(crate) async fn begin(spool: Arc<Spool>, id: Uuid, mut state: StoredQuery, schema: SchemaRef) -> Result<Self> {
+        state.set_state(StoredState::Running);
+        spool.lease(id, spool.lifetime()).await?;
+        spool.write_state(id, &state).await?;
+        Ok(Self {
+            spool,
+            id,
+            state,
+            parts: 0,
+            open_parts: 0,
+            buffer: buffer(&schema)?,
+            schema,
+            told: Instant::now(),
+        })
+    }
+
+    /// Stores `rows`, those of `query`, to their end; then how it ended.
+    pub(crate) async fn store(
+        mut self,
+        query: &RunningQuery,
+        rows: impl Stream<Item = Result<RecordBatch, DataFusionError>> + Send,
+    ) {
+        let stored = self.take(query, std::pin::pin!(rows)).await;
+        self.finish(stored).await;
+    }
+
+    /// Says that the query failed before its first row.
+    pub(crate) async fn fail(self, error: Error) {
+        self.finish(Err(error)).await;
+    }
+
+    async fn take(
+        &mut self,
+        query: &RunningQuery,
+        mut rows: std::pin::Pin<&mut (impl Stream<Item = Result<RecordBatch, DataFusionError>> + Send)>,
+    ) -> Result<()> {
+        let mut ticks = tokio::time::interval(TELL_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => self.tell(query).await?,
+                batch = rows.next() => match batch {
+                    Some(batch) => self.add(&batch?).await?,
+                    None => return self.close(true).await,
+                },
+            }
+        }
+    }
+
+    async fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.buffer.write(batch).map_err(DataFusionError::from)?;
+        self.state.rows += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
+        if self.buffer.get_ref().len() >= PART_BYTES {
+            self.close(false).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the part that is in the buffer. Endpoints double in size, so that the first one is there early and their
+    /// number is bounded.
+    async fn close(&mut self, last: bool) -> Result<()> {
+        let full = std::mem::replace(&mut self.buffer, buffer(&self.schema)?);
+        let part: Bytes = full.into_inner().map_err(DataFusionError::from)?.into();
+        self.state.bytes += i64::try_from(part.len()).unwrap_or(i64::MAX);
+        self.spool.write_part(self.id, self.parts, part).await?;
+        self.parts += 1;
+        self.open_parts += 1;
+        let complete = self.state.endpoint_chunks.len();
+        let full_endpoint = complete + 1 < ENDPOINTS_MAX && self.open_parts >= 1 << complete;
+        if last || full_endpoint {
+            self.state.endpoint_chunks.push(self.open_parts);
+            self.open_parts = 0;
+            if !last {
+                self.write().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self, query: &RunningQuery) -> Result<()> {
+        if self.spool.is_unwanted(self.id).await {
+            query.end(Ending::Abandoned);
+        }
+        let progress = query.progress().max(self.state.progress);
+        if progress > self.state.progress || self.told.elapsed() > ALIVE_INTERVAL {
+            self.state.progress = progress;
+            self.write().await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self) -> Result<()> {
+        self.told = Instant::now();
+        self.spool.write_state(self.id, &self.state).await
+    }
+
+    async fn finish(mut self, stored: Result<()>) {
+        match stored {
+            Ok(()) => {
+                self.state.progress = 1.0;
+                self.state.set_state(StoredState::Complete);
+            }
+            Err(error) => {
+                self.state.set_error_kind(error.kind());
+                self.state.error_message = error.to_string();
+                self.state.set_state(StoredState::Failed);
+            }
+        }
+        if let Err(error) = self.write().await {
+            tracing::warn!(query_id = %self.id, %error, "the end of a stored query cannot be told");
+        }
+    }
+}
+
+/// The rows of one part.
+pub(crate) fn read_part(part: &Bytes) -> Result<Vec<RecordBatch>, DataFusionError> {
+    let reader = StreamReader::try_new(std::io::Cursor::new(part), None)?;
+    Ok(reader.collect::<Result<_, _>>()?)
+}
+
+fn buffer(schema: &SchemaRef) -> Result<StreamWriter<Vec<u8>>> {
+    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME));
+    let options = options.map_err(DataFusionError::from)?;
+    let writer = StreamWriter::try_new_with_options(Vec::new(), schema, options);
+    Ok(writer.map_err(DataFusionError::from)?)
+}
