@@ -67,6 +67,12 @@ pub enum Error {
         /// What was used.
         what: &'static str,
     },
+    /// Somebody whom the server knows and does not let in.
+    #[error("{detail}")]
+    Denied {
+        /// Why not.
+        detail: String,
+    },
     /// A handle that was closed or has expired.
     #[error("this {what} is closed")]
     Closed {
@@ -133,7 +139,7 @@ impl Error {
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::Remote { .. } => ErrorKind::Unavailable,
             Error::Unauthenticated { .. } => ErrorKind::Unauthenticated,
-            Error::Forbidden { .. } => ErrorKind::PermissionDenied,
+            Error::Forbidden { .. } | Error::Denied { .. } => ErrorKind::PermissionDenied,
             Error::Closed { .. } => ErrorKind::NotFound,
             Error::Catalog(error) => error.kind(),
             Error::Executor(error) => dig::kind(error),

@@ -187,11 +187,11 @@ impl FlightService for Flight {
         &self,
         request: Request<Streaming<HandshakeRequest>>,
     ) -> Result<Response<Self::HandshakeStream>, Status> {
-        handshake::handshake(&self.auth, request.metadata())
+        handshake::handshake(&self.auth, &request).await
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
-        let caller = self.auth.caller(request.metadata())?;
+        let caller = self.auth.caller(&request).await?;
         let descriptor = request.into_inner();
         let offer = self.offer_rows(&caller, &descriptor).await.map_err(refuse)?;
         let info = FlightInfo {
@@ -204,7 +204,7 @@ impl FlightService for Flight {
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
-        let caller = self.auth.caller(request.metadata())?;
+        let caller = self.auth.caller(&request).await?;
         let schema = self.schema(&caller, request.get_ref()).await.map_err(refuse)?;
         Ok(Response::new(SchemaResult {
             schema: schema::encode(&schema)?,
@@ -212,26 +212,26 @@ impl FlightService for Flight {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        let caller = self.auth.caller(request.metadata())?;
+        let caller = self.auth.caller(&request).await?;
         let rows = self.fetch(&caller, request.get_ref()).await.map_err(refuse)?;
         Ok(Response::new(rows))
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
-        let caller = self.auth.caller(request.metadata())?;
+        let caller = self.auth.caller(&request).await?;
         let app_metadata = self.put(&caller, request.into_inner()).await.map_err(refuse)?;
         Ok(Response::new(Box::pin(streams::iter([Ok(PutResult { app_metadata })]))))
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        let caller = self.auth.caller(request.metadata())?;
+        let caller = self.auth.caller(&request).await?;
         let answer = self.act(&caller, request.get_ref()).await.map_err(refuse)?;
         let results = answer.map(|body| Ok(arrow_flight::Result { body }));
         Ok(Response::new(Box::pin(streams::iter(results))))
     }
 
     async fn list_actions(&self, request: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
-        self.auth.caller(request.metadata())?;
+        self.auth.caller(&request).await?;
         let actions = [
             (
                 CREATE_PREPARED_STATEMENT,

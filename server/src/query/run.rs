@@ -12,7 +12,7 @@ use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use executor::Engines;
 use futures::stream::CatchUnwind;
 use futures::{Stream, StreamExt};
-use tracing::{debug, info};
+use tracing::{Span, debug, info};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -41,6 +41,8 @@ pub(super) async fn run(engines: &Engines, plan: Plan) -> Result<Running> {
 struct Watched {
     /// Names the query in logs; sorts by time.
     id: Uuid,
+    /// The call that began it: it has returned when the query ends.
+    call: Span,
     schema: SchemaRef,
     started: Instant,
     rows: usize,
@@ -54,6 +56,7 @@ impl Watched {
         let stream = AssertUnwindSafe(stream).catch_unwind();
         Self {
             id,
+            call: Span::current(),
             schema,
             started,
             rows: 0,
@@ -99,6 +102,7 @@ impl RecordBatchStream for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         let elapsed_ms = self.started.elapsed().as_millis();
+        let _call = self.call.enter();
         info!(query_id = %self.id, outcome = self.outcome, rows = self.rows, elapsed_ms, "query ended");
     }
 }

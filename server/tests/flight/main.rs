@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod house;
+mod identity;
 mod metadata;
 mod prepared;
 mod protocol;
