@@ -2,10 +2,13 @@
 //! travel through DataFusion inside its own errors: only this file digs them out again.
 
 mod dig;
+mod meant;
 
 use datafusion::error::DataFusionError;
 use proto::ErrorKind;
 use tonic::{Code, Status};
+
+pub(crate) use meant::meant;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -76,7 +76,9 @@ impl Queries {
     /// `fresh` is the user's session before any change.
     pub(crate) async fn command(&self, session: &Session, fresh: &Session, sql: &str) -> Result<Option<Session>> {
         match Statement::parse(sql)? {
-            Statement::Command(command) => command.apply(session.clone(), fresh, &self.lakehouse).await.map(Some),
+            Statement::Command(command) => guarded(Box::pin(command.apply(session.clone(), fresh, &self.planner)))
+                .await
+                .map(Some),
             _ => Ok(None),
         }
     }

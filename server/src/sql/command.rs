@@ -1,11 +1,15 @@
-//! SET, RESET and USE: statements that change the session and nothing else.
+//! SET, RESET, USE, DISCARD and the definitions of names: statements that change the session and nothing else.
 
 use catalog::Lakehouse;
 use datafusion::sql::parser::{ResetStatement, Statement as Parsed};
-use datafusion::sql::sqlparser::ast::{ContextModifier, Expr, ObjectName, Set, Statement, UnaryOperator, Use, Value};
+use datafusion::sql::sqlparser::ast::{
+    ContextModifier, DiscardObject, Expr, ObjectName, Set, Statement, UnaryOperator, Use, Value,
+};
 
+use super::define::Definition;
 use super::parse::{name_parts, refusal};
-use crate::error::{Error, Result};
+use super::plan::Planner;
+use crate::error::{Error, Result, meant};
 use crate::session::{SETTINGS, Session, Setting};
 
 /// A change to the session.
@@ -15,13 +19,24 @@ pub(crate) enum Command {
     Set { name: String, value: String },
     /// `RESET name`, `SET name = DEFAULT`, or `RESET ALL`.
     Reset { name: String },
-    /// `USE schema` or `USE catalog.schema`.
-    Use { catalog: Option<String>, namespace: String },
+    /// `USE schema`, `USE catalog.schema` or `USE CATALOG catalog`. A name of one part that is no schema is a catalog.
+    Use {
+        catalog: Option<String>,
+        namespace: Option<String>,
+    },
+    /// `DISCARD ALL`: the session as it began.
+    Discard,
+    /// A name for a query, or the end of one.
+    Define(Definition),
 }
 
 impl Command {
     /// The command that a statement is, or nothing when it is none.
-    pub(super) fn parse(statement: &Parsed) -> Result<Option<Self>> {
+    /// `text` is what it was read from.
+    pub(super) fn parse(statement: &Parsed, text: &str) -> Result<Option<Self>> {
+        if let Some(definition) = Definition::parse(statement, text)? {
+            return Ok(Some(Command::Define(definition)));
+        }
         let statement = match statement {
             Parsed::Reset(ResetStatement::Variable(name)) => {
                 return Ok(Some(Command::Reset { name: variable(name) }));
@@ -43,17 +58,27 @@ impl Command {
                 Self::set("time_zone".to_owned(), value).map(Some)
             }
             Statement::Set(_) => Err(refusal(statement)),
-            Statement::Use(Use::Object(name)) => match name_parts(name)?.as_slice() {
-                [namespace] => Ok(Some(Command::Use {
-                    catalog: None,
-                    namespace: namespace.clone(),
-                })),
-                [catalog, namespace] => Ok(Some(Command::Use {
+            Statement::Use(Use::Object(name) | Use::Schema(name) | Use::Database(name)) => {
+                let (catalog, namespace) = match name_parts(name)?.as_slice() {
+                    [namespace] => (None, namespace.clone()),
+                    [catalog, namespace] => (Some(catalog.clone()), namespace.clone()),
+                    _ => return Err(Error::statement("USE takes a schema, a catalog or catalog.schema")),
+                };
+                Ok(Some(Command::Use {
+                    catalog,
+                    namespace: Some(namespace),
+                }))
+            }
+            Statement::Use(Use::Catalog(name)) => match name_parts(name)?.as_slice() {
+                [catalog] => Ok(Some(Command::Use {
                     catalog: Some(catalog.clone()),
-                    namespace: namespace.clone(),
+                    namespace: None,
                 })),
-                _ => Err(Error::statement("USE takes a schema or catalog.schema")),
+                _ => Err(Error::statement("USE CATALOG takes a catalog")),
             },
+            Statement::Discard {
+                object_type: DiscardObject::ALL,
+            } => Ok(Some(Command::Discard)),
             _ => Ok(None),
         }
     }
@@ -70,12 +95,13 @@ impl Command {
     }
 
     /// `session` after the command; `fresh` is the user's session before any. Fails when a name does not exist.
-    pub(crate) async fn apply(self, mut session: Session, fresh: &Session, lakehouse: &Lakehouse) -> Result<Session> {
+    pub(crate) async fn apply(self, mut session: Session, fresh: &Session, planner: &Planner) -> Result<Session> {
+        let lakehouse = planner.lakehouse();
         match self {
+            Command::Define(definition) => session = Box::pin(definition.apply(session, planner)).await?,
+            Command::Discard => session = fresh.clone(),
             Command::Use { catalog, namespace } => {
-                session.catalog = catalog.unwrap_or(session.catalog);
-                session.namespace = namespace;
-                check_namespace(&session, lakehouse).await?;
+                go_to(&mut session, fresh, catalog, namespace, lakehouse).await?;
             }
             Command::Set { name, value } => match name.to_lowercase().as_str() {
                 "catalog" => {
@@ -89,7 +115,11 @@ impl Command {
                 _ => session.settings.set(Setting::find(&name)?, &value)?,
             },
             Command::Reset { name } => match name.to_lowercase().as_str() {
-                "all" => session = fresh.clone(),
+                "all" => {
+                    session.catalog.clone_from(&fresh.catalog);
+                    session.namespace.clone_from(&fresh.namespace);
+                    session.settings.clone_from(&fresh.settings);
+                }
                 "catalog" => session.catalog.clone_from(&fresh.catalog),
                 "schema" => session.namespace.clone_from(&fresh.namespace),
                 _ => session.settings.reset(Setting::find(&name)?),
@@ -119,18 +149,57 @@ pub(super) fn settings(session: &Session) -> Vec<(&'static str, &str, &'static s
     names.into_iter().chain(others).collect()
 }
 
+/// Where names look from now on.
+async fn go_to(
+    session: &mut Session,
+    fresh: &Session,
+    catalog: Option<String>,
+    namespace: Option<String>,
+    lakehouse: &Lakehouse,
+) -> Result<()> {
+    match (catalog, namespace) {
+        (None, Some(name)) => {
+            let known = lakehouse.list_namespaces(&session.catalog).await?;
+            if known.contains(&name) || !lakehouse.catalog_names().contains(&name) {
+                session.namespace = name;
+                return check_known(session, &known);
+            }
+            Box::pin(go_to(session, fresh, Some(name), None, lakehouse)).await
+        }
+        (Some(catalog), Some(namespace)) => {
+            session.catalog = catalog;
+            session.namespace = namespace;
+            check_namespace(session, lakehouse).await
+        }
+        (Some(catalog), None) => {
+            let known = lakehouse.list_namespaces(&catalog).await?;
+            session.catalog = catalog;
+            if !known.contains(&session.namespace) {
+                session.namespace.clone_from(&fresh.namespace);
+            }
+            Ok(())
+        }
+        (None, None) => Ok(()),
+    }
+}
+
 async fn check_namespace(session: &Session, lakehouse: &Lakehouse) -> Result<()> {
+    check_known(session, &lakehouse.list_namespaces(&session.catalog).await?)
+}
+
+fn check_known(session: &Session, known: &[String]) -> Result<()> {
     let Session { catalog, namespace, .. } = session;
-    let known = lakehouse.list_namespaces(catalog).await?;
     if known.contains(namespace) {
         return Ok(());
     }
-    let name = format!("{catalog}.{namespace}");
-    let hint = Some(format!("SHOW SCHEMAS IN {catalog} lists what there is"));
+    let hint = match meant(namespace, known.iter().map(String::as_str)) {
+        Some(known) => format!("did you mean {catalog}.{known}?"),
+        None => format!("SHOW SCHEMAS IN {catalog} lists what there is"),
+    };
     Err(catalog::Error::NotFound {
         what: "namespace",
-        name,
-        hint,
+        name: format!("{catalog}.{namespace}"),
+        hint: Some(hint),
     }
     .into())
 }
@@ -207,16 +276,24 @@ mod tests {
             "USE tpch",
             Command::Use {
                 catalog: None,
-                namespace: "tpch".to_owned(),
+                namespace: Some("tpch".to_owned()),
             },
         );
         check(
             "USE Delta.\"Tpch\"",
             Command::Use {
                 catalog: Some("delta".to_owned()),
-                namespace: "Tpch".to_owned(),
+                namespace: Some("Tpch".to_owned()),
             },
         );
+        check(
+            "USE CATALOG delta",
+            Command::Use {
+                catalog: Some("delta".to_owned()),
+                namespace: None,
+            },
+        );
+        check("DISCARD ALL", Command::Discard);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::command::Command;
 use super::show::Show;
 use crate::error::{Error, Result};
 
+pub(super) use versions::check_constant;
 pub(crate) use versions::{Version, VersionedTable};
 
 /// Deeper nesting of expressions and queries is refused, so that no text can exhaust the stack.
@@ -29,6 +30,7 @@ const DEPTH_MAX: usize = 1000;
 const PARAMETERS_MAX: usize = 1000;
 
 const READ_ONLY: &str = ": this server reads tables and does not write them";
+const NO_VIEWS: &str = ": this server keeps no views; a session keeps those of CREATE TEMPORARY VIEW";
 const NO_TRANSACTIONS: &str = ": every statement stands alone";
 
 /// What a text asks for.
@@ -67,7 +69,7 @@ impl Statement {
         let mut statements = parser.parse_statements().map_err(|error| with_position(error, sql))?;
         match (statements.pop_front(), statements.len()) {
             (None, _) => Err(Error::statement("the statement is empty")),
-            (Some(statement), 0) => Self::classify(statement, parameters, versions),
+            (Some(statement), 0) => Self::classify(statement, sql, parameters, versions),
             (Some(_), more) => Err(Error::statement(format!(
                 "a call takes one statement, and this one has {}",
                 more + 1
@@ -80,8 +82,10 @@ impl Statement {
         matches!(self, Statement::Command(_))
     }
 
-    fn classify(statement: Parsed, parameters: usize, versions: Vec<Version>) -> Result<Self> {
-        let found = match Command::parse(&statement)? {
+    fn classify(statement: Parsed, sql: &str, parameters: usize, versions: Vec<Version>) -> Result<Self> {
+        let found = match Command::parse(&statement, sql)? {
+            // Their parameters and versions are those of the query in them, which is read by itself.
+            Some(command @ Command::Define(_)) => return Ok(Statement::Command(command)),
             Some(command) => Some(Statement::Command(command)),
             None => Show::parse(&statement)?.map(Statement::Show),
         };
@@ -184,9 +188,9 @@ impl Visitor for OnlyQueries {
     type Break = Error;
 
     fn pre_visit_statement(&mut self, statement: &ast::Statement) -> ControlFlow<Error> {
-        use ast::Statement::{Explain, ExplainTable, Query};
+        use ast::Statement::{Execute, Explain, ExplainTable, Query};
         match statement {
-            Query(_) | Explain { .. } | ExplainTable { .. } => ControlFlow::Continue(()),
+            Query(_) | Explain { .. } | ExplainTable { .. } | Execute { .. } => ControlFlow::Continue(()),
             refused => ControlFlow::Break(refusal(refused)),
         }
     }
@@ -215,6 +219,7 @@ pub(super) fn refusal(statement: &ast::Statement) -> Error {
     };
     let reason = match statement {
         S::StartTransaction { .. } | S::Commit { .. } | S::Rollback { .. } | S::Savepoint { .. } => NO_TRANSACTIONS,
+        S::CreateView(_) => NO_VIEWS,
         _ => match name.split(' ').next() {
             Some(
                 "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" | "CREATE" | "DROP" | "ALTER" | "COPY"

@@ -5,25 +5,31 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use catalog::Lakehouse;
+use datafusion::catalog::{CatalogProviderList, TableProvider};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::{ParamValues, ScalarValue, TableReference};
+use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, SessionStateDefaults};
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement as Parsed;
 use executor::Engines;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
-use super::parse::Statement;
+use super::parse::{Statement, VersionedTable};
 use super::pinned::{PinnedCatalogs, PinnedTables};
-use super::time_travel;
+use super::{execute, time_travel};
 use crate::error::{Error, Result};
-use crate::session::Session;
+use crate::session::{Session, TemporaryView};
 
 /// Tables that are resolved at once while a statement is planned.
 const RESOLVE_CONCURRENCY: usize = 8;
+/// Views that may be built on one another.
+const VIEW_DEPTH_MAX: usize = 8;
 
 /// A statement that is ready to run: all of its tables are pinned.
 pub(crate) struct Plan {
@@ -59,7 +65,7 @@ impl Planner {
 
     /// Plans `statement`, which must not be a command. Runs nothing.
     pub(crate) async fn plan(&self, session: &Session, statement: Statement) -> Result<Plan> {
-        let (query, parameters, versions) = match statement {
+        let (mut query, parameters, mut versions) = match statement {
             Statement::Query {
                 query,
                 parameters,
@@ -68,29 +74,97 @@ impl Planner {
             Statement::Show(show) => (show.query(session, &self.lakehouse.catalog_names())?, 0, Vec::new()),
             Statement::Command(_) => return Err(Error::statement("this statement gives no rows")),
         };
+        execute::expand(&mut query, &mut versions, session)?;
         let tables = Arc::new(PinnedTables::new(
             Arc::clone(&self.lakehouse),
             self.table_functions.clone(),
         ));
-        let mut state = self
-            .engines
-            .session_state(session.config()?, Arc::new(PinnedCatalogs(Arc::clone(&tables))))?;
+        let catalogs = PinnedCatalogs::new(Arc::clone(&tables), &session.catalog, &session.namespace);
+        let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
+        let mut state = self.engines.session_state(session.config()?, list)?;
         // What now() means for the whole statement.
         state.mark_start_execution();
-        let versions = versions.into_iter().map(|versioned| {
-            let as_of = time_travel::as_of(&state, &versioned.version)?;
-            Ok((versioned.name, (versioned.table, as_of)))
-        });
-        let versions = versions.collect::<Result<HashMap<_, _>>>()?;
-        tables.begin((state.config().clone(), Arc::clone(state.runtime_env())), versions);
-        resolve_tables(&state, &query).await?;
-        let plan = state.statement_to_plan(query).await?;
+        tables.begin((state.config().clone(), Arc::clone(state.runtime_env())));
+        let naming = Naming {
+            session,
+            catalogs,
+            depth: 0,
+        };
+        let plan = naming.plan(&state, query, versions).await?;
         only_reads().verify_plan(&plan)?;
         Ok(Plan {
             state,
             plan,
             parameters,
         })
+    }
+
+    /// The lake that statements are about.
+    pub(crate) fn lakehouse(&self) -> &Lakehouse {
+        &self.lakehouse
+    }
+}
+
+/// What the names in one query mean.
+struct Naming<'a> {
+    session: &'a Session,
+    catalogs: Arc<PinnedCatalogs>,
+    /// How many views there are around it.
+    depth: usize,
+}
+
+impl Naming<'_> {
+    /// Plans a query over the tables and temporary views that it names.
+    async fn plan(&self, state: &SessionState, query: Parsed, versions: Vec<VersionedTable>) -> Result<LogicalPlan> {
+        let versions = versions.into_iter().map(|versioned| {
+            let as_of = time_travel::as_of(state, &versioned.version)?;
+            Ok((versioned.name, (versioned.table, as_of)))
+        });
+        self.catalogs
+            .tables()
+            .name_versions(versions.collect::<Result<HashMap<_, _>>>()?);
+        let mut views = HashMap::new();
+        for reference in state.resolve_table_references(&query)? {
+            if let TableReference::Bare { table } = &reference
+                && let Some(view) = self.session.views.get(&**table)
+            {
+                views.insert(table.to_string(), self.view(state, table, view).await?);
+            }
+        }
+        self.catalogs.add_views(views);
+        resolve_tables(state, &query).await?;
+        Ok(state.statement_to_plan(query).await?)
+    }
+
+    /// A view as the table that it looks like. Its tables are those of the statement, at the same versions.
+    fn view<'a>(
+        &'a self,
+        state: &'a SessionState,
+        name: &'a str,
+        view: &'a TemporaryView,
+    ) -> BoxFuture<'a, Result<Arc<dyn TableProvider>>> {
+        let planned = async move {
+            if self.depth == VIEW_DEPTH_MAX {
+                return Err(Error::statement(format!(
+                    "the view \"{name}\" is built on itself or on more than {VIEW_DEPTH_MAX} views"
+                )));
+            }
+            let Statement::Query { query, versions, .. } = Statement::parse(&view.sql)? else {
+                return Err(Error::statement(format!("the view \"{name}\" is no query")));
+            };
+            let catalogs = PinnedCatalogs::new(Arc::clone(self.catalogs.tables()), &view.catalog, &view.namespace);
+            let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
+            let builder = SessionStateBuilder::new_from_existing(state.clone());
+            let state = builder.with_catalog_list(list).build();
+            let naming = Naming {
+                session: self.session,
+                catalogs,
+                depth: self.depth + 1,
+            };
+            let plan = naming.plan(&state, *query, versions).await?;
+            Ok(Arc::new(ViewTable::new(plan, Some(view.sql.clone()))) as Arc<dyn TableProvider>)
+        };
+        planned.boxed()
     }
 }
 
@@ -116,6 +190,16 @@ impl Plan {
             Err(_) if self.parameters > 0 => Ok(Arc::clone(self.plan.schema().inner())),
             schema => schema,
         }
+    }
+
+    /// How many steps it has.
+    pub(crate) fn size(&self) -> Result<usize> {
+        let mut nodes = 0;
+        self.plan.apply_with_subqueries(|_| {
+            nodes += 1;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(nodes)
     }
 
     /// One nullable field per parameter, named `$1` and so on; of type Null where nothing shows what is expected.
