@@ -89,7 +89,7 @@ impl Queries {
     }
 
     async fn plan(&self, session: &Session, sql: &str) -> Result<Plan> {
-        guarded(async { self.planner.plan(session, Statement::parse(sql)?).await }).await
+        guarded(async { self.planner.plan_text(session, sql).await }).await
     }
 }
 

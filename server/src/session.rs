@@ -56,6 +56,8 @@ impl Session {
             .with_default_catalog_and_schema(CURRENT_CATALOG, CURRENT_NAMESPACE)
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(false);
+        // Errors then say where.
+        config.options_mut().sql_parser.collect_spans = true;
         self.settings.apply(&mut config)?;
         Ok(config)
     }

@@ -19,11 +19,8 @@ pub(crate) enum Command {
     Set { name: String, value: String },
     /// `RESET name`, `SET name = DEFAULT`, or `RESET ALL`.
     Reset { name: String },
-    /// `USE schema`, `USE catalog.schema` or `USE CATALOG catalog`. A name of one part that is no schema is a catalog.
-    Use {
-        catalog: Option<String>,
-        namespace: Option<String>,
-    },
+    /// `USE schema` or `USE catalog.schema`. A name of one part that is no schema is a catalog.
+    Use { catalog: Option<String>, namespace: String },
     /// `DISCARD ALL`: the session as it began.
     Discard,
     /// A name for a query, or the end of one.
@@ -58,23 +55,16 @@ impl Command {
                 Self::set("time_zone".to_owned(), value).map(Some)
             }
             Statement::Set(_) => Err(refusal(statement)),
-            Statement::Use(Use::Object(name) | Use::Schema(name) | Use::Database(name)) => {
-                let (catalog, namespace) = match name_parts(name)?.as_slice() {
-                    [namespace] => (None, namespace.clone()),
-                    [catalog, namespace] => (Some(catalog.clone()), namespace.clone()),
-                    _ => return Err(Error::statement("USE takes a schema, a catalog or catalog.schema")),
-                };
-                Ok(Some(Command::Use {
-                    catalog,
-                    namespace: Some(namespace),
-                }))
-            }
-            Statement::Use(Use::Catalog(name)) => match name_parts(name)?.as_slice() {
-                [catalog] => Ok(Some(Command::Use {
-                    catalog: Some(catalog.clone()),
-                    namespace: None,
+            Statement::Use(Use::Object(name)) => match name_parts(name)?.as_slice() {
+                [namespace] => Ok(Some(Command::Use {
+                    catalog: None,
+                    namespace: namespace.clone(),
                 })),
-                _ => Err(Error::statement("USE CATALOG takes a catalog")),
+                [catalog, namespace] => Ok(Some(Command::Use {
+                    catalog: Some(catalog.clone()),
+                    namespace: namespace.clone(),
+                })),
+                _ => Err(Error::statement("USE takes a schema, a catalog or catalog.schema")),
             },
             Statement::Discard {
                 object_type: DiscardObject::ALL,
@@ -100,9 +90,18 @@ impl Command {
         match self {
             Command::Define(definition) => session = Box::pin(definition.apply(session, planner)).await?,
             Command::Discard => session = fresh.clone(),
-            Command::Use { catalog, namespace } => {
-                go_to(&mut session, fresh, catalog, namespace, lakehouse).await?;
+            Command::Use {
+                catalog: Some(catalog),
+                namespace,
+            } => {
+                session.catalog = catalog;
+                session.namespace = namespace;
+                check_namespace(&session, lakehouse).await?;
             }
+            Command::Use {
+                catalog: None,
+                namespace,
+            } => go_to(&mut session, fresh, namespace, lakehouse).await?,
             Command::Set { name, value } => match name.to_lowercase().as_str() {
                 "catalog" => {
                     lakehouse.client(&value)?;
@@ -149,38 +148,19 @@ pub(super) fn settings(session: &Session) -> Vec<(&'static str, &str, &'static s
     names.into_iter().chain(others).collect()
 }
 
-/// Where names look from now on.
-async fn go_to(
-    session: &mut Session,
-    fresh: &Session,
-    catalog: Option<String>,
-    namespace: Option<String>,
-    lakehouse: &Lakehouse,
-) -> Result<()> {
-    match (catalog, namespace) {
-        (None, Some(name)) => {
-            let known = lakehouse.list_namespaces(&session.catalog).await?;
-            if known.contains(&name) || !lakehouse.catalog_names().contains(&name) {
-                session.namespace = name;
-                return check_known(session, &known);
-            }
-            Box::pin(go_to(session, fresh, Some(name), None, lakehouse)).await
-        }
-        (Some(catalog), Some(namespace)) => {
-            session.catalog = catalog;
-            session.namespace = namespace;
-            check_namespace(session, lakehouse).await
-        }
-        (Some(catalog), None) => {
-            let known = lakehouse.list_namespaces(&catalog).await?;
-            session.catalog = catalog;
-            if !known.contains(&session.namespace) {
-                session.namespace.clone_from(&fresh.namespace);
-            }
-            Ok(())
-        }
-        (None, None) => Ok(()),
+/// Goes to the schema `name` of the current catalog, or to the catalog `name` where there is no such schema.
+async fn go_to(session: &mut Session, fresh: &Session, name: String, lakehouse: &Lakehouse) -> Result<()> {
+    let known = lakehouse.list_namespaces(&session.catalog).await?;
+    if known.contains(&name) || !lakehouse.catalog_names().contains(&name) {
+        session.namespace = name;
+        return check_known(session, &known);
     }
+    let known = lakehouse.list_namespaces(&name).await?;
+    session.catalog = name;
+    if !known.contains(&session.namespace) {
+        session.namespace.clone_from(&fresh.namespace);
+    }
+    Ok(())
 }
 
 async fn check_namespace(session: &Session, lakehouse: &Lakehouse) -> Result<()> {
@@ -276,21 +256,14 @@ mod tests {
             "USE tpch",
             Command::Use {
                 catalog: None,
-                namespace: Some("tpch".to_owned()),
+                namespace: "tpch".to_owned(),
             },
         );
         check(
             "USE Delta.\"Tpch\"",
             Command::Use {
                 catalog: Some("delta".to_owned()),
-                namespace: Some("Tpch".to_owned()),
-            },
-        );
-        check(
-            "USE CATALOG delta",
-            Command::Use {
-                catalog: Some("delta".to_owned()),
-                namespace: None,
+                namespace: "Tpch".to_owned(),
             },
         );
         check("DISCARD ALL", Command::Discard);

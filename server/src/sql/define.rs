@@ -142,7 +142,8 @@ impl Definition {
                     );
                     return Err(Error::statement(detail));
                 }
-                planner.plan(&session, statement).await?;
+                let planned = planner.plan(&session, statement).await;
+                planned.map_err(|error| error.located(&sql))?;
                 session.statements.insert(name, NamedStatement { sql, types });
                 session.check_size().map(|()| session)
             }

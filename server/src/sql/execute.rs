@@ -25,11 +25,20 @@ pub(super) fn expand(statement: &mut Parsed, versions: &mut Vec<VersionedTable>,
     }
 }
 
+/// Whether a statement is EXECUTE, or EXPLAIN of it.
+pub(super) fn is_one(statement: &Parsed) -> bool {
+    match statement {
+        Parsed::Explain(explain) => is_one(&explain.statement),
+        Parsed::Statement(inner) => matches!(**inner, ast::Statement::Execute { .. }),
+        _ => false,
+    }
+}
+
 fn run(execute: &ast::Statement, session: &Session) -> Result<(Parsed, Vec<VersionedTable>)> {
     let ast::Statement::Execute {
         name: Some(name),
         parameters,
-        has_parentheses: _,
+        has_parentheses,
         immediate: false,
         into,
         using,
@@ -39,7 +48,8 @@ fn run(execute: &ast::Statement, session: &Session) -> Result<(Parsed, Vec<Versi
     else {
         return Err(refusal(execute));
     };
-    if !into.is_empty() || !parameters.is_empty() && !using.is_empty() || using.iter().any(|arg| arg.alias.is_some()) {
+    let is_misread = !parameters.is_empty() && (!using.is_empty() || !has_parentheses);
+    if is_misread || !into.is_empty() || using.iter().any(|argument| argument.alias.is_some()) {
         return Err(refusal(execute));
     }
     let name = name_parts(name)?.join(".");

@@ -120,7 +120,8 @@ pub(super) fn name_parts(name: &ObjectName) -> Result<Vec<String>> {
 /// The tokens, with every `?` replaced by `$1`, `$2` and so on, and the number of parameters.
 fn tokenize(sql: &str) -> Result<(Vec<TokenWithSpan>, usize)> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
-    let mut tokens = tokens.map_err(|error| DataFusionError::from(ParserError::from(error)))?;
+    let mut tokens =
+        tokens.map_err(|error| Error::from(DataFusionError::from(ParserError::from(error))).located(sql))?;
     let (mut positional, mut highest) = (0, 0);
     for token in &mut tokens {
         let Token::Placeholder(name) = &mut token.token else {
@@ -160,12 +161,14 @@ fn with_position(error: DataFusionError, sql: &str) -> Error {
             ParserError::ParserError(message) if message.ends_with("EOF") => {
                 let line = sql.split('\n').count();
                 let column = sql.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-                Error::statement(format!("syntax error: {message} at Line: {line}, Column: {column}"))
+                let message = format!("{message} at Line: {line}, Column: {column}");
+                Error::from(DataFusionError::from(ParserError::ParserError(message)))
             }
             _ => error.into(),
         },
         _ => error.into(),
     }
+    .located(sql)
 }
 
 fn refuse_all_but_queries(statement: &Parsed) -> Result<()> {

