@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use catalog::{Lakehouse, Stores};
 use executor::Engines;
+use futures::FutureExt;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -21,7 +22,8 @@ use crate::flight::{Flight, Rooms};
 use crate::query::{Queries, Spool};
 use crate::session::Sessions;
 use crate::shutdown::Lifecycle;
-use crate::tls;
+use crate::telemetry::call_span;
+use crate::tls::Acceptor;
 
 /// Probes silent connections, so that proxies keep them and lost clients are noticed.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -59,15 +61,18 @@ impl App {
         let engines = Arc::new(Engines::start(&config.executor, stores).await?);
         let queries = Queries::new(Arc::clone(&lakehouse), Arc::clone(&engines));
         let sessions = Sessions::new(config.starting_catalog()?, config.default_namespace);
+        let auth = Authenticator::new(&config.auth)?;
         let lifecycle = Lifecycle::default();
+        lifecycle.spawn_until_stop(auth.watch());
         let rooms = Rooms {
             queries,
             sessions,
             spool: Arc::new(spool),
             tasks: lifecycle.clone(),
         };
-        let flight = Flight::new(rooms, Authenticator::new(&config.auth)?)?;
-        let router = server(config.tls.as_ref())?.add_service(flight.into_server());
+        let acceptor = config.tls.as_ref().map(Acceptor::new).transpose()?;
+        let flight = Flight::new(rooms, auth)?;
+        let router = server().add_service(flight.into_server());
 
         let failed = |source| Error::Io {
             action: format!("listen on {}", config.listen),
@@ -76,7 +81,15 @@ impl App {
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let serving = router.serve_with_incoming_shutdown(incoming, lifecycle.stop().cancelled_owned());
+        let stop = lifecycle.stop().cancelled_owned();
+        let serving = match acceptor {
+            Some(acceptor) => {
+                lifecycle.spawn_until_stop(Arc::clone(&acceptor).watch());
+                let encrypted = Box::pin(acceptor.accept(incoming));
+                router.serve_with_incoming_shutdown(encrypted, stop).boxed()
+            }
+            None => router.serve_with_incoming_shutdown(incoming, stop).boxed(),
+        };
         lifecycle.spawn(async move {
             if let Err(error) = serving.await {
                 error!(%error, "the server failed");
@@ -121,20 +134,15 @@ impl App {
     }
 }
 
-fn server(tls: Option<&tls::Config>) -> Result<Server> {
-    let server = Server::builder()
+fn server() -> Server {
+    Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(STREAMS_MAX);
-    let Some(tls) = tls else { return Ok(server) };
-    let unusable = |error: tonic::transport::Error| {
-        let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-        Error::config("tls", format!("the certificate and its key cannot be used: {reason}"))
-    };
-    server.tls_config(tls.load()?).map_err(unusable)
+        .max_concurrent_streams(STREAMS_MAX)
+        .trace_fn(call_span)
 }
 
 fn create_folder(folder: &Path) -> Result<()> {

@@ -1,107 +1,48 @@
-//! Who is calling: turns the `authorization` header of a call into a [`Caller`]. Knows passwords and the server's own
-//! bearer tokens, not what a caller may do, and no protocol beyond that one header.
+//! Who is calling: turns what a call brings along, its `authorization` header or its connection's certificate, into a
+//! [`Caller`]. Knows passwords, tokens and certificates, not what a caller may do.
 //!
-//! In the anonymous mode every call is the user `anonymous` and no password is ever looked at, whatever a client
-//! offers: drivers that insist on credentials work, and a login still opens a session. In the basic mode every call
-//! carries `Basic` credentials or a bearer token that an earlier login returned.
+//! ```text
+//! anonymous   nobody is asked, whatever a driver offers
+//! basic       Basic user:password, or the bearer token that a login returned
+//! required    the same, or a bearer token of the identity provider, or a client certificate
+//! ```
+//!
+//! Every way ends in the same error, UNAUTHENTICATED with a reason, and takes as long whatever was wrong.
 
 mod basic;
+mod certificate;
+mod config;
+mod jwk;
+mod jwks;
+mod jwt;
+mod limit;
+pub mod password;
 mod seal;
 mod token;
+mod users;
 
-use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use catalog::Secret;
-use serde::Deserialize;
+use ring::digest;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tonic::Request;
 use tonic::metadata::MetadataMap;
+use tracing::Span;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use basic::Passwords;
+pub use config::{Algorithm, CertificateUser, Config, JwtConfig, Mode};
+use jwt::Jwt;
+use limit::Failures;
 pub(crate) use seal::{Purpose, Seal};
-use token::{Claims, Tokens};
+use token::{Claims, Proof, Tokens};
+use users::Users;
 
 /// The user of every call in the anonymous mode.
 pub const ANONYMOUS: &str = "anonymous";
-
-/// A shorter signing key could be guessed.
-const SECRET_BYTES_MIN: usize = 16;
-
-/// How callers prove who they are.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// `anonymous` (the default) lets everybody in; `basic` asks for a user and password of `users`.
-    pub mode: Mode,
-    /// Passwords by user name, for the mode `basic`.
-    pub users: BTreeMap<String, Secret>,
-    /// Signs tokens and handles, at least 16 bytes. Servers behind one address need the same one. Default: random, so
-    /// that a restart ends all logins and prepared statements.
-    pub secret: Option<Secret>,
-    /// How long a login lasts; default 12 hours. Longer keeps a stolen token useful, shorter makes clients log in
-    /// again.
-    #[serde(with = "humantime_serde")]
-    pub token_lifetime: Duration,
-    /// Allows the mode `anonymous` on an address that other machines can reach; default false.
-    pub allow_anonymous_remote: bool,
-}
-
-/// See [`Config::mode`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Everybody is the user [`ANONYMOUS`].
-    #[default]
-    Anonymous,
-    /// User names and passwords.
-    Basic,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            mode: Mode::default(),
-            users: BTreeMap::new(),
-            secret: None,
-            token_lifetime: Duration::from_secs(12 * 60 * 60),
-            allow_anonymous_remote: false,
-        }
-    }
-}
-
-impl Config {
-    /// Checks what the types cannot. Does no I/O.
-    pub fn validate(&self) -> Result<()> {
-        if self.mode == Mode::Basic && self.users.is_empty() {
-            return Err(Error::config("auth.users", "the mode basic needs at least one user"));
-        }
-        if let Some((name, _)) = self
-            .users
-            .iter()
-            .find(|(name, _)| name.is_empty() || name.contains(':'))
-        {
-            return Err(Error::config(
-                format!("auth.users.{name}"),
-                "a user's name is not empty and has no colon",
-            ));
-        }
-        if self
-            .secret
-            .as_ref()
-            .is_some_and(|secret| secret.expose().len() < SECRET_BYTES_MIN)
-        {
-            return Err(Error::config(
-                "auth.secret",
-                format!("must have at least {SECRET_BYTES_MIN} bytes"),
-            ));
-        }
-        if self.token_lifetime.is_zero() {
-            return Err(Error::config("auth.token_lifetime", "must be longer than 0 s"));
-        }
-        Ok(())
-    }
-}
 
 /// Who is calling, and in which session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,62 +53,93 @@ pub struct Caller {
     pub session_id: Option<String>,
 }
 
+/// What a call shows of its caller, taken out of its request. Has no `Debug`: it holds secrets.
+struct Evidence {
+    credentials: Result<Credentials>,
+    address: Option<IpAddr>,
+    /// The client's certificate, which TLS has checked.
+    certificate: Option<CertificateDer<'static>>,
+}
+
+impl Evidence {
+    fn of<T>(request: &Request<T>) -> Self {
+        let certificates = request.peer_certs();
+        Self {
+            credentials: Credentials::of(request.metadata()),
+            address: request.remote_addr().map(|address| address.ip()),
+            certificate: certificates.and_then(|chain| chain.first().cloned()),
+        }
+    }
+}
+
 /// Checks credentials and issues tokens.
 pub struct Authenticator {
     mode: Mode,
-    passwords: Passwords,
+    users: Option<Arc<Users>>,
+    jwt: Option<Jwt>,
+    certificate_user: CertificateUser,
+    failures: Failures,
     tokens: Tokens,
     seal: Seal,
 }
 
 impl Authenticator {
-    /// Takes over the users and the signing key; makes up a key where there is none.
+    /// Takes over the users and the signing key; makes up a key where there is none. The configuration is valid.
     pub fn new(config: &Config) -> Result<Self> {
-        config.validate()?;
         let seal = match &config.secret {
             Some(secret) => Seal::new(secret.expose().as_bytes()),
             None => Seal::random()?,
         };
+        let users = match config.has_passwords() {
+            true => Some(Arc::new(Users::new(config)?)),
+            false => None,
+        };
+        let jwt = config
+            .jwt
+            .as_ref()
+            .map(|config| Jwt::new(config, jwks::Ages::default()));
         Ok(Self {
             mode: config.mode,
-            passwords: Passwords::new(&config.users)?,
+            users,
+            jwt: jwt.transpose()?,
+            certificate_user: config.certificate_user,
+            failures: Failures::new(),
             tokens: Tokens::new(seal.clone(), config.token_lifetime),
             seal,
         })
     }
 
-    /// A login: the bearer token that later calls carry. A valid token is returned as it came.
-    pub(crate) fn log_in(&self, headers: &MetadataMap) -> Result<String> {
-        let offered = Credentials::of(headers)?;
-        if let Credentials::Bearer(token) = &offered
-            && self.tokens.verify(token, SystemTime::now()).is_ok()
-        {
-            return Ok(token.clone());
+    /// Follows changes of the file of users and of the issuer's keys, as long as it is polled.
+    pub(crate) fn watch(&self) -> impl Future<Output = ()> + Send + use<> {
+        let users = self.users.clone().map(|users| users.watch(users::RELOAD_INTERVAL));
+        let keys = self.jwt.as_ref().map(Jwt::watch);
+        async move {
+            let users = async { futures::future::OptionFuture::from(users).await };
+            let keys = async { futures::future::OptionFuture::from(keys).await };
+            tokio::join!(users, keys);
         }
-        let user = self.user(&offered)?;
-        let session_id = Uuid::now_v7().to_string();
-        Ok(self.tokens.issue(&user, &session_id, SystemTime::now()))
+    }
+
+    /// A login: the bearer token that later calls carry. A token of ours comes back with a new lifetime, one of the
+    /// identity provider as it came.
+    pub(crate) fn log_in<'a, T>(
+        &'a self,
+        request: &Request<T>,
+    ) -> impl Future<Output = Result<String>> + Send + use<'a, T> {
+        self.new_token(Evidence::of(request))
     }
 
     /// Who makes this call.
-    pub(crate) fn caller(&self, headers: &MetadataMap) -> Result<Caller> {
-        let offered = Credentials::of(headers)?;
-        if let Credentials::Bearer(token) = &offered {
-            match self.tokens.verify(token, SystemTime::now()) {
-                Ok(Claims { user, session_id, .. }) => {
-                    return Ok(Caller {
-                        user,
-                        session_id: Some(session_id),
-                    });
-                }
-                Err(error) if self.mode == Mode::Basic => return Err(error),
-                Err(_) => {}
-            }
+    pub(crate) fn caller<'a, T>(
+        &'a self,
+        request: &Request<T>,
+    ) -> impl Future<Output = Result<Caller>> + Send + use<'a, T> {
+        let evidence = Evidence::of(request);
+        async move {
+            let caller = self.find_caller(evidence).await?;
+            Span::current().record("user", &caller.user);
+            Ok(caller)
         }
-        Ok(Caller {
-            user: self.user(&offered)?,
-            session_id: None,
-        })
     }
 
     /// What makes handles that only this server can have written.
@@ -175,20 +147,133 @@ impl Authenticator {
         self.seal.clone()
     }
 
-    fn user(&self, offered: &Credentials) -> Result<String> {
-        match (self.mode, offered) {
-            (Mode::Anonymous, _) => Ok(ANONYMOUS.to_owned()),
-            (Mode::Basic, Credentials::Basic { user, password }) => {
-                self.passwords.check(user, password)?;
-                Ok(user.clone())
+    async fn new_token(&self, evidence: Evidence) -> Result<String> {
+        let now = SystemTime::now();
+        if let Ok(Credentials::Bearer(token)) = &evidence.credentials {
+            if let Ok(claims) = self.open(token, now) {
+                return Ok(self.tokens.issue(claims, now));
             }
-            (Mode::Basic, Credentials::Bearer(_)) => Err(Error::unauthenticated("the token is not valid")),
-            (Mode::Basic, Credentials::None) => Err(Error::unauthenticated("this server wants a user and a password")),
+            if self.mode != Mode::Anonymous {
+                let token = token.clone();
+                return self.find_caller(evidence).await.map(|_| token);
+            }
         }
+        let claims = self.prove(evidence).await?;
+        Ok(self.tokens.issue(claims, now))
+    }
+
+    async fn find_caller(&self, evidence: Evidence) -> Result<Caller> {
+        let now = SystemTime::now();
+        if let Ok(Credentials::Bearer(token)) = &evidence.credentials {
+            match (self.open(token, now), &self.jwt) {
+                (Ok(claims), _) => {
+                    return Ok(Caller {
+                        user: claims.user,
+                        session_id: Some(claims.session_id),
+                    });
+                }
+                (Err(_), Some(jwt)) if Jwt::is_one(token) => {
+                    return Ok(Caller {
+                        user: jwt.verify(token, now).await?,
+                        session_id: Some(session_of(token)),
+                    });
+                }
+                (Err(error), _) if self.mode != Mode::Anonymous => return Err(error),
+                _ => {}
+            }
+        }
+        let claims = self.prove(evidence).await?;
+        Ok(Caller {
+            user: claims.user,
+            session_id: None,
+        })
+    }
+
+    /// Who offers something else than a token, as the token of a new login would say.
+    async fn prove(&self, evidence: Evidence) -> Result<Claims> {
+        let claims = |user: String, proof: Proof| Claims {
+            user,
+            session_id: Uuid::now_v7().to_string(),
+            proof: proof.into(),
+            ..Claims::default()
+        };
+        if self.mode == Mode::Anonymous {
+            return Ok(claims(ANONYMOUS.to_owned(), Proof::Anonymous));
+        }
+        match (evidence.credentials?, evidence.certificate, &self.users) {
+            (Credentials::Basic { user, password }, _, Some(users)) => {
+                self.check_password(users, evidence.address, &user, &password).await?;
+                let password = users.fingerprint(&user, &self.seal).unwrap_or_default();
+                Ok(Claims {
+                    password,
+                    ..claims(user, Proof::Password)
+                })
+            }
+            (Credentials::None, Some(certificate), _) if self.mode == Mode::Required => {
+                let user = certificate::user(&certificate, self.certificate_user)?;
+                Ok(claims(user, Proof::Certificate))
+            }
+            _ => Err(Error::unauthenticated(format!("this server wants {}", self.wanted()))),
+        }
+    }
+
+    async fn check_password(
+        &self,
+        users: &Arc<Users>,
+        address: Option<IpAddr>,
+        user: &str,
+        password: &Secret,
+    ) -> Result<()> {
+        if users.known(user, password).await {
+            return Ok(());
+        }
+        let attempt = self.failures.attempt(address, user).await?;
+        match users.check(user, password).await {
+            true => attempt.succeeded(),
+            false => return Err(Error::unauthenticated("wrong user or password")),
+        }
+        Ok(())
+    }
+
+    /// What one of our tokens says, if what it was issued for still holds: a password that was changed, a user who is
+    /// gone or a mode that asks for more ends a login.
+    fn open(&self, token: &str, now: SystemTime) -> Result<Claims> {
+        let claims = self.tokens.verify(token, now)?;
+        let holds = match (claims.proof(), &self.users) {
+            (Proof::Anonymous, _) => self.mode == Mode::Anonymous,
+            (Proof::Certificate, _) => self.mode == Mode::Required,
+            (Proof::Password, Some(users)) => users.is_fingerprint(&claims.user, &self.seal, &claims.password),
+            (Proof::Password, None) => false,
+        };
+        match holds {
+            true => Ok(claims),
+            false => Err(Error::unauthenticated("the login is no longer valid: log in again")),
+        }
+    }
+
+    /// What a caller without credentials is asked for.
+    fn wanted(&self) -> String {
+        let mut ways = Vec::new();
+        if self.users.is_some() {
+            ways.push("a user and a password");
+        }
+        if self.jwt.is_some() {
+            ways.push("a bearer token");
+        }
+        if self.mode == Mode::Required {
+            ways.push("a client certificate");
+        }
+        ways.join(" or ")
     }
 }
 
-/// What a call offers. Has no `Debug`: it holds secrets.
+/// One session for each token of the identity provider: whoever has the token has the session.
+fn session_of(token: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, token.as_bytes());
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the header `authorization` holds. Has no `Debug`: it holds secrets.
 enum Credentials {
     None,
     Basic { user: String, password: Secret },

@@ -29,7 +29,7 @@ impl Cli {
     pub fn log_filter(&self) -> &str {
         let default = match self.command {
             Command::Serve(_) | Command::Executor(_) => telemetry::FILTER_OF_SERVICES,
-            Command::Sql(_) | Command::Demo(_) => telemetry::FILTER_OF_TOOLS,
+            Command::Sql(_) | Command::Demo(_) | Command::HashPassword(_) => telemetry::FILTER_OF_TOOLS,
         };
         self.log.as_deref().unwrap_or(default)
     }
@@ -44,6 +44,8 @@ pub enum Command {
     Executor(Executor),
     /// Run one statement and print its answer
     Sql(Sql),
+    /// Read a password from standard input and print its hash, for `auth.users` and `auth.users_file`
+    HashPassword(HashPassword),
     /// Make a small lake with TPC-H data in both formats, query it and serve it
     Demo(Demo),
 }
@@ -95,7 +97,7 @@ pub struct Sql {
     #[arg(long, value_name = "URL", default_value = "grpc://127.0.0.1:31415")]
     pub url: String,
     /// Ask no server: open the lake in this process, as --config and --data-dir describe it
-    #[arg(long, conflicts_with_all = ["url", "user", "ca"])]
+    #[arg(long, conflicts_with_all = ["url", "user", "ca", "token_env", "certificate"])]
     pub local: bool,
     /// User to log in as; without one nobody logs in
     #[arg(long)]
@@ -106,9 +108,18 @@ pub struct Sql {
     /// Environment variable that holds the user's password
     #[arg(long, requires = "user", value_name = "VARIABLE")]
     pub password_env: Option<String>,
+    /// Environment variable that holds a bearer token of your identity provider, instead of a user
+    #[arg(long, value_name = "VARIABLE", conflicts_with = "user")]
+    pub token_env: Option<String>,
     /// PEM file of the authority that vouches for the server [default: those of the operating system]
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// PEM file of the certificate that says who you are, where the server asks for one
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub certificate: Option<PathBuf>,
+    /// PEM file of that certificate's private key
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub key: Option<PathBuf>,
     /// How the answer is printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
@@ -121,6 +132,15 @@ pub struct Sql {
     /// Folder of the embedded lake, for --local [default: ./lakewing-data]
     #[arg(long, value_name = "FOLDER", requires = "local")]
     pub data_dir: Option<PathBuf>,
+}
+
+/// `lakewing hash-password`.
+#[derive(Debug, Args)]
+#[command(after_long_help = HASH_PASSWORD_HELP)]
+pub struct HashPassword {
+    /// Print the whole line of a users_file for this user
+    #[arg(long)]
+    pub user: Option<String>,
 }
 
 /// `lakewing demo`.
@@ -190,6 +210,20 @@ Examples:
   lakewing sql --url grpc+tls://lake.example.org:31415 --user alice --password-env LAKE_PASSWORD - < report.sql
 
 Exit codes: 0 answered, 1 refused or failed, 2 wrong flags, 64 wrong configuration.";
+
+const HASH_PASSWORD_HELP: &str = "\
+Examples:
+  printf %s 'the password' | lakewing hash-password --user alice >> users     a line of a users_file
+  lakewing hash-password < password-file                                      a value of auth.users
+
+Then, in the configuration of the server, which sees changes of the file within seconds:
+
+  [auth]
+  mode = \"basic\"
+  users_file = \"users\"
+
+A hash does not tell the password, and checking it is slow on purpose. Put the password on no command line: others see
+it there.";
 
 const DEMO_HELP: &str = "\
 Makes Iceberg tables lake.tpch.* and Delta tables delta.tpch.*, once: the next start finds them. With --config the \

@@ -18,7 +18,7 @@ use crate::cli;
 use crate::config::{self, Config, Flags};
 use crate::error::{Error, Result};
 
-pub(crate) use connection::{Connection, Target};
+pub(crate) use connection::{Connection, Login, Target};
 pub(crate) use print::table;
 
 const LOCAL_USER: &str = "local";
@@ -58,11 +58,21 @@ fn remote(arguments: &cli::Sql) -> Result<Target> {
         (None, Some(variable)) => config::secret_from_environment(variable)?,
         (None, None) => Secret::new(""),
     };
-    let login = arguments.user.clone().map(|user| (user, password));
+    let token = arguments
+        .token_env
+        .as_deref()
+        .map(config::secret_from_environment)
+        .transpose()?;
+    let login = match (arguments.user.clone(), token) {
+        (Some(user), _) => Login::Password(user, password),
+        (None, Some(token)) => Login::Token(token),
+        (None, None) => Login::None,
+    };
     Ok(Target {
         url: arguments.url.clone(),
         login,
         ca: arguments.ca.clone(),
+        certificate: arguments.certificate.clone().zip(arguments.key.clone()),
     })
 }
 
@@ -85,8 +95,9 @@ async fn local(arguments: &cli::Sql) -> Result<(App, Target)> {
     let app = App::start(config).await?;
     let target = Target {
         url: format!("grpc://{}", app.address()),
-        login: Some((LOCAL_USER.to_owned(), password)),
+        login: Login::Password(LOCAL_USER.to_owned(), password),
         ca: None,
+        certificate: None,
     };
     Ok((app, target))
 }

@@ -153,7 +153,9 @@ impl Config {
         let lake = self.lake()?;
         lake.validate()?;
         self.executor.validate().map_err(below_executor)?;
-        self.auth.validate()?;
+        self.auth
+            .validate(self.tls.as_ref().is_some_and(|tls| tls.client_authority.is_some()))?;
+        self.tls.as_ref().map_or(Ok(()), tls::Config::validate)?;
         self.spool.validate()?;
         if let Some(name) = &self.default_catalog
             && !lake.catalogs.contains_key(name)

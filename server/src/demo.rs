@@ -17,7 +17,7 @@ use executor::Mode;
 use crate::app::App;
 use crate::auth;
 use crate::cli;
-use crate::client::Target;
+use crate::client::{Login, Target};
 use crate::config::{Config, Flags};
 use crate::error::{Error, Result};
 use crate::shutdown::Signals;
@@ -30,7 +30,7 @@ const NAMESPACE: &str = "tpch";
 /// Makes the data if it is not there, queries it, and serves it until a stop signal, or not at all with `--exit`.
 pub async fn run(arguments: &cli::Demo) -> Result<()> {
     let config = config(arguments)?;
-    let login = login(&config);
+    let login = login(&config)?;
     let mut signals = Signals::listen()?;
     let app = App::start(config).await?;
     let done = tokio::select! {
@@ -77,24 +77,32 @@ fn config(arguments: &cli::Demo) -> Result<Config> {
 }
 
 /// Someone who may ask the sample queries.
-fn login(config: &Config) -> Option<(String, catalog::Secret)> {
-    match config.auth.mode {
-        auth::Mode::Anonymous => None,
-        auth::Mode::Basic => config
-            .auth
-            .users
-            .first_key_value()
-            .map(|(user, pw)| (user.clone(), pw.clone())),
+fn login(config: &Config) -> Result<Login> {
+    if config.auth.mode == auth::Mode::Anonymous {
+        return Ok(Login::None);
+    }
+    let mut users = config.auth.users.iter();
+    match users.find(|(_, password)| !password.expose().starts_with('$')) {
+        Some((user, password)) => Ok(Login::Password(user.clone(), password.clone())),
+        None => Err(Error::config(
+            "auth.users",
+            "the demo logs in itself: it needs a password that is no hash",
+        )),
     }
 }
 
-async fn show(app: &App, arguments: &cli::Demo, login: Option<(String, catalog::Secret)>) -> Result<()> {
+async fn show(app: &App, arguments: &cli::Demo, login: Login) -> Result<()> {
     load::load(app.lakehouse(), arguments.scale).await?;
     let address = reachable(app.address());
+    let user = match &login {
+        Login::Password(user, _) => Some(user.clone()),
+        Login::None | Login::Token(_) => None,
+    };
     let target = Target {
         url: format!("grpc://{address}"),
         login,
         ca: None,
+        certificate: None,
     };
     say(&format!(
         "\nSample query, over each format:\n\n{}\n",
@@ -104,7 +112,7 @@ async fn show(app: &App, arguments: &cli::Demo, login: Option<(String, catalog::
         say(&sample::answer(&target, catalog).await?)?;
     }
     if !arguments.exit {
-        say(&welcome(address, target.login.as_ref().map(|(user, _)| user.as_str())))?;
+        say(&welcome(address, user.as_deref()))?;
     }
     Ok(())
 }

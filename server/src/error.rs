@@ -2,20 +2,30 @@
 //! travel through DataFusion inside its own errors: only this file digs them out again.
 
 mod dig;
+mod meant;
+mod place;
+mod sqlstate;
 
 use datafusion::error::DataFusionError;
 use datafusion::object_store;
 use proto::ErrorKind;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::query::Ending;
+
+pub(crate) use meant::meant;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Drivers refuse header lists above 8 KiB, and gRPC sends messages percent-encoded in a header.
 const MESSAGE_BYTES_MAX: usize = 6 * 1024;
+
+/// Where a client finds [`Error::sqlstate`]: among the trailers of a failed call. The messages of Flight SQL have no
+/// place for it.
+const SQLSTATE_HEADER: &str = "x-lakewing-sqlstate";
 
 /// Why a call, a statement or the start of the server failed.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +80,12 @@ pub enum Error {
     Forbidden {
         /// What was used.
         what: &'static str,
+    },
+    /// Somebody whom the server knows and does not let in.
+    #[error("{detail}")]
+    Denied {
+        /// Why not.
+        detail: String,
     },
     /// A handle that was closed or has expired.
     #[error("this {what} is closed")]
@@ -140,6 +156,14 @@ pub enum Error {
         /// What was said.
         message: String,
     },
+    /// Another error, and where in the statement's text it is.
+    #[error("{error}\n{excerpt}")]
+    Located {
+        /// What is wrong.
+        error: Box<Error>,
+        /// Line and column, and the line with a mark.
+        excerpt: String,
+    },
     /// Code that should not panic did.
     #[error("the query failed unexpectedly: the server's log says more")]
     Panic,
@@ -175,6 +199,35 @@ impl Error {
         }
     }
 
+    /// The error with the place in `text` that it names, if it names one and is not located yet. `text` must be what
+    /// the engine was given.
+    pub(crate) fn located(self, text: &str) -> Self {
+        let excerpt = match &self {
+            Error::Query(error) => place::excerpt(error, text),
+            _ => None,
+        };
+        match excerpt {
+            Some(excerpt) => Error::Located {
+                error: Box::new(self),
+                excerpt,
+            },
+            None => self,
+        }
+    }
+
+    /// The SQLSTATE of the error: five characters that programs can compare.
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            Error::Request { .. } => sqlstate::PROTOCOL,
+            Error::Closed { .. } => sqlstate::CLOSED,
+            Error::Catalog(error) => dig::lake_state(error),
+            Error::Executor(error) => dig::state(error),
+            Error::Query(error) => dig::state(error),
+            Error::Located { error, .. } => error.sqlstate(),
+            other => sqlstate::of(other.kind()),
+        }
+    }
+
     /// The kind that decides the client's status code.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -183,7 +236,7 @@ impl Error {
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::Remote { .. } => ErrorKind::Unavailable,
             Error::Unauthenticated { .. } => ErrorKind::Unauthenticated,
-            Error::Forbidden { .. } => ErrorKind::PermissionDenied,
+            Error::Forbidden { .. } | Error::Denied { .. } => ErrorKind::PermissionDenied,
             Error::Closed { .. } | Error::NoQuery { .. } => ErrorKind::NotFound,
             Error::Ended {
                 ending: Ending::TimedOut(_),
@@ -192,6 +245,7 @@ impl Error {
             Error::Busy { .. } | Error::Full { .. } => ErrorKind::ResourceExhausted,
             Error::Spool { .. } | Error::Lost => ErrorKind::Unavailable,
             Error::Stored { kind, .. } => *kind,
+            Error::Located { error, .. } => error.kind(),
             Error::Catalog(error) => error.kind(),
             Error::Executor(error) => dig::kind(error),
             Error::Query(error) => dig::kind(error),
@@ -202,6 +256,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Statement { hint, .. } | Error::Remote { hint, .. } => hint.clone(),
+            Error::Located { error, .. } => error.hint(),
             Error::Catalog(error) => error.hint().map(str::to_owned),
             Error::Executor(error) => dig::hint(error),
             Error::Query(error) => dig::hint(error),
@@ -216,7 +271,10 @@ impl From<Error> for Status {
             Some(hint) => format!("{error}\nhint: {hint}"),
             None => error.to_string(),
         };
-        Status::new(code(error.kind()), bounded(message))
+        let mut status = Status::new(code(error.kind()), bounded(message));
+        let state = MetadataValue::from_static(error.sqlstate());
+        status.metadata_mut().insert(SQLSTATE_HEADER, state);
+        status
     }
 }
 

@@ -35,7 +35,6 @@ use arrow_flight::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream as streams};
 use prost::Message;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, error};
 
@@ -240,11 +239,17 @@ impl Flight {
     }
 
     /// Who calls, in a session that is still open.
-    fn caller(&self, headers: &MetadataMap) -> Result<Caller, Status> {
-        let caller = self.auth.caller(headers)?;
-        match self.sessions.is_closed(&caller) {
-            true => Err(Error::Closed { what: "session" }.into()),
-            false => Ok(caller),
+    fn caller<'a, T>(
+        &'a self,
+        request: &Request<T>,
+    ) -> impl Future<Output = Result<Caller, Status>> + Send + use<'a, T> {
+        let caller = self.auth.caller(request);
+        async move {
+            let caller = caller.await?;
+            match self.sessions.is_closed(&caller) {
+                true => Err(Error::Closed { what: "session" }.into()),
+                false => Ok(caller),
+            }
         }
     }
 
@@ -273,18 +278,18 @@ impl FlightService for Flight {
         &self,
         request: Request<Streaming<HandshakeRequest>>,
     ) -> Result<Response<Self::HandshakeStream>, Status> {
-        handshake::handshake(&self.auth, request.metadata())
+        handshake::handshake(&self.auth, &request).await
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
-        let caller = self.caller(request.metadata())?;
+        let caller = self.caller(&request).await?;
         let descriptor = request.into_inner();
         let offer = self.offer_rows(&caller, &descriptor).await.map_err(refuse)?;
         Ok(Response::new(offer.into_info(descriptor).map_err(refuse)?))
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
-        let caller = self.caller(request.metadata())?;
+        let caller = self.caller(&request).await?;
         let schema = self.schema(&caller, request.get_ref()).await.map_err(refuse)?;
         Ok(Response::new(SchemaResult {
             schema: schema::encode(&schema)?,
@@ -292,26 +297,26 @@ impl FlightService for Flight {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        let caller = self.caller(request.metadata())?;
+        let caller = self.caller(&request).await?;
         let rows = self.fetch(&caller, request.get_ref()).await.map_err(refuse)?;
         Ok(Response::new(rows))
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
-        let caller = self.caller(request.metadata())?;
+        let caller = self.caller(&request).await?;
         let app_metadata = self.put(&caller, request.into_inner()).await.map_err(refuse)?;
         Ok(Response::new(Box::pin(streams::iter([Ok(PutResult { app_metadata })]))))
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        let caller = self.caller(request.metadata())?;
+        let caller = self.caller(&request).await?;
         let answer = self.act(&caller, request.get_ref()).await.map_err(refuse)?;
         let results = answer.map(|body| Ok(arrow_flight::Result { body }));
         Ok(Response::new(Box::pin(streams::iter(results))))
     }
 
     async fn list_actions(&self, request: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
-        self.caller(request.metadata())?;
+        self.caller(&request).await?;
         let actions = ACTIONS.map(|(name, about)| {
             Ok(ActionType {
                 r#type: name.to_owned(),
@@ -322,7 +327,7 @@ impl FlightService for Flight {
     }
 
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
-        let caller = self.caller(request.metadata())?;
+        let caller = self.caller(&request).await?;
         let info = self.poll(&caller, request.into_inner()).await.map_err(refuse)?;
         Ok(Response::new(info))
     }

@@ -11,7 +11,7 @@ use server::cli::{self, Cli, Command};
 use server::config::Config;
 use server::error::{Error, Result};
 use server::shutdown::Signals;
-use server::{client, demo, telemetry};
+use server::{auth, client, demo, telemetry};
 use tokio_util::sync::CancellationToken;
 
 /// The conventional exit code for a wrong configuration, `EX_USAGE`.
@@ -47,6 +47,7 @@ fn run(cli: &Cli) -> Result<()> {
             Command::Serve(arguments) => serve(arguments).await,
             Command::Executor(arguments) => execute(arguments).await,
             Command::Sql(arguments) => client::run(arguments).await,
+            Command::HashPassword(arguments) => auth::password::run(arguments),
             Command::Demo(arguments) => demo::run(arguments).await,
         }
     })

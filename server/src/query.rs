@@ -173,7 +173,7 @@ impl Queries {
     pub(crate) async fn command(&self, session: &Session, fresh: &Session, sql: &str) -> Result<Outcome> {
         match Statement::parse(sql)? {
             Statement::Command(command) => {
-                let changed = command.apply(session.clone(), fresh, &self.lakehouse).await?;
+                let changed = guarded(Box::pin(command.apply(session.clone(), fresh, &self.planner))).await?;
                 Ok(Outcome::Changed(changed))
             }
             Statement::Kill(id) => {
@@ -199,7 +199,7 @@ impl Queries {
             Some(value) => Command::Set { name, value },
             None => Command::Reset { name },
         };
-        command.apply(session, fresh, &self.lakehouse).await
+        guarded(Box::pin(command.apply(session, fresh, &self.planner))).await
     }
 
     /// Ends the query `id` of `user`, here and on all executors, also where it was planned and not begun. False where
@@ -232,7 +232,7 @@ impl Queries {
     }
 
     async fn plan(&self, session: &Session, sql: &str, pins: &[TablePin]) -> Result<Plan> {
-        guarded(async { self.planner.plan(session, Statement::parse(sql)?, pins).await }).await
+        guarded(async { self.planner.plan_text(session, sql, pins).await }).await
     }
 }
 

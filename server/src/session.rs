@@ -1,11 +1,15 @@
 //! What one login keeps between its statements: where unqualified names look and what was SET. Knows neither SQL text
 //! nor any protocol.
 
+mod definitions;
 mod settings;
 mod store;
 
+use std::collections::BTreeMap;
+
 use datafusion::prelude::SessionConfig;
 
+pub(crate) use definitions::{NamedStatement, TemporaryView};
 use settings::Settings;
 pub(crate) use settings::{SETTINGS, Setting};
 pub(crate) use store::Sessions;
@@ -21,7 +25,17 @@ pub(crate) struct Session {
     pub(crate) namespace: String,
     /// What was SET.
     pub(crate) settings: Settings,
+    /// Temporary views by name.
+    pub(crate) views: BTreeMap<String, TemporaryView>,
+    /// What PREPARE named, by name.
+    pub(crate) statements: BTreeMap<String, NamedStatement>,
 }
+
+/// What the engine is told that names without a catalog begin with. Only the statement's own catalogs know what it
+/// stands for, so that a name of one part, which may be a temporary view, is told from the full name of a table.
+pub(crate) const CURRENT_CATALOG: &str = "$session";
+/// The same for names of one part.
+pub(crate) const CURRENT_NAMESPACE: &str = "$names";
 
 impl Session {
     /// A session in which nothing was SET.
@@ -31,6 +45,8 @@ impl Session {
             catalog: catalog.into(),
             namespace: namespace.into(),
             settings: Settings::default(),
+            views: BTreeMap::new(),
+            statements: BTreeMap::new(),
         }
     }
 
@@ -51,9 +67,11 @@ impl Session {
     /// How DataFusion is told. `information_schema` is our own, not DataFusion's.
     pub(crate) fn config(&self) -> crate::error::Result<SessionConfig> {
         let mut config = SessionConfig::new()
-            .with_default_catalog_and_schema(&self.catalog, &self.namespace)
+            .with_default_catalog_and_schema(CURRENT_CATALOG, CURRENT_NAMESPACE)
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(false);
+        // Errors then say where.
+        config.options_mut().sql_parser.collect_spans = true;
         self.settings.apply(&mut config)?;
         Ok(config)
     }
@@ -66,12 +84,19 @@ impl From<Session> for proto::Session {
             catalog,
             namespace,
             settings,
+            views,
+            statements,
         } = session;
         Self {
             user,
             catalog,
             namespace,
             settings: settings.into(),
+            views: views.into_iter().map(|(name, view)| (name, view.into())).collect(),
+            statements: statements
+                .into_iter()
+                .map(|(name, named)| (name, named.into()))
+                .collect(),
         }
     }
 }
@@ -83,12 +108,19 @@ impl From<proto::Session> for Session {
             catalog,
             namespace,
             settings,
+            views,
+            statements,
         } = session;
         Self {
             user,
             catalog,
             namespace,
             settings: settings.into(),
+            views: views.into_iter().map(|(name, view)| (name, view.into())).collect(),
+            statements: statements
+                .into_iter()
+                .map(|(name, named)| (name, named.into()))
+                .collect(),
         }
     }
 }

@@ -74,6 +74,14 @@ impl Lifecycle {
         });
     }
 
+    /// Runs `task`, which never ends by itself, until nothing new may begin.
+    pub(crate) fn spawn_until_stop(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop();
+        self.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
+    }
+
     /// Cancelled when nothing new may begin.
     pub(crate) fn stop(&self) -> CancellationToken {
         self.stop.clone()

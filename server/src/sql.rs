@@ -2,6 +2,8 @@
 //! it runs nothing.
 
 pub(crate) mod command;
+mod define;
+mod execute;
 pub(crate) mod information_schema;
 pub(crate) mod listing;
 pub(crate) mod parse;

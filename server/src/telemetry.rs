@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use tonic::codegen::http::Request;
+use tracing::{Span, field, info_span};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
@@ -20,4 +22,32 @@ pub fn start(filter: &str) -> Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .try_init()
         .map_err(|error| Error::config("--log", error.to_string()))
+}
+
+/// Longer texts of a client's headers are cut.
+const HEADER_CHARS_MAX: usize = 128;
+
+/// The frame of everything that is logged during one call: which user it is, once that is known, and what the client
+/// says of itself, its trace and its purpose. Of all headers no others are looked at: the rest may be secrets.
+pub(crate) fn call_span(request: &Request<()>) -> Span {
+    let call = request.uri().path().rsplit('/').next().unwrap_or_default();
+    let span = info_span!(
+        "call",
+        rpc = call,
+        user = field::Empty,
+        agent = field::Empty,
+        traceparent = field::Empty,
+        tags = field::Empty
+    );
+    for (field, header) in [
+        ("agent", "user-agent"),
+        ("traceparent", "traceparent"),
+        ("tags", "x-lakewing-query-tags"),
+    ] {
+        if let Some(text) = request.headers().get(header).and_then(|value| value.to_str().ok()) {
+            let text: String = text.chars().take(HEADER_CHARS_MAX).collect();
+            span.record(field, text);
+        }
+    }
+    span
 }

@@ -385,6 +385,38 @@ pub struct Session {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// Temporary views by name.
+    #[prost(map = "string, message", tag = "5")]
+    pub views: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        TemporaryView,
+    >,
+    /// What PREPARE named, by name.
+    #[prost(map = "string, message", tag = "6")]
+    pub statements: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        NamedStatement,
+    >,
+}
+/// A query that has a name.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TemporaryView {
+    #[prost(string, tag = "1")]
+    pub sql: ::prost::alloc::string::String,
+    /// Where the names in it that name no catalog or namespace look.
+    #[prost(string, tag = "2")]
+    pub catalog: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub namespace: ::prost::alloc::string::String,
+}
+/// A query with parameters that has a name.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamedStatement {
+    #[prost(string, tag = "1")]
+    pub sql: ::prost::alloc::string::String,
+    /// Types of the first parameters.
+    #[prost(string, repeated, tag = "2")]
+    pub types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -19,6 +19,21 @@ pub(super) struct Claims {
     /// Seconds since 1970.
     #[prost(uint64, tag = "3")]
     pub(super) expires_s: u64,
+    #[prost(enumeration = "Proof", tag = "4")]
+    pub(super) proof: i32,
+    /// Of the password that was given, so that the login ends with it.
+    #[prost(bytes = "vec", tag = "5")]
+    pub(super) password: Vec<u8>,
+}
+
+/// How the user of a token proved who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub(super) enum Proof {
+    /// Not at all: the server asks nobody.
+    Anonymous = 0,
+    Password = 1,
+    Certificate = 2,
 }
 
 /// Issues and checks tokens.
@@ -32,13 +47,10 @@ impl Tokens {
         Self { seal, lifetime }
     }
 
-    pub(super) fn issue(&self, user: &str, session_id: &str, now: SystemTime) -> String {
+    /// A token that says what `claims` say, for its whole lifetime from `now` on.
+    pub(super) fn issue(&self, claims: Claims, now: SystemTime) -> String {
         let expires_s = seconds(now).saturating_add(self.lifetime.as_secs());
-        let claims = Claims {
-            user: user.to_owned(),
-            session_id: session_id.to_owned(),
-            expires_s,
-        };
+        let claims = Claims { expires_s, ..claims };
         URL_SAFE_NO_PAD.encode(self.seal.seal(Purpose::Token, claims.encode_to_vec()))
     }
 

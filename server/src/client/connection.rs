@@ -31,10 +31,23 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub(crate) struct Target {
     /// `grpc://host:port` or `grpc+tls://host:port`.
     pub(crate) url: String,
-    /// User and password; without them nobody logs in.
-    pub(crate) login: Option<(String, Secret)>,
+    /// What is shown of who asks.
+    pub(crate) login: Login,
     /// PEM file of the authority that vouches for the server.
     pub(crate) ca: Option<PathBuf>,
+    /// PEM files of the certificate that says who asks, and of its key.
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// What goes along with every call.
+#[derive(Debug, Clone)]
+pub(crate) enum Login {
+    /// Nothing.
+    None,
+    /// A user and their password.
+    Password(String, Secret),
+    /// A bearer token.
+    Token(Secret),
 }
 
 /// An open connection.
@@ -52,9 +65,13 @@ impl Connection {
             .map_err(|error| unreachable(&target.url, &error))?;
         let client = FlightServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let mut client = FlightSqlServiceClient::new_from_inner(client);
-        if let Some((user, password)) = &target.login {
-            let credentials = STANDARD.encode(format!("{user}:{}", password.expose()));
-            client.set_header("authorization", format!("Basic {credentials}"));
+        match &target.login {
+            Login::None => {}
+            Login::Password(user, password) => {
+                let credentials = STANDARD.encode(format!("{user}:{}", password.expose()));
+                client.set_header("authorization", format!("Basic {credentials}"));
+            }
+            Login::Token(token) => client.set_token(token.expose().to_owned()),
         }
         Ok(Self { client })
     }
@@ -122,7 +139,7 @@ fn endpoint(target: &Target) -> Result<Endpoint> {
         return Ok(endpoint);
     }
     endpoint
-        .tls_config(tls::client(target.ca.as_deref())?)
+        .tls_config(tls::client(target.ca.as_deref(), target.certificate.as_ref())?)
         .map_err(|error| unreachable(&target.url, &error))
 }
 
@@ -175,8 +192,9 @@ mod tests {
     async fn refusal(url: &str) -> Error {
         let target = Target {
             url: url.to_owned(),
-            login: None,
+            login: Login::None,
             ca: None,
+            certificate: None,
         };
         Connection::open(&target).await.err().unwrap()
     }

@@ -73,7 +73,7 @@ fn a_wrong_value_is_one_line_with_its_key_and_place() {
     check(
         "[auth]\nmode = \"open\"",
         &[],
-        "auth.mode: must be one of anonymous, basic (lake.toml)",
+        "auth.mode: must be one of anonymous, basic, required (lake.toml)",
     );
     check("[tls]\ncertificate = \"c.pem\"", &[], "tls.key: is missing (lake.toml)");
     check(
@@ -184,6 +184,7 @@ fn every_key_is_documented() {
     let sections = [
         ("", "zzz = 1"),
         ("auth", "[auth]\nzzz = 1"),
+        ("auth.jwt", "[auth.jwt]\nzzz = 1"),
         ("tls", "[tls]\nzzz = 1"),
         ("catalogs.NAME", "[catalogs.a]\ntype = \"iceberg-rest\"\nzzz = 1"),
         ("catalogs.NAME", "[catalogs.a]\ntype = \"iceberg-sql\"\nzzz = 1"),

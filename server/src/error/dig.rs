@@ -11,6 +11,8 @@ use datafusion::parquet::errors::ParquetError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use proto::ErrorKind;
 
+use super::sqlstate;
+
 /// The kind of the innermost error we know.
 pub(super) fn kind(error: &(dyn StdError + 'static)) -> ErrorKind {
     Cause::of(error).kind
@@ -26,8 +28,14 @@ pub(super) fn hint(error: &(dyn StdError + 'static)) -> Option<String> {
     Cause::of(error).hint
 }
 
+/// Its SQLSTATE.
+pub(super) fn state(error: &(dyn StdError + 'static)) -> &'static str {
+    Cause::of(error).state
+}
+
 struct Cause {
     kind: ErrorKind,
+    state: &'static str,
     message: String,
     hint: Option<String>,
 }
@@ -40,6 +48,7 @@ impl Cause {
         if let Some(error) = error.downcast_ref::<super::Error>() {
             return Self {
                 kind: error.kind(),
+                state: error.sqlstate(),
                 message: error.to_string(),
                 hint: error.hint(),
             };
@@ -69,8 +78,13 @@ impl Cause {
     }
 
     fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self::precise(kind, sqlstate::of(kind), message)
+    }
+
+    fn precise(kind: ErrorKind, state: &'static str, message: impl Into<String>) -> Self {
         Self {
             kind,
+            state,
             message: message.into(),
             hint: None,
         }
@@ -79,6 +93,7 @@ impl Cause {
     fn lake(error: &catalog::Error) -> Self {
         Self {
             kind: error.kind(),
+            state: lake_state(error),
             message: error.to_string(),
             hint: error.hint().map(str::to_owned),
         }
@@ -89,6 +104,7 @@ impl Cause {
             executor::Error::Query(inner) => Self::datafusion(inner),
             _ => Self {
                 kind: error.kind(),
+                state: sqlstate::of(error.kind()),
                 message: error.to_string(),
                 hint: error.hint().map(str::to_owned),
             },
@@ -109,6 +125,9 @@ impl Cause {
             DataFusionError::ObjectStore(inner) => Self::store(inner),
             DataFusionError::SQL(inner, _) => Self::syntax(inner),
             DataFusionError::SchemaError(inner, _) => Self::schema(inner),
+            DataFusionError::Plan(message) if message.starts_with("Invalid function") => {
+                Self::precise(ErrorKind::InvalidInput, sqlstate::NO_FUNCTION, message)
+            }
             DataFusionError::Plan(message)
             | DataFusionError::Configuration(message)
             | DataFusionError::Execution(message) => Self::new(ErrorKind::InvalidInput, message),
@@ -131,17 +150,21 @@ impl Cause {
     fn arrow(error: &ArrowError) -> Self {
         match error {
             ArrowError::ExternalError(inner) => Self::of(inner.as_ref()),
-            ArrowError::DivideByZero
-            | ArrowError::ArithmeticOverflow(_)
-            | ArrowError::CastError(_)
-            | ArrowError::ComputeError(_)
-            | ArrowError::InvalidArgumentError(_)
-            | ArrowError::ParseError(_) => Self::new(ErrorKind::InvalidInput, error.to_string()),
+            ArrowError::DivideByZero => Self::value(sqlstate::DIVISION_BY_ZERO, error),
+            ArrowError::ArithmeticOverflow(_) => Self::value(sqlstate::OUT_OF_RANGE, error),
+            ArrowError::CastError(_) | ArrowError::ParseError(_) => Self::value(sqlstate::WRONG_TEXT, error),
+            ArrowError::ComputeError(_) | ArrowError::InvalidArgumentError(_) => {
+                Self::new(ErrorKind::InvalidInput, error.to_string())
+            }
             ArrowError::NotYetImplemented(message) => Self::new(ErrorKind::Unsupported, message),
             ArrowError::MemoryError(message) => Self::new(ErrorKind::ResourceExhausted, message),
             ArrowError::IoError(_, inner) => Self::io(inner),
             _ => Self::new(ErrorKind::Internal, error.to_string()),
         }
+    }
+
+    fn value(state: &'static str, error: &ArrowError) -> Self {
+        Self::precise(ErrorKind::InvalidInput, state, error.to_string())
     }
 
     fn parquet(error: &ParquetError) -> Self {
@@ -164,9 +187,8 @@ impl Cause {
                 let message = format!("the object store cannot be reached: {}", innermost(source.as_ref()));
                 let hint = "check the storage profile's endpoint and that the store runs";
                 Self {
-                    kind: ErrorKind::Unavailable,
-                    message,
                     hint: Some(hint.to_owned()),
+                    ..Self::new(ErrorKind::Unavailable, message)
                 }
             }
             _ => Self::new(ErrorKind::Internal, error.to_string()),
@@ -180,11 +202,16 @@ impl Cause {
             }
             ParserError::RecursionLimitExceeded => "the statement is nested too deeply".to_owned(),
         };
-        Self::new(ErrorKind::InvalidInput, message)
+        Self::precise(ErrorKind::InvalidInput, sqlstate::SYNTAX, message)
     }
 
     fn schema(error: &SchemaError) -> Self {
-        Self::new(ErrorKind::InvalidInput, error.to_string())
+        let state = match error {
+            SchemaError::FieldNotFound { .. } => sqlstate::NO_COLUMN,
+            SchemaError::AmbiguousReference { .. } => sqlstate::AMBIGUOUS_COLUMN,
+            _ => sqlstate::of(ErrorKind::InvalidInput),
+        };
+        Self::precise(ErrorKind::InvalidInput, state, error.to_string())
     }
 
     fn io(error: &std::io::Error) -> Self {
@@ -192,6 +219,15 @@ impl Cause {
             Some(inner) => Self::of(inner),
             None => Self::new(ErrorKind::Internal, error.to_string()),
         }
+    }
+}
+
+/// The SQLSTATE of an error of the lake.
+pub(super) fn lake_state(error: &catalog::Error) -> &'static str {
+    match error {
+        catalog::Error::NotFound { what, .. } => sqlstate::missing(what),
+        catalog::Error::Corrupt { .. } => sqlstate::DAMAGED,
+        other => sqlstate::of(other.kind()),
     }
 }
 

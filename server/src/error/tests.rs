@@ -153,3 +153,39 @@ fn messages_fit_into_a_header() {
     }
     assert_eq!(bounded("short".to_owned()), "short");
 }
+
+#[test]
+fn every_error_has_a_state() {
+    let check = |error: Error, expect: &str| {
+        let shown = format!("{error:?}");
+        let status = Status::from(error);
+        let state = status.metadata().get("x-lakewing-sqlstate").unwrap();
+        assert_eq!(state.to_str().unwrap(), expect, "{shown}");
+    };
+    check(missing().into(), "42P01");
+    check(DataFusionError::from(missing()).context("planning").into(), "42P01");
+    let namespace = catalog::Error::NotFound {
+        what: "namespace",
+        name: "lake.shop".to_owned(),
+        hint: None,
+    };
+    check(namespace.into(), "3F000");
+    check(DFParser::parse_sql("selec 1").unwrap_err().into(), "42601");
+    check(DataFusionError::from(ArrowError::DivideByZero).into(), "22012");
+    check(
+        DataFusionError::from(ArrowError::CastError("x".to_owned())).into(),
+        "22P02",
+    );
+    check(DataFusionError::Plan("Invalid function 'x'".to_owned()).into(), "42883");
+    check(DataFusionError::ResourcesExhausted("memory".to_owned()).into(), "53000");
+    check(Error::unsupported("MERGE", ""), "0A000");
+    check(Error::unauthenticated("who"), "28000");
+    check(Error::request("nonsense"), "08P01");
+    check(Error::Panic, "XX000");
+    let located = Error::from(DFParser::parse_sql("selec 1").unwrap_err()).located("selec 1");
+    assert!(
+        located.to_string().ends_with("line 1, column 1:\n  selec 1\n  ^"),
+        "{located}"
+    );
+    check(located, "42601");
+}

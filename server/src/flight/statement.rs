@@ -101,7 +101,7 @@ impl Flight {
     /// The rows of a ticket.
     pub(super) async fn fetch_statement(&self, caller: &Caller, ticket: &TicketStatementQuery) -> Result<FlightStream> {
         let ticket = match self.redeem(caller, &ticket.statement_handle).await? {
-            Redeemable::Statement(ticket) => ticket,
+            Redeemable::Statement(ticket) => *ticket,
             Redeemable::Result(ticket) => return self.fetch_stored(&ticket).await,
         };
         if ticket.sql.is_empty() {

@@ -27,7 +27,7 @@ pub(super) struct Handles {
 #[derive(Debug, PartialEq)]
 pub(super) enum Redeemable {
     /// A query to run.
-    Statement(StatementTicket),
+    Statement(Box<StatementTicket>),
     /// A part of a stored result.
     Result(ResultTicket),
 }
@@ -57,7 +57,7 @@ impl Handles {
         let ticket = StatementTicket::decode(payload).map_err(|_| invalid("ticket"))?;
         let user = ticket.session.as_ref().map(|session| session.user.as_str());
         own(user.unwrap_or_default(), caller, "ticket")?;
-        Ok(Redeemable::Statement(ticket))
+        Ok(Redeemable::Statement(Box::new(ticket)))
     }
 
     pub(super) async fn seal_prepared(&self, statement: &PreparedStatement, spool: &Spool) -> Result<Bytes> {
@@ -176,7 +176,7 @@ mod tests {
         };
         let handle = handles.seal_statement(&ticket, &spool).await.unwrap();
         let opened = handles.open_ticket(&handle, &caller("alice"), &spool).await.unwrap();
-        assert_eq!(opened, Redeemable::Statement(ticket));
+        assert_eq!(opened, Redeemable::Statement(Box::new(ticket)));
         let stolen = handles.open_ticket(&handle, &caller("bob"), &spool).await.unwrap_err();
         assert_eq!(stolen.kind(), ErrorKind::PermissionDenied);
 

@@ -12,7 +12,7 @@ use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use executor::{Engines, Execution};
 use futures::{Stream, StreamExt};
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tracing::{debug, info};
+use tracing::{Span, debug, info};
 
 use super::registry::{Ending, Registered, RunningQuery};
 use crate::error::{Error, Result};
@@ -45,6 +45,8 @@ pub(super) async fn run(engines: &Engines, query: Registered, plan: Plan) -> Res
 /// A result stream that survives panics below it, ends where its query is ended, and logs how it ended.
 struct Watched {
     query: Registered,
+    /// The call that began it: it has returned when the query ends.
+    call: Span,
     schema: SchemaRef,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
     outcome: Option<&'static str>,
@@ -55,6 +57,7 @@ impl Watched {
         let ended = Box::pin(query.ended().clone().cancelled_owned());
         Self {
             query,
+            call: Span::current(),
             schema,
             ended,
             outcome: None,
@@ -111,6 +114,7 @@ impl Drop for Watched {
             (_, Some(_)) => "cancelled",
         };
         let (rows, elapsed_ms) = (query.rows(), query.elapsed().as_millis());
+        let _call = self.call.enter();
         info!(query_id = %query.origin.id, outcome, rows, elapsed_ms, "query ended");
     }
 }

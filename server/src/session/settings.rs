@@ -8,7 +8,7 @@ use arrow::array::timezone::Tz;
 use arrow::ipc::CompressionType;
 use datafusion::prelude::SessionConfig;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, meant};
 
 /// More rows per batch than this only cost memory.
 const BATCH_SIZE_MAX: usize = 65_536;
@@ -75,14 +75,15 @@ impl Setting {
             setting.name == lower || setting.option == Some(&*lower) || setting.aliases.contains(&&*lower)
         });
         found.ok_or_else(|| {
-            let names = SETTINGS
-                .iter()
-                .map(|setting| setting.name)
-                .collect::<Vec<_>>()
-                .join(", ");
+            let names = ["catalog", "schema"]
+                .into_iter()
+                .chain(SETTINGS.iter().map(|setting| setting.name));
             Error::Statement {
                 detail: format!("there is no setting \"{name}\""),
-                hint: Some(format!("the settings are catalog, schema, {names}")),
+                hint: Some(match meant(name, names.clone()) {
+                    Some(known) => format!("did you mean {known}?"),
+                    None => format!("the settings are {}", names.collect::<Vec<_>>().join(", ")),
+                }),
             }
         })
     }

@@ -1,11 +1,15 @@
-//! SET, RESET and USE: statements that change the session and nothing else.
+//! SET, RESET, USE, DISCARD and the definitions of names: statements that change the session and nothing else.
 
 use catalog::Lakehouse;
 use datafusion::sql::parser::{ResetStatement, Statement as Parsed};
-use datafusion::sql::sqlparser::ast::{ContextModifier, Expr, ObjectName, Set, Statement, UnaryOperator, Use, Value};
+use datafusion::sql::sqlparser::ast::{
+    ContextModifier, DiscardObject, Expr, ObjectName, Set, Statement, UnaryOperator, Use, Value,
+};
 
+use super::define::Definition;
 use super::parse::{name_parts, refusal};
-use crate::error::{Error, Result};
+use super::plan::Planner;
+use crate::error::{Error, Result, meant};
 use crate::session::{SETTINGS, Session, Setting};
 
 /// A change to the session.
@@ -15,13 +19,21 @@ pub(crate) enum Command {
     Set { name: String, value: String },
     /// `RESET name`, `SET name = DEFAULT`, or `RESET ALL`.
     Reset { name: String },
-    /// `USE schema` or `USE catalog.schema`.
+    /// `USE schema` or `USE catalog.schema`. A name of one part that is no schema is a catalog.
     Use { catalog: Option<String>, namespace: String },
+    /// `DISCARD ALL`: the session as it began.
+    Discard,
+    /// A name for a query, or the end of one.
+    Define(Definition),
 }
 
 impl Command {
     /// The command that a statement is, or nothing when it is none.
-    pub(super) fn parse(statement: &Parsed) -> Result<Option<Self>> {
+    /// `text` is what it was read from.
+    pub(super) fn parse(statement: &Parsed, text: &str) -> Result<Option<Self>> {
+        if let Some(definition) = Definition::parse(statement, text)? {
+            return Ok(Some(Command::Define(definition)));
+        }
         let statement = match statement {
             Parsed::Reset(ResetStatement::Variable(name)) => {
                 return Ok(Some(Command::Reset { name: variable(name) }));
@@ -52,8 +64,11 @@ impl Command {
                     catalog: Some(catalog.clone()),
                     namespace: namespace.clone(),
                 })),
-                _ => Err(Error::statement("USE takes a schema or catalog.schema")),
+                _ => Err(Error::statement("USE takes a schema, a catalog or catalog.schema")),
             },
+            Statement::Discard {
+                object_type: DiscardObject::ALL,
+            } => Ok(Some(Command::Discard)),
             _ => Ok(None),
         }
     }
@@ -70,13 +85,23 @@ impl Command {
     }
 
     /// `session` after the command; `fresh` is the user's session before any. Fails when a name does not exist.
-    pub(crate) async fn apply(self, mut session: Session, fresh: &Session, lakehouse: &Lakehouse) -> Result<Session> {
+    pub(crate) async fn apply(self, mut session: Session, fresh: &Session, planner: &Planner) -> Result<Session> {
+        let lakehouse = planner.lakehouse();
         match self {
-            Command::Use { catalog, namespace } => {
-                session.catalog = catalog.unwrap_or(session.catalog);
+            Command::Define(definition) => session = Box::pin(definition.apply(session, planner)).await?,
+            Command::Discard => session = fresh.clone(),
+            Command::Use {
+                catalog: Some(catalog),
+                namespace,
+            } => {
+                session.catalog = catalog;
                 session.namespace = namespace;
                 check_namespace(&session, lakehouse).await?;
             }
+            Command::Use {
+                catalog: None,
+                namespace,
+            } => go_to(&mut session, fresh, namespace, lakehouse).await?,
             Command::Set { name, value } => match name.to_lowercase().as_str() {
                 "catalog" => {
                     lakehouse.client(&value)?;
@@ -89,7 +114,11 @@ impl Command {
                 _ => session.settings.set(Setting::find(&name)?, &value)?,
             },
             Command::Reset { name } => match name.to_lowercase().as_str() {
-                "all" => session = fresh.clone(),
+                "all" => {
+                    session.catalog.clone_from(&fresh.catalog);
+                    session.namespace.clone_from(&fresh.namespace);
+                    session.settings.clone_from(&fresh.settings);
+                }
                 "catalog" => session.catalog.clone_from(&fresh.catalog),
                 "schema" => session.namespace.clone_from(&fresh.namespace),
                 _ => session.settings.reset(Setting::find(&name)?),
@@ -119,18 +148,38 @@ pub(super) fn settings(session: &Session) -> Vec<(&'static str, &str, &'static s
     names.into_iter().chain(others).collect()
 }
 
+/// Goes to the schema `name` of the current catalog, or to the catalog `name` where there is no such schema.
+async fn go_to(session: &mut Session, fresh: &Session, name: String, lakehouse: &Lakehouse) -> Result<()> {
+    let known = lakehouse.list_namespaces(&session.catalog).await?;
+    if known.contains(&name) || !lakehouse.catalog_names().contains(&name) {
+        session.namespace = name;
+        return check_known(session, &known);
+    }
+    let known = lakehouse.list_namespaces(&name).await?;
+    session.catalog = name;
+    if !known.contains(&session.namespace) {
+        session.namespace.clone_from(&fresh.namespace);
+    }
+    Ok(())
+}
+
 async fn check_namespace(session: &Session, lakehouse: &Lakehouse) -> Result<()> {
+    check_known(session, &lakehouse.list_namespaces(&session.catalog).await?)
+}
+
+fn check_known(session: &Session, known: &[String]) -> Result<()> {
     let Session { catalog, namespace, .. } = session;
-    let known = lakehouse.list_namespaces(catalog).await?;
     if known.contains(namespace) {
         return Ok(());
     }
-    let name = format!("{catalog}.{namespace}");
-    let hint = Some(format!("SHOW SCHEMAS IN {catalog} lists what there is"));
+    let hint = match meant(namespace, known.iter().map(String::as_str)) {
+        Some(known) => format!("did you mean {catalog}.{known}?"),
+        None => format!("SHOW SCHEMAS IN {catalog} lists what there is"),
+    };
     Err(catalog::Error::NotFound {
         what: "namespace",
-        name,
-        hint,
+        name: format!("{catalog}.{namespace}"),
+        hint: Some(hint),
     }
     .into())
 }
@@ -217,6 +266,7 @@ mod tests {
                 namespace: "Tpch".to_owned(),
             },
         );
+        check("DISCARD ALL", Command::Discard);
     }
 
     #[test]

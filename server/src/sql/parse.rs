@@ -19,6 +19,7 @@ use super::queries;
 use super::show::Show;
 use crate::error::{Error, Result};
 
+pub(super) use versions::check_constant;
 pub(crate) use versions::{Version, VersionedTable};
 
 /// Deeper nesting of expressions and queries is refused, so that no text can exhaust the stack.
@@ -31,6 +32,7 @@ const DEPTH_MAX: usize = 1000;
 const PARAMETERS_MAX: usize = 1000;
 
 const READ_ONLY: &str = ": this server reads tables and does not write them";
+const NO_VIEWS: &str = ": this server keeps no views; a session keeps those of CREATE TEMPORARY VIEW";
 const NO_TRANSACTIONS: &str = ": every statement stands alone";
 
 /// What a text asks for.
@@ -74,7 +76,7 @@ impl Statement {
         let mut statements = parser.parse_statements().map_err(|error| with_position(error, sql))?;
         match (statements.pop_front(), statements.len()) {
             (None, _) => Err(Error::statement("the statement is empty")),
-            (Some(statement), 0) => Self::classify(statement, parameters, versions),
+            (Some(statement), 0) => Self::classify(statement, sql, parameters, versions),
             (Some(_), more) => Err(Error::statement(format!(
                 "a call takes one statement, and this one has {}",
                 more + 1
@@ -87,8 +89,10 @@ impl Statement {
         matches!(self, Statement::Command(_) | Statement::Kill(_))
     }
 
-    fn classify(statement: Parsed, parameters: usize, versions: Vec<Version>) -> Result<Self> {
-        let found = match Command::parse(&statement)? {
+    fn classify(statement: Parsed, sql: &str, parameters: usize, versions: Vec<Version>) -> Result<Self> {
+        let found = match Command::parse(&statement, sql)? {
+            // Their parameters and versions are those of the query in them, which is read by itself.
+            Some(command @ Command::Define(_)) => return Ok(Statement::Command(command)),
             Some(command) => Some(Statement::Command(command)),
             None => Show::parse(&statement)?.map(Statement::Show),
         };
@@ -123,7 +127,8 @@ pub(super) fn name_parts(name: &ObjectName) -> Result<Vec<String>> {
 /// The tokens, with every `?` replaced by `$1`, `$2` and so on, and the number of parameters.
 fn tokenize(sql: &str) -> Result<(Vec<TokenWithSpan>, usize)> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
-    let mut tokens = tokens.map_err(|error| DataFusionError::from(ParserError::from(error)))?;
+    let mut tokens =
+        tokens.map_err(|error| Error::from(DataFusionError::from(ParserError::from(error))).located(sql))?;
     let (mut positional, mut highest) = (0, 0);
     for token in &mut tokens {
         let Token::Placeholder(name) = &mut token.token else {
@@ -163,12 +168,14 @@ fn with_position(error: DataFusionError, sql: &str) -> Error {
             ParserError::ParserError(message) if message.ends_with("EOF") => {
                 let line = sql.split('\n').count();
                 let column = sql.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-                Error::statement(format!("syntax error: {message} at Line: {line}, Column: {column}"))
+                let message = format!("{message} at Line: {line}, Column: {column}");
+                Error::from(DataFusionError::from(ParserError::ParserError(message)))
             }
             _ => error.into(),
         },
         _ => error.into(),
     }
+    .located(sql)
 }
 
 fn refuse_all_but_queries(statement: &Parsed) -> Result<()> {
@@ -191,9 +198,9 @@ impl Visitor for OnlyQueries {
     type Break = Error;
 
     fn pre_visit_statement(&mut self, statement: &ast::Statement) -> ControlFlow<Error> {
-        use ast::Statement::{Explain, ExplainTable, Query};
+        use ast::Statement::{Execute, Explain, ExplainTable, Query};
         match statement {
-            Query(_) | Explain { .. } | ExplainTable { .. } => ControlFlow::Continue(()),
+            Query(_) | Explain { .. } | ExplainTable { .. } | Execute { .. } => ControlFlow::Continue(()),
             refused => ControlFlow::Break(refusal(refused)),
         }
     }
@@ -222,6 +229,7 @@ pub(super) fn refusal(statement: &ast::Statement) -> Error {
     };
     let reason = match statement {
         S::StartTransaction { .. } | S::Commit { .. } | S::Rollback { .. } | S::Savepoint { .. } => NO_TRANSACTIONS,
+        S::CreateView(_) => NO_VIEWS,
         _ => match name.split(' ').next() {
             Some(
                 "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" | "CREATE" | "DROP" | "ALTER" | "COPY"

@@ -23,6 +23,7 @@ use tokio::sync::OnceCell;
 
 use self::pin::Pin;
 use super::information_schema::InformationSchema;
+use crate::session::{CURRENT_CATALOG, CURRENT_NAMESPACE};
 
 /// What a statement calls a table of the lake.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -49,7 +50,7 @@ pub(crate) struct PinnedTables {
     /// Names that may be a table function's: for them a missing table is no error.
     functions: HashSet<String>,
     /// Names that the statement gives to versions of tables: the table's own name, and which version.
-    versions: OnceLock<HashMap<String, (String, AsOf)>>,
+    versions: Mutex<HashMap<String, (String, AsOf)>>,
     /// What is needed to look into files.
     session: OnceLock<(SessionConfig, Arc<RuntimeEnv>)>,
     tables: Loaded<(Place, AsOf), LakeTable>,
@@ -65,7 +66,7 @@ impl PinnedTables {
         Self {
             lakehouse,
             functions,
-            versions: OnceLock::new(),
+            versions: Mutex::default(),
             session: OnceLock::new(),
             tables: Mutex::default(),
             metadata: Mutex::default(),
@@ -83,19 +84,41 @@ impl PinnedTables {
             .collect()
     }
 
-    /// Tells, before the first table is asked for, how files are looked into, and what the statement's names for
-    /// versions of tables mean.
-    pub(crate) fn begin(&self, session: (SessionConfig, Arc<RuntimeEnv>), versions: HashMap<String, (String, AsOf)>) {
+    /// Tells, before the first table is asked for, how files are looked into.
+    pub(crate) fn begin(&self, session: (SessionConfig, Arc<RuntimeEnv>)) {
         self.session.get_or_init(|| session);
-        self.versions.get_or_init(|| versions);
+    }
+
+    /// Adds names for versions of tables. The same name always means the same version.
+    pub(crate) fn name_versions(&self, versions: HashMap<String, (String, AsOf)>) {
+        self.versions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(versions);
     }
 
     /// The table and the version that a name in the statement stands for.
-    fn version<'a>(&'a self, name: &'a str) -> (&'a str, &'a AsOf) {
-        match self.versions.get().and_then(|versions| versions.get(name)) {
-            Some((table, as_of)) => (table, as_of),
-            None => (name, &AsOf::Latest),
-        }
+    fn version(&self, name: &str) -> (String, AsOf) {
+        let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        versions
+            .get(name)
+            .cloned()
+            .unwrap_or_else(|| (name.to_owned(), AsOf::Latest))
+    }
+
+    async fn lookup(&self, catalog: &str, namespace: &str, name: &str) -> catalog::Result<Arc<dyn TableProvider>> {
+        let (table, as_of) = self.version(name);
+        let (table, as_of) = (table.as_str(), &as_of);
+        let url = || table.to_owned();
+        let place = match (namespace, table.contains("://")) {
+            ("iceberg", true) => Place::Location(PathFormat::Iceberg, url()),
+            ("delta", true) => Place::Location(PathFormat::Delta, url()),
+            ("parquet", true) => return self.files(FileKind::Parquet, table, as_of).await,
+            ("csv", true) => return self.files(FileKind::Csv, table, as_of).await,
+            ("json", true) => return self.files(FileKind::Json, table, as_of).await,
+            _ => Place::Name(TableName::new(catalog, namespace, table)),
+        };
+        self.table_or_metadata(place, as_of).await
     }
 
     fn table<'a>(&'a self, place: &'a Place, as_of: &'a AsOf) -> BoxFuture<'a, catalog::Result<Arc<LakeTable>>> {
@@ -208,7 +231,50 @@ impl fmt::Debug for PinnedTables {
 /// [`PinnedTables`] as DataFusion asks for them. Every catalog and schema seems to exist: only the table's own lookup
 /// knows what is missing, and says so in the lake's words.
 #[derive(Debug)]
-pub(crate) struct PinnedCatalogs(pub(crate) Arc<PinnedTables>);
+pub(crate) struct PinnedCatalogs {
+    tables: Arc<PinnedTables>,
+    /// What [`CURRENT_CATALOG`] and [`CURRENT_NAMESPACE`] stand for.
+    catalog: String,
+    namespace: String,
+    /// The temporary views that the query names.
+    views: OnceLock<HashMap<String, Arc<dyn TableProvider>>>,
+}
+
+impl PinnedCatalogs {
+    /// `catalog` and `namespace` are where names look that name none.
+    pub(crate) fn new(tables: Arc<PinnedTables>, catalog: &str, namespace: &str) -> Arc<Self> {
+        Arc::new(Self {
+            tables,
+            catalog: catalog.to_owned(),
+            namespace: namespace.to_owned(),
+            views: OnceLock::new(),
+        })
+    }
+
+    /// The tables behind the names.
+    pub(crate) fn tables(&self) -> &Arc<PinnedTables> {
+        &self.tables
+    }
+
+    /// Tells, before the first table is asked for, what the names of temporary views stand for.
+    pub(crate) fn add_views(&self, views: HashMap<String, Arc<dyn TableProvider>>) {
+        self.views.get_or_init(|| views);
+    }
+
+    /// The providers of names below `catalog`, as the planner writes it.
+    fn below(&self, catalog: &str) -> PinnedCatalog {
+        let catalog = match catalog {
+            CURRENT_CATALOG => &self.catalog,
+            other => other,
+        };
+        PinnedCatalog {
+            tables: Arc::clone(&self.tables),
+            catalog: catalog.to_owned(),
+            namespace: self.namespace.clone(),
+            views: self.views.get().cloned().unwrap_or_default(),
+        }
+    }
+}
 
 impl CatalogProviderList for PinnedCatalogs {
     fn register_catalog(&self, _: String, _: Arc<dyn CatalogProvider>) -> Option<Arc<dyn CatalogProvider>> {
@@ -216,14 +282,11 @@ impl CatalogProviderList for PinnedCatalogs {
     }
 
     fn catalog_names(&self) -> Vec<String> {
-        self.0.lakehouse.catalog_names()
+        self.tables.lakehouse.catalog_names()
     }
 
     fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
-        Some(Arc::new(PinnedCatalog {
-            tables: Arc::clone(&self.0),
-            catalog: name.to_owned(),
-        }))
+        Some(Arc::new(self.below(name)))
     }
 }
 
@@ -231,6 +294,8 @@ impl CatalogProviderList for PinnedCatalogs {
 struct PinnedCatalog {
     tables: Arc<PinnedTables>,
     catalog: String,
+    namespace: String,
+    views: HashMap<String, Arc<dyn TableProvider>>,
 }
 
 impl CatalogProvider for PinnedCatalog {
@@ -242,11 +307,15 @@ impl CatalogProvider for PinnedCatalog {
         if name == INFORMATION_SCHEMA {
             return Some(Arc::new(InformationSchema::new(Arc::clone(&self.tables.lakehouse))));
         }
-        let tables = Arc::clone(&self.tables);
+        let (namespace, views) = match name {
+            CURRENT_NAMESPACE => (&*self.namespace, self.views.clone()),
+            other => (other, HashMap::new()),
+        };
         Some(Arc::new(PinnedSchema {
-            tables,
+            tables: Arc::clone(&self.tables),
             catalog: self.catalog.clone(),
-            namespace: name.to_owned(),
+            namespace: namespace.to_owned(),
+            views,
         }))
     }
 }
@@ -256,22 +325,7 @@ struct PinnedSchema {
     tables: Arc<PinnedTables>,
     catalog: String,
     namespace: String,
-}
-
-impl PinnedSchema {
-    async fn lookup(&self, name: &str) -> catalog::Result<Arc<dyn TableProvider>> {
-        let (table, as_of) = self.tables.version(name);
-        let url = || table.to_owned();
-        let place = match (self.namespace.as_str(), table.contains("://")) {
-            ("iceberg", true) => Place::Location(PathFormat::Iceberg, url()),
-            ("delta", true) => Place::Location(PathFormat::Delta, url()),
-            ("parquet", true) => return self.tables.files(FileKind::Parquet, table, as_of).await,
-            ("csv", true) => return self.tables.files(FileKind::Csv, table, as_of).await,
-            ("json", true) => return self.tables.files(FileKind::Json, table, as_of).await,
-            _ => Place::Name(TableName::new(&self.catalog, &self.namespace, table)),
-        };
-        self.tables.table_or_metadata(place, as_of).await
-    }
+    views: HashMap<String, Arc<dyn TableProvider>>,
 }
 
 #[async_trait]
@@ -281,7 +335,10 @@ impl SchemaProvider for PinnedSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        match self.lookup(name).await {
+        if let Some(view) = self.views.get(name) {
+            return Ok(Some(Arc::clone(view)));
+        }
+        match self.tables.lookup(&self.catalog, &self.namespace, name).await {
             Ok(table) => Ok(Some(table)),
             Err(error) if error.kind() == ErrorKind::NotFound && self.tables.functions.contains(name) => Ok(None),
             Err(error) => Err(error.into()),

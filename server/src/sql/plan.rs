@@ -5,28 +5,34 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use catalog::Lakehouse;
+use datafusion::catalog::{CatalogProviderList, TableProvider};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::{ParamValues, ScalarValue, TableReference};
+use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, SessionStateDefaults};
 use datafusion::logical_expr::expr::{Cast, Placeholder, TryCast};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement as Parsed;
 use executor::Engines;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use proto::TablePin;
 
-use super::parse::Statement;
+use super::parse::{Statement, VersionedTable};
 use super::pinned::{PinnedCatalogs, PinnedTables};
-use super::time_travel;
 use super::type_names::TypeNames;
+use super::{execute, time_travel};
 use crate::error::{Error, Result};
 use crate::query::Registry;
-use crate::session::Session;
+use crate::session::{Session, TemporaryView};
 
 /// Tables that are resolved at once while a statement is planned.
 const RESOLVE_CONCURRENCY: usize = 8;
+/// Views that may be built on one another.
+const VIEW_DEPTH_MAX: usize = 8;
 
 /// A statement that is ready to run: all of its tables are pinned.
 pub(crate) struct Plan {
@@ -64,10 +70,22 @@ impl Planner {
         }
     }
 
-    /// Plans `statement`, which must not be a command, over the versions in `pins` and the newest of other tables.
-    /// Runs nothing.
+    /// Plans the statement in `sql`, which must not be a command, over the versions in `pins` and the newest of other
+    /// tables. Runs nothing.
+    pub(crate) async fn plan_text(&self, session: &Session, sql: &str, pins: &[TablePin]) -> Result<Plan> {
+        let statement = Statement::parse(sql)?;
+        // What SHOW and EXECUTE stand for is not what the user wrote.
+        let is_written = matches!(&statement, Statement::Query { query, .. } if !execute::is_one(query));
+        let planned = self.plan(session, statement, pins).await;
+        match is_written {
+            true => planned.map_err(|error| error.located(sql)),
+            false => planned,
+        }
+    }
+
+    /// Plans `statement` as [`Planner::plan_text`] does.
     pub(crate) async fn plan(&self, session: &Session, statement: Statement, pins: &[TablePin]) -> Result<Plan> {
-        let (query, parameters, versions) = match statement {
+        let (mut query, parameters, mut versions) = match statement {
             Statement::Query {
                 query,
                 parameters,
@@ -83,25 +101,26 @@ impl Planner {
             }
             Statement::Command(_) | Statement::Kill(_) => return Err(Error::statement("this statement gives no rows")),
         };
+        execute::expand(&mut query, &mut versions, session)?;
         let tables = Arc::new(PinnedTables::new(
             Arc::clone(&self.lakehouse),
             self.table_functions.clone(),
             pins,
         ));
-        let catalogs = Arc::new(PinnedCatalogs(Arc::clone(&tables)));
+        let catalogs = PinnedCatalogs::new(Arc::clone(&tables), &session.catalog, &session.namespace);
+        let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
         let mut state = self
             .engines
-            .session_state(session.config()?, catalogs, Arc::new(TypeNames))?;
+            .session_state(session.config()?, list, Arc::new(TypeNames))?;
         // What now() means for the whole statement.
         state.mark_start_execution();
-        let versions = versions.into_iter().map(|versioned| {
-            let as_of = time_travel::as_of(&state, &versioned.version)?;
-            Ok((versioned.name, (versioned.table, as_of)))
-        });
-        let versions = versions.collect::<Result<HashMap<_, _>>>()?;
-        tables.begin((state.config().clone(), Arc::clone(state.runtime_env())), versions);
-        resolve_tables(&state, &query).await?;
-        let plan = state.statement_to_plan(query).await?;
+        tables.begin((state.config().clone(), Arc::clone(state.runtime_env())));
+        let naming = Naming {
+            session,
+            catalogs,
+            depth: 0,
+        };
+        let plan = naming.plan(&state, query, versions).await?;
         only_reads().verify_plan(&plan)?;
         Ok(Plan {
             state,
@@ -109,6 +128,75 @@ impl Planner {
             parameters,
             tables,
         })
+    }
+
+    /// The lake that statements are about.
+    pub(crate) fn lakehouse(&self) -> &Lakehouse {
+        &self.lakehouse
+    }
+}
+
+/// What the names in one query mean.
+struct Naming<'a> {
+    session: &'a Session,
+    catalogs: Arc<PinnedCatalogs>,
+    /// How many views there are around it.
+    depth: usize,
+}
+
+impl Naming<'_> {
+    /// Plans a query over the tables and temporary views that it names.
+    async fn plan(&self, state: &SessionState, query: Parsed, versions: Vec<VersionedTable>) -> Result<LogicalPlan> {
+        let versions = versions.into_iter().map(|versioned| {
+            let as_of = time_travel::as_of(state, &versioned.version)?;
+            Ok((versioned.name, (versioned.table, as_of)))
+        });
+        self.catalogs
+            .tables()
+            .name_versions(versions.collect::<Result<HashMap<_, _>>>()?);
+        let mut views = HashMap::new();
+        for reference in state.resolve_table_references(&query)? {
+            if let TableReference::Bare { table } = &reference
+                && let Some(view) = self.session.views.get(&**table)
+            {
+                views.insert(table.to_string(), self.view(state, table, view).await?);
+            }
+        }
+        self.catalogs.add_views(views);
+        resolve_tables(state, &query).await?;
+        Ok(state.statement_to_plan(query).await?)
+    }
+
+    /// A view as the table that it looks like. Its tables are those of the statement, at the same versions.
+    fn view<'a>(
+        &'a self,
+        state: &'a SessionState,
+        name: &'a str,
+        view: &'a TemporaryView,
+    ) -> BoxFuture<'a, Result<Arc<dyn TableProvider>>> {
+        let planned = async move {
+            if self.depth == VIEW_DEPTH_MAX {
+                return Err(Error::statement(format!(
+                    "the view \"{name}\" is built on itself or on more than {VIEW_DEPTH_MAX} views"
+                )));
+            }
+            let Statement::Query { query, versions, .. } = Statement::parse(&view.sql)? else {
+                return Err(Error::statement(format!("the view \"{name}\" is no query")));
+            };
+            let catalogs = PinnedCatalogs::new(Arc::clone(self.catalogs.tables()), &view.catalog, &view.namespace);
+            let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
+            let builder = SessionStateBuilder::new_from_existing(state.clone());
+            let state = builder.with_catalog_list(list).build();
+            let naming = Naming {
+                session: self.session,
+                catalogs,
+                depth: self.depth + 1,
+            };
+            let plan = naming.plan(&state, *query, versions).await;
+            let plan = plan.map_err(|error| error.located(&view.sql))?;
+            Ok(Arc::new(ViewTable::new(plan, Some(view.sql.clone()))) as Arc<dyn TableProvider>)
+        };
+        planned.boxed()
     }
 }
 
@@ -158,6 +246,16 @@ impl Plan {
             Err(_) if self.parameters > 0 => Ok(Arc::clone(self.plan.schema().inner())),
             schema => schema,
         }
+    }
+
+    /// How many steps it has.
+    pub(crate) fn size(&self) -> Result<usize> {
+        let mut nodes = 0;
+        self.plan.apply_with_subqueries(|_| {
+            nodes += 1;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(nodes)
     }
 
     /// One nullable field per parameter, named `$1` and so on; of type Null where nothing shows what is expected.

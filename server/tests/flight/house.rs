@@ -64,6 +64,11 @@ impl House {
         Self { app, _data: data }
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.app.address()
+    }
+
     /// A client that has not logged in.
     pub(crate) async fn client(&self) -> Client {
         let channel = Channel::from_shared(format!("http://{}", self.app.address())).unwrap();

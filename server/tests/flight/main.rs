@@ -5,6 +5,7 @@
 mod ending;
 mod fuzz;
 mod house;
+mod identity;
 mod metadata;
 mod options;
 mod polling;

@@ -158,6 +158,49 @@ async fn bad_statements_are_explained_and_the_server_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn mistakes_have_a_place_and_a_state() {
+    let house = House::embedded().await;
+    let mut client = house.client().await;
+    for (sql, state, excerpt) in [
+        (
+            "SELECT id,\n  nam FROM lake.shop.orders",
+            "42703",
+            "line 2, column 3:\n    nam FROM lake.shop.orders\n    ^",
+        ),
+        ("SELECT 1 FROM\nWHERE 1", "42601", "line 2, column 7:"),
+        ("SELECT 'abc", "42601", "line 1, column 8:\n  SELECT 'abc\n         ^"),
+        ("SELECT 1 +", "42601", "line 1, column 11:\n  SELECT 1 +\n            ^"),
+        (
+            "SELECT uper(name) FROM lake.shop.orders",
+            "42883",
+            "Did you mean 'upper'?",
+        ),
+        (
+            "SELECT id FROM lake.shop.orders a, delta.shop.orders b",
+            "42702",
+            "line 1, column 8:",
+        ),
+        (
+            "SELECT * FROM lake.shop.order",
+            "42P01",
+            "did you mean lake.shop.orders?",
+        ),
+        ("SELECT 1 / (id - id) FROM lake.shop.orders", "22012", "Divide by zero"),
+        ("SELECT CAST(name AS INT) FROM lake.shop.orders", "22P02", "Cannot cast"),
+        ("DROP TABLE lake.shop.orders", "0A000", "not supported"),
+    ] {
+        let status = client.query(sql).await.err().unwrap_or_else(|| panic!("{sql} works"));
+        assert!(status.message().contains(excerpt), "{sql}: {status}");
+        let found = status
+            .metadata()
+            .get("x-lakewing-sqlstate")
+            .map(|state| state.to_str().unwrap());
+        assert_eq!(found, Some(state), "{sql}: {status}");
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_very_long_expression_does_not_end_the_server() {
     for mode in [Mode::Embedded, Mode::InProcess { count: 2 }] {
         let house = House::with(|config| config.executor.mode = mode).await;

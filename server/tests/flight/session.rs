@@ -92,3 +92,167 @@ async fn a_login_has_a_session() {
     check(stranger, Code::InvalidArgument, "connect with a user name");
     house.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_can_be_named() {
+    let house = House::embedded().await;
+    let mut client = house.client_of("anyone", "").await;
+    let rows = async |client: &mut crate::house::Client, sql: &str| client.query(sql).await.unwrap().1.num_rows();
+    client.query("USE lake.shop").await.unwrap();
+    client
+        .query("/* a */ PREPARE cheap (DECIMAL(10, 2)) AS SELECT id FROM orders WHERE price < ?")
+        .await
+        .unwrap();
+    assert_eq!(rows(&mut client, "EXECUTE cheap('1.50')").await, 3);
+    assert_eq!(rows(&mut client, "EXECUTE cheap USING 1").await, 2);
+    assert!(rows(&mut client, "EXPLAIN EXECUTE cheap(1)").await > 0);
+    let mut prepared = client.sql.prepare("EXECUTE cheap(100)".to_owned(), None).await.unwrap();
+    assert_eq!(
+        client
+            .fetch(prepared.execute().await.unwrap())
+            .await
+            .unwrap()
+            .num_rows(),
+        5,
+        "also by a driver"
+    );
+
+    let view = "CREATE TEMPORARY VIEW few (number, loud) AS SELECT id, upper(name) FROM orders WHERE id < 3";
+    assert_eq!(client.sql.execute_update(view.to_owned(), None).await.unwrap(), 0);
+    client
+        .query("CREATE TEMP VIEW fewer AS SELECT few.loud FROM few JOIN orders o ON few.number = o.id LIMIT 1")
+        .await
+        .unwrap();
+    client.query("USE delta.shop").await.unwrap();
+    assert_eq!(
+        texts(
+            &client
+                .query("SELECT loud FROM few ORDER BY few.number")
+                .await
+                .unwrap()
+                .1,
+            0
+        ),
+        ["APPLE", "BREAD"]
+    );
+    assert_eq!(rows(&mut client, "SELECT * FROM fewer").await, 1);
+    assert_eq!(
+        rows(
+            &mut client,
+            "WITH few AS (SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) SELECT * FROM few"
+        )
+        .await,
+        3
+    );
+    assert_eq!(
+        texts(&client.query("DESCRIBE few").await.unwrap().1, 0),
+        ["number", "loud"]
+    );
+    assert!(
+        client.query("SELECT * FROM lake.shop.few").await.is_err(),
+        "it is in no schema"
+    );
+
+    let announced = client.sql.execute("SELECT * FROM few".to_owned(), None).await.unwrap();
+    client.query("DROP VIEW few").await.unwrap();
+    assert_eq!(
+        client.fetch(announced).await.unwrap().num_rows(),
+        2,
+        "a ticket keeps the session it was made in"
+    );
+    assert!(client.query("SELECT * FROM few").await.is_err());
+    client.query("DEALLOCATE cheap").await.unwrap();
+    assert!(client.query("EXECUTE cheap(1)").await.is_err());
+    let stranger = house.client_of("another", "").await.query("SELECT * FROM fewer").await;
+    assert_eq!(stranger.unwrap_err().code(), Code::NotFound);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_cannot_work_are_refused() {
+    let house = House::embedded().await;
+    let mut client = house.client_of("anyone", "").await;
+    client.query("USE lake.shop").await.unwrap();
+    client
+        .query("CREATE TEMP VIEW a AS SELECT id FROM orders")
+        .await
+        .unwrap();
+    client.query("CREATE TEMP VIEW b AS SELECT id FROM a").await.unwrap();
+    client
+        .query("PREPARE p AS SELECT id FROM orders WHERE id = $1")
+        .await
+        .unwrap();
+    let wide = "SELECT id FROM a".to_owned() + &" UNION ALL SELECT id FROM a".repeat(400);
+    for (sql, expect) in [
+        ("CREATE TEMP VIEW a AS SELECT 1", "already exists"),
+        ("CREATE TEMP VIEW orders AS SELECT 1", "would hide it"),
+        ("CREATE OR REPLACE TEMP VIEW a AS SELECT id FROM b", "built on itself"),
+        ("CREATE TEMP VIEW c AS SELECT nothing FROM orders", "nothing"),
+        (
+            "CREATE TEMP VIEW c AS SELECT id FROM orders WHERE id = ?",
+            "no parameters",
+        ),
+        (&format!("CREATE TEMP VIEW c AS {wide}"), "more than 500 steps"),
+        (
+            &format!("CREATE TEMP VIEW c AS SELECT '{}'", "x".repeat(70_000)),
+            "bytes of text",
+        ),
+        ("CREATE TEMP VIEW lake.shop.c AS SELECT 1", "belong to no schema"),
+        ("DROP VIEW bb", "there is no temporary view"),
+        ("PREPARE p AS SELECT 1", "already exists"),
+        ("PREPARE q AS SET time_zone = 'UTC'", "takes a query"),
+        ("PREPARE q AS EXECUTE p(1)", "not EXECUTE"),
+        ("PREPARE q AS INSERT INTO orders VALUES (1)", "INSERT is not supported"),
+        (
+            "PREPARE q (INT, INT) AS SELECT id FROM orders WHERE id = ?",
+            "takes 1 parameters",
+        ),
+        ("PREPARE q AS SELECT * FROM nothing", "does not exist"),
+        ("EXECUTE p", "takes 1 parameters, and 0 are given"),
+        ("EXECUTE p(id)", "takes constants"),
+        ("DEALLOCATE pp", "there is no prepared statement"),
+        ("USE lake.shpo", "did you mean lake.shop?"),
+        ("SET tmie_zone = 'UTC'", "did you mean time_zone?"),
+    ] {
+        let status = client.query(sql).await.err().unwrap_or_else(|| panic!("{sql} works"));
+        assert!(status.message().contains(expect), "{sql}: {status}");
+    }
+    client
+        .query("CREATE TEMP VIEW IF NOT EXISTS a AS SELECT 1, 2")
+        .await
+        .unwrap();
+    client.query("DROP VIEW IF EXISTS bb, b").await.unwrap();
+    client
+        .query("CREATE OR REPLACE TEMP VIEW a AS SELECT 7 AS id")
+        .await
+        .unwrap();
+    assert_eq!(client.query("SELECT id FROM a").await.unwrap().1.num_rows(), 1);
+    for number in 0..99 {
+        client.query(&format!("PREPARE p{number} AS SELECT 1")).await.unwrap();
+    }
+    assert!(client.query("PREPARE one_more AS SELECT 1").await.is_err());
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn use_finds_schemas_and_catalogs() {
+    let house = House::embedded().await;
+    let mut client = house.client_of("anyone", "").await;
+    let here = async |client: &mut crate::house::Client| {
+        let catalog = texts(&client.query("SHOW catalog").await.unwrap().1, 1).remove(0);
+        let schema = texts(&client.query("SHOW schema").await.unwrap().1, 1).remove(0);
+        format!("{catalog}.{schema}")
+    };
+    for (sql, expect) in [
+        ("USE shop", "lake.shop"),
+        ("USE delta", "delta.shop"),
+        ("USE lake", "lake.shop"),
+        ("USE delta.shop", "delta.shop"),
+        ("RESET schema", "delta.default"),
+        ("USE lake", "lake.default"),
+    ] {
+        client.query(sql).await.unwrap();
+        assert_eq!(here(&mut client).await, expect, "{sql}");
+    }
+    house.close().await;
+}

@@ -25,6 +25,8 @@ fn the_parser_decides_what_a_statement_is() {
         "DESCRIBE lake.tpch.orders",
         "DESCRIBE SELECT 1",
         "SHOW COLUMNS FROM t",
+        "/* x */ EXECUTE p(1)",
+        "EXPLAIN EXECUTE p(1)",
     ] {
         let statement = Statement::parse(sql).unwrap();
         assert!(matches!(statement, Statement::Query { .. }), "{sql}: {statement:?}");
@@ -38,6 +40,11 @@ fn the_parser_decides_what_a_statement_is() {
         "/* x */ set batch_size to 10",
         "RESET time_zone",
         "USE lake.tpch",
+        "/* SELECT */ PREPARE p (INT) AS SELECT ?",
+        "-- x\nCREATE OR REPLACE TEMP VIEW v AS SELECT 1",
+        "DROP VIEW v",
+        "DEALLOCATE ALL",
+        "DISCARD ALL",
     ] {
         assert!(Statement::parse(sql).unwrap().is_update(), "{sql}");
     }
@@ -90,7 +97,10 @@ fn writes_are_refused_by_name_however_they_are_wrapped() {
     );
     check("BEGIN", "BEGIN is not supported: every statement stands alone");
     check("COMMIT", "COMMIT is not supported: every statement stands alone");
-    check("PREPARE p AS SELECT 1", "PREPARE is not supported");
+    check(
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE VIEW is not supported: this server keeps no views; a session keeps those of CREATE TEMPORARY VIEW",
+    );
     check("SET ROLE admin", "SET ROLE is not supported");
     check("SHOW CREATE TABLE t", "SHOW CREATE is not supported");
 }

@@ -267,6 +267,19 @@ impl Visitor for OnlyConstants {
     }
 }
 
+/// Refuses an argument of EXECUTE that is not known before rows are read.
+pub(in crate::sql) fn check_constant(argument: &Expr) -> Result<()> {
+    match argument.visit(&mut OnlyConstants) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(NotConstant::Parameter) => Err(Error::statement(
+            "EXECUTE takes constants: a parameter cannot stand for another",
+        )),
+        ControlFlow::Break(NotConstant::Other(what)) => {
+            Err(Error::statement(format!("EXECUTE takes constants, and {what} is none")))
+        }
+    }
+}
+
 /// Gives every table with a clause its own name, and the alias that its columns are known by. Refuses clauses behind
 /// anything else, and what the planner would leave out of a table in silence.
 pub(super) fn name_versions(statement: &mut Parsed, versions: Vec<Version>) -> Result<Vec<VersionedTable>> {

@@ -1,0 +1,92 @@
+//! Queries that a session gave names to: temporary views and prepared statements. Bounded, since they travel with every
+//! ticket.
+
+use super::Session;
+use crate::error::{Error, Result};
+
+/// Names of either kind.
+const NAMES_MAX: usize = 100;
+/// All queries of a session together.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// A query that can be named like a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TemporaryView {
+    /// The query.
+    pub(crate) sql: String,
+    /// The catalog of names in it that name none: the session's when the view was made.
+    pub(crate) catalog: String,
+    /// The same for namespaces.
+    pub(crate) namespace: String,
+}
+
+/// A query with parameters that EXECUTE runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedStatement {
+    /// The query.
+    pub(crate) sql: String,
+    /// Types of its first parameters, in SQL.
+    pub(crate) types: Vec<String>,
+}
+
+impl Session {
+    /// Refuses what has grown too large to travel with every ticket.
+    pub(crate) fn check_size(&self) -> Result<()> {
+        let views = self.views.iter().map(|(name, view)| name.len() + view.sql.len());
+        let statements = self.statements.iter();
+        let statements = statements.map(|(name, named)| name.len() + named.sql.len());
+        let too_many = self.views.len().max(self.statements.len()) > NAMES_MAX;
+        if too_many || views.chain(statements).sum::<usize>() > TEXT_BYTES_MAX {
+            return Err(Error::Statement {
+                detail: format!(
+                    "a session keeps at most {NAMES_MAX} temporary views and {NAMES_MAX} prepared statements, with \
+                     {TEXT_BYTES_MAX} bytes of text"
+                ),
+                hint: Some("free some with DROP VIEW and DEALLOCATE".to_owned()),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl From<TemporaryView> for proto::TemporaryView {
+    fn from(view: TemporaryView) -> Self {
+        let TemporaryView {
+            sql,
+            catalog,
+            namespace,
+        } = view;
+        Self {
+            sql,
+            catalog,
+            namespace,
+        }
+    }
+}
+
+impl From<proto::TemporaryView> for TemporaryView {
+    fn from(view: proto::TemporaryView) -> Self {
+        let proto::TemporaryView {
+            sql,
+            catalog,
+            namespace,
+        } = view;
+        Self {
+            sql,
+            catalog,
+            namespace,
+        }
+    }
+}
+
+impl From<NamedStatement> for proto::NamedStatement {
+    fn from(NamedStatement { sql, types }: NamedStatement) -> Self {
+        Self { sql, types }
+    }
+}
+
+impl From<proto::NamedStatement> for NamedStatement {
+    fn from(proto::NamedStatement { sql, types }: proto::NamedStatement) -> Self {
+        Self { sql, types }
+    }
+}
