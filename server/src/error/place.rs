@@ -88,7 +88,7 @@ mod tests {
             "line 1, column 7:\n  SELECT\n        ^",
             "behind the end"
         );
-        assert_eq!(marked("a\tb\u{1b}", 1, 3).unwrap(), "line 1, column 3:\n  a b\n    ^");
+        assert_eq!(marked("a\u{1b}b", 1, 3).unwrap(), "line 1, column 3:\n  a b\n    ^");
         for (line, column) in [(0, 1), (1, 0), (3, 1), (1, 99), (u64::MAX, u64::MAX)] {
             assert_eq!(marked("SELECT 1", line, column), None, "{line}:{column}");
         }
