@@ -59,14 +59,19 @@ impl Process {
 
     /// Waits until `is_ready`, at most a minute; fails at once when the process ends.
     pub async fn ready(&mut self, is_ready: impl AsyncFn() -> bool) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        self.ready_within(Duration::from_secs(60), is_ready).await
+    }
+
+    /// As [`Process::ready`], at most so long.
+    pub async fn ready_within(&mut self, patience: Duration, is_ready: impl AsyncFn() -> bool) -> Result<()> {
+        let deadline = Instant::now() + patience;
         while !is_ready().await {
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended ({status}) before it was ready: {}", self.name, self.output());
             }
             ensure!(
                 Instant::now() < deadline,
-                "{} is not ready after 60 s: {}",
+                "{} is not ready after {patience:?}: {}",
                 self.name,
                 self.output()
             );
@@ -91,6 +96,15 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib: f64 = line.context("no VmRSS")?.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kib * 1024.0 / 1e6)
+    }
+
+    /// The seconds that it has computed on all cores, in hundredths.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        let (_, fields) = status.rsplit_once(')').context("no name in stat")?;
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks = ticks.map(str::parse::<f64>).collect::<Result<Vec<_>, _>>()?;
+        Ok(ticks.iter().sum::<f64>() / 100.0)
     }
 
     /// Asks it to end with SIGTERM and waits at most half a minute.

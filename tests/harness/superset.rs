@@ -1,12 +1,16 @@
 //! A real Apache Superset.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Result;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::{Process, free_port, part};
+
+/// It imports half of Python before it listens, which takes a busy machine more than a minute.
+const START: Duration = Duration::from_secs(240);
 
 /// Apache Superset with a fresh database of its own, whose user `admin` has the password `admin`.
 pub struct Superset {
@@ -30,7 +34,7 @@ impl Superset {
             .env("SUPERSET_CONFIG_PATH", part.join("superset_config.py"));
         let mut process = Process::start("superset", command, folder.path())?;
         process
-            .ready(async || TcpStream::connect(("127.0.0.1", port)).await.is_ok())
+            .ready_within(START, async || TcpStream::connect(("127.0.0.1", port)).await.is_ok())
             .await?;
         Ok(Self {
             uri: format!("http://127.0.0.1:{port}"),

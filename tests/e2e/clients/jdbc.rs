@@ -171,7 +171,7 @@ async fn every_getter_of_the_metadata_answers() -> Result<()> {
         ["a_binary", "VARBINARY", "-3", "65536", null, "YES"],
         ["a_date", "DATE", "91", "10", "0", "YES"],
         ["a_timestamp", "TIMESTAMP", "93", "26", "6", "YES"],
-        ["a_moment", "TIMESTAMP WITH TIME ZONE", "2014", "32", "6", "YES"],
+        ["a_moment", "TIMESTAMP WITH TIME ZONE", "2014", "26", "6", "YES"],
     ]);
     assert_eq!(answer["columns"], columns);
     let described = list(&answer["result"])?.iter().map(|column| column[2].to_string());
