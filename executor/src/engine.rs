@@ -6,6 +6,7 @@
 mod local;
 mod progress;
 mod streaming;
+mod yielding;
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::process::memory;
 
 use local::LocalEngine;
 use streaming::StreamingEngine;
+use yielding::Yielding;
 
 pub use progress::Progress;
 pub(crate) use streaming::task_routes;
@@ -106,6 +108,7 @@ impl Engines {
             .with_config(config)
             .with_default_features()
             .with_runtime_env(Arc::clone(&self.runtime))
+            .with_physical_optimizer_rule(Arc::new(Yielding))
             .with_catalog_list(catalogs)
             .with_type_planner(types);
         self.engine.session_state(base)

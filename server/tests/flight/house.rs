@@ -1,6 +1,7 @@
 //! A server of this process over a small embedded lake, and a client of it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray};
@@ -27,7 +28,7 @@ use tonic::{IntoRequest, Request, Status};
 /// A running server.
 pub(crate) struct House {
     app: App,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl House {
@@ -61,7 +62,12 @@ impl House {
                 .await
                 .unwrap();
         }
-        Self { app, _data: data }
+        Self { app, data }
+    }
+
+    /// The folder of its lake.
+    pub(crate) fn folder(&self) -> &Path {
+        self.data.path()
     }
 
     /// Where it listens.

@@ -75,6 +75,32 @@ async fn types_that_coercion_decides_are_announced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_reads_what_was_there_when_it_was_given() {
+    let house = House::embedded().await;
+    let mut client = house.client().await;
+    let query = CommandStatementQuery {
+        query: "SELECT id FROM delta.shop.orders ORDER BY id".to_owned(),
+        transaction_id: None,
+    };
+    let info = client.info(&query).await.unwrap();
+    assert!(info.ordered);
+    let log = house.folder().join("delta/shop/orders/_delta_log");
+    let first = std::fs::read_to_string(log.join("00000000000000000000.json")).unwrap();
+    let added = first.split("\"add\":{").nth(1).unwrap();
+    let path = added.split("\"path\":\"").nth(1).unwrap().split('"').next().unwrap();
+    let commit = format!("{{\"remove\":{{\"path\":\"{path}\",\"deletionTimestamp\":1,\"dataChange\":true}}}}\n");
+    std::fs::write(log.join("00000000000000000001.json"), commit).unwrap();
+
+    // The second time, the plan is made anew.
+    for _ in 0..3 {
+        let rows = client.fetch(info.clone()).await.unwrap();
+        assert_eq!(column::<Int64Type>(&rows, 0), [1, 2, 3, 4, 5]);
+    }
+    assert!(client.query(&query.query).await.unwrap().1.num_rows() < 5);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn schemas_are_told_without_running() {
     let house = House::embedded().await;
     let mut client = house.client().await;
