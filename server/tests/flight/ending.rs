@@ -9,7 +9,6 @@ use arrow_flight::{CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus
 use executor::Mode;
 use futures::StreamExt;
 use prost::Message;
-use tokio::runtime::Handle;
 use tonic::{Code, Status};
 
 use crate::house::{Client, House, status, texts, two_users};
@@ -64,19 +63,8 @@ async fn running(house: &House) -> Vec<String> {
     texts(&client.query("SHOW QUERIES").await.unwrap().1, 0)
 }
 
-/// The number of tasks of this process once it no longer changes.
-async fn settled() -> usize {
-    loop {
-        let before = Handle::current().metrics().num_alive_tasks();
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        if Handle::current().metrics().num_alive_tasks() == before {
-            return before;
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn every_way_to_end_a_query_ends_it_everywhere() {
+async fn every_way_to_end_a_query_ends_it() {
     for mode in [Mode::Embedded, Mode::InProcess { count: 2 }] {
         let house = House::with(|config| {
             config.auth = two_users();
@@ -84,9 +72,6 @@ async fn every_way_to_end_a_query_ends_it_everywhere() {
             config.executor.scan_bytes_per_partition = 1;
         })
         .await;
-        let mut other = house.client_of("alice", "wonderland").await;
-        other.query("SELECT count(*) FROM lake.shop.orders").await.unwrap();
-        let idle = settled().await;
         for sql in [ENDLESS, SILENT] {
             by_cancelling(&house, sql).await;
             by_sql(&house, sql).await;
@@ -96,12 +81,12 @@ async fn every_way_to_end_a_query_ends_it_everywhere() {
             drop(client.open(&info).await.unwrap());
         }
         let began = Instant::now();
-        while !running(&house).await.is_empty() || settled().await > idle {
-            let tasks = Handle::current().metrics().num_alive_tasks();
-            assert!(
-                began.elapsed() < Duration::from_secs(10),
-                "{idle} tasks while idle, {tasks} afterwards"
-            );
+        loop {
+            let left = running(&house).await;
+            if left.is_empty() {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(2), "{left:?} still run");
         }
         house.close().await;
     }
