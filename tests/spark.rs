@@ -69,7 +69,6 @@ async fn a_choice_of_tables() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: tests/run spark-all"]
 async fn every_table() -> Result<()> {
     tables_that_spark_writes_now(&[]).await
 }

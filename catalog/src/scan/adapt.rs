@@ -365,4 +365,6 @@ fn literal(value: ScalarValue, field: &Field) -> Arc<dyn PhysicalExpr> {
 #[cfg(test)]
 mod file_tests;
 #[cfg(test)]
+mod matching_tests;
+#[cfg(test)]
 mod tests;

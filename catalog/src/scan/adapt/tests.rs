@@ -13,8 +13,6 @@ use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use super::*;
 
-mod matching;
-
 pub(super) fn field(name: &str, id: i32, data_type: DataType) -> Field {
     let id = [(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())];
     plain(name, data_type).with_metadata(HashMap::from(id))
@@ -32,7 +30,7 @@ pub(super) fn list(element: Field) -> DataType {
     DataType::List(Arc::new(element))
 }
 
-fn map(entries: &str, key: Field, value: Field) -> DataType {
+pub(super) fn map(entries: &str, key: Field, value: Field) -> DataType {
     let entries = Field::new(entries, structure(vec![key.with_nullable(false), value]), false);
     DataType::Map(Arc::new(entries), false)
 }
@@ -48,7 +46,7 @@ pub(super) fn with_defaults(defaults: impl IntoIterator<Item = (i32, ScalarValue
     }
 }
 
-fn mapped(json: &str) -> ColumnMapping {
+pub(super) fn mapped(json: &str) -> ColumnMapping {
     ColumnMapping {
         name_mapping: Some(json.to_owned()),
         ..by_id()
@@ -61,12 +59,16 @@ pub(super) fn batch(fields: Vec<Field>, rows: &str) -> RecordBatch {
     reader.unwrap().unwrap()
 }
 
-fn adapter(columns: ColumnMapping, table: &SchemaRef, file: &SchemaRef) -> Result<Arc<dyn PhysicalExprAdapter>> {
+pub(super) fn adapter(
+    columns: ColumnMapping,
+    table: &SchemaRef,
+    file: &SchemaRef,
+) -> Result<Arc<dyn PhysicalExprAdapter>> {
     LakeExprAdapterFactory::new("lake.s.t", Arc::new(columns)).create(Arc::clone(table), Arc::clone(file))
 }
 
 /// The table's rows of a file's batch. The batch has exactly the table's types, or arrow refuses it.
-fn read(columns: ColumnMapping, table: &SchemaRef, file: &RecordBatch) -> Result<RecordBatch> {
+pub(super) fn read(columns: ColumnMapping, table: &SchemaRef, file: &RecordBatch) -> Result<RecordBatch> {
     let adapter = adapter(columns, table, &file.schema())?;
     let column = |(index, field): (usize, &FieldRef)| {
         let expr = adapter.rewrite(Arc::new(Column::new(field.name(), index)))?;
@@ -94,7 +96,7 @@ pub(super) fn lines(batches: &[RecordBatch]) -> Vec<String> {
 
 /// Reads `file` as the table's columns: whole, cut into slices, and without rows.
 #[track_caller]
-fn check(columns: ColumnMapping, table: Vec<Field>, file: &RecordBatch, expect: &[&str]) {
+pub(super) fn check(columns: ColumnMapping, table: Vec<Field>, file: &RecordBatch, expect: &[&str]) {
     let table = Arc::new(Schema::new(table));
     let rows = |file: &RecordBatch| lines(&[read(columns.clone(), &table, file).unwrap()]);
     assert_eq!(rows(file), expect);
@@ -105,7 +107,7 @@ fn check(columns: ColumnMapping, table: Vec<Field>, file: &RecordBatch, expect: 
 }
 
 #[track_caller]
-fn refused(columns: ColumnMapping, table: Field, file: Field, message: &str) {
+pub(super) fn refused(columns: ColumnMapping, table: Field, file: Field, message: &str) {
     let schema = |field: Field| Arc::new(Schema::new(vec![field]));
     let (table, file) = (schema(table), schema(file));
     let column = Arc::new(Column::new(table.field(0).name(), 0));

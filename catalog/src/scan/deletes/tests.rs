@@ -144,7 +144,7 @@ fn only_long_runs_are_skipped() {
     let mut deleted: RoaringTreemap = (10..20).chain(1_000..2_024).chain(3_000..8_000).collect();
     deleted.extend(
         (8_000..12_000)
-            .filter(|row| row % 2 == 0)
+            .filter(|row| row % 2 == 1)
             .chain(12_000..13_023)
             .chain(15_000..18_000),
     );

@@ -1,5 +1,8 @@
 //! Which column of a file is the table's: by physical name, by name mapping, by position; and files that contradict.
 
+use arrow::datatypes::Schema;
+
+use super::tests::*;
 use super::*;
 
 #[test]
