@@ -11,7 +11,7 @@ import sys
 import duckdb
 from deltalake import DeltaTable, write_deltalake
 
-from sample import sample, summary
+from sample import end, sample, summary
 
 
 def duckdb_rows(uri):
@@ -32,4 +32,4 @@ if request["do"] == "duckdb":
     rows = duckdb_rows(uri)
 else:
     rows = DeltaTable(uri, storage_options=storage).to_pyarrow_table()
-print(json.dumps(summary(rows)))
+end(summary(rows))

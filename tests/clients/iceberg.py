@@ -4,12 +4,11 @@
 """
 
 import json
-import os
 import sys
 
 from pyiceberg.catalog import load_catalog
 
-from sample import sample, summary
+from sample import end, sample, summary
 
 request = json.loads(sys.argv[1])
 catalog = load_catalog(**request["catalog"])
@@ -22,7 +21,4 @@ if request["do"] == "write":
     # Two commits, so that there is more than one manifest.
     table.append(rows.slice(0, 400))
     table.append(rows.slice(400))
-print(json.dumps(summary(catalog.load_table(request["table"]).scan().to_arrow())))
-# At the end of a process PyArrow's threads once aborted it, after all was said.
-sys.stdout.flush()
-os._exit(0)
+end(summary(catalog.load_table(request["table"]).scan().to_arrow()))

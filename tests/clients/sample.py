@@ -1,7 +1,10 @@
-"""The table that other engines write for us, and how two readers of one table are compared."""
+"""The table that other engines write for us, how two readers of one table are compared, and how a client ends."""
 
 import datetime
 import decimal
+import json
+import os
+import sys
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,3 +34,10 @@ def column(values):
     bounds = [str(bound) for bound in pc.min_max(values).as_py().values()]
     exact = pa.types.is_integer(values.type) or pa.types.is_decimal(values.type)
     return [str(len(values) - values.null_count), *bounds, str(pc.sum(values).as_py()) if exact else None]
+
+
+def end(answer):
+    """Prints the answer and ends the process, without the tear-down in which threads of PyArrow at times abort it."""
+    print(json.dumps(answer))
+    sys.stdout.flush()
+    os._exit(0)

@@ -16,6 +16,8 @@ import pyarrow
 from deltalake import DeltaTable, write_deltalake
 from pyiceberg.catalog import load_catalog
 
+from sample import end
+
 
 def rows(first, last):
     return pyarrow.table({"id": pyarrow.array(range(first, last), pyarrow.int64())})
@@ -75,4 +77,4 @@ def delta(folder):
 
 
 request = json.loads(sys.argv[1])
-print(json.dumps({"iceberg": iceberg(request["folder"]), "delta": delta(request["folder"])}))
+end({"iceberg": iceberg(request["folder"]), "delta": delta(request["folder"])})
