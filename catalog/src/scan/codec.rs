@@ -26,7 +26,7 @@ use super::deletes::cache::DeleteCache;
 use super::source::{Access, LakeParquetSource, with_deletes};
 
 /// Number of the message's form. It changes with every field that a reader must not overlook.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Encodes and decodes lake scans. Both ends must be of one build. Scans that one codec or its clones decode share what
 /// they load of row deletes: a process needs one.
