@@ -18,6 +18,7 @@ pub(crate) mod log;
 mod metrics;
 pub(crate) mod read;
 mod replay;
+mod statistics;
 mod vector;
 
 pub(crate) use cache::DeltaCache;

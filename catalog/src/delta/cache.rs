@@ -19,6 +19,7 @@ use object_store::ObjectMeta;
 use super::columns::Columns;
 use super::log::Log;
 use super::replay;
+use super::statistics::FileBatch;
 use crate::error::{Error, Result};
 use crate::stores::Stores;
 
@@ -31,7 +32,7 @@ const FILES_WEIGHT_MAX: u64 = 256 << 10;
 const WEIGHT_BYTES: usize = 1 << 10;
 
 /// Live files of a version, in batches as [`replay`] makes them.
-pub(crate) type FileBatches = Arc<Vec<RecordBatch>>;
+pub(crate) type FileBatches = Arc<Vec<FileBatch>>;
 
 /// The newest versions by the root of their table, and file lists by generation and version.
 #[derive(Debug, Clone)]
@@ -83,7 +84,7 @@ impl DeltaCache {
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         let files_weight = |_: &(u64, u64), batches: &FileBatches| {
-            let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+            let bytes: usize = batches.iter().map(|batch| batch.files().get_array_memory_size()).sum();
             u32::try_from(bytes / WEIGHT_BYTES + 1).unwrap_or(u32::MAX)
         };
         Self {
@@ -247,7 +248,7 @@ impl DeltaCache {
 fn scan_of(kernel: SnapshotRef) -> Result<Scan, KernelError> {
     kernel
         .scan_builder()
-        .with_stats(StatsOptions::all_struct())
+        .with_stats(StatsOptions::json_only())
         .with_partition_values(PartitionValuesOptions::with_struct())
         .without_row_transforms()
         .build()

@@ -7,19 +7,45 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, StructArray, UInt64Array,
 };
-use arrow::compute::cast;
+use arrow::compute::{cast, filter_record_batch};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column as ColumnName, ScalarValue};
+use delta_kernel::KernelError;
 use object_store::path::Path;
 
 use super::bounds;
 use super::columns::Columns;
 use super::log::{Log, decoded};
+use super::statistics::{FileBatch, PARSED, StatsParser, are_parsed};
 use super::vector::{self, Vectors};
 use crate::error::Result;
 use crate::scan::prune;
 use crate::snapshot::{Column, DataFile, FileRequest, RowOrigin};
 use crate::stores::{Location, Stores};
+
+/// Statistics are parsed for one file in so many, or for all of a batch.
+const FEW: usize = 8;
+
+/// The files of `batch` that `request` asks for. Where partition values leave few of them, only their statistics are
+/// parsed.
+pub(crate) fn files(
+    (log, stores, columns): (&Log, &Stores, &Columns),
+    batch: &FileBatch,
+    parser: impl Fn() -> Result<StatsParser, KernelError>,
+    request: FileRequest<'_>,
+) -> Result<Vec<DataFile>> {
+    let mut files = batch.files();
+    if !are_parsed(&files) {
+        let keep = BooleanArray::from(Batch::new(log, stores, columns, &files).kept(request)?);
+        let few = keep.true_count().saturating_mul(FEW) < keep.len();
+        let parsed = parser().and_then(|parser| match few {
+            true => parser.parsed(filter_record_batch(&files, &keep)?),
+            false => batch.with_stats(&parser),
+        });
+        files = parsed.map_err(|error| log.error(error))?;
+    }
+    Batch::new(log, stores, columns, &files).files(request)
+}
 
 /// One batch of files of one version.
 #[derive(Debug)]
@@ -42,15 +68,29 @@ impl<'a> Batch<'a> {
 
     /// The files that `request` asks for.
     pub(crate) fn files(&self, request: FileRequest<'_>) -> Result<Vec<DataFile>> {
-        let keep = request
+        let (keep, rows) = (self.kept(request)?, Rows::new(self, request)?);
+        let kept = (0..keep.len()).filter(|row| keep[*row]);
+        kept.map(|row| rows.file(row)).collect()
+    }
+
+    /// Which of the files `request` asks for, as far as it is known.
+    fn kept(&self, request: FileRequest<'_>) -> Result<Vec<bool>> {
+        let pruned = request
             .predicate
             .and_then(|predicate| prune::containers(&self.columns.schema, predicate, self));
-        let rows = Rows::new(self, request)?;
-        (0..self.batch.num_rows())
-            .filter(|row| keep.as_ref().is_none_or(|keep| keep[*row]))
-            .filter(|row| request.only.is_none_or(|only| only.contains(rows.path.value(*row))))
-            .map(|row| rows.file(row))
-            .collect()
+        let mut keep = pruned.unwrap_or_else(|| vec![true; self.batch.num_rows()]);
+        if let Some(only) = request.only {
+            let path = self.path()?;
+            for (row, keep) in keep.iter_mut().enumerate() {
+                *keep &= only.contains(path.value(row));
+            }
+        }
+        Ok(keep)
+    }
+
+    fn path(&self) -> Result<&'a StringArray> {
+        let path = self.batch.column_by_name("path").and_then(|path| path.as_string_opt());
+        path.ok_or_else(|| self.log.corrupt("its files have no path".to_owned()))
     }
 
     fn section(&self, name: &str) -> Option<&'a StructArray> {
@@ -58,14 +98,12 @@ impl<'a> Batch<'a> {
     }
 
     fn stat(&self, section: &str, column: usize) -> Option<&'a ArrayRef> {
-        let section = self.section("stats_parsed")?.column_by_name(section)?.as_struct_opt()?;
+        let section = self.section(PARSED)?.column_by_name(section)?.as_struct_opt()?;
         section.column_by_name(&self.columns.physical[column])
     }
 
     fn rows(&self) -> Option<&'a Int64Array> {
-        self.section("stats_parsed")?
-            .column_by_name("numRecords")?
-            .as_primitive_opt()
+        self.section(PARSED)?.column_by_name("numRecords")?.as_primitive_opt()
     }
 
     /// The number of rows for pruning: that of a file without statistics equals no count of NULLs but the one of a
@@ -195,7 +233,7 @@ impl<'a> Rows<'a> {
         let of_rows = |name: &str| batch.batch.column_by_name(name)?.as_primitive_opt();
         Ok(Self {
             batch,
-            path: column("path")?.as_string_opt().ok_or_else(|| untyped("path"))?,
+            path: batch.path()?,
             size: column("size")?.as_primitive_opt().ok_or_else(|| untyped("size"))?,
             vectors: Vectors::new(column("deletionVector")?).ok_or_else(|| untyped("deletionVector"))?,
             rows: batch.rows(),

@@ -16,6 +16,7 @@ use super::cache::{Commit, commits_from};
 use super::files::Batch;
 use super::log::Log;
 use super::read::DeltaSnapshot;
+use super::statistics::{PARSED, StatsParser};
 use super::vector::Vectors;
 use crate::error::{Error, Result};
 use crate::system_table::MetadataTable;
@@ -100,11 +101,17 @@ impl DeltaSnapshot {
     /// What is known of every live file.
     async fn listed(&self) -> Result<Vec<ListedFile>> {
         let batches = self.cache.files(&self.log, &self.version).await?;
+        let (engine, kernel) = (self.log.engine(), Arc::clone(&self.version.kernel));
+        let parse = move || {
+            let parser = StatsParser::new(&engine, &kernel)?;
+            let batches = batches.iter().map(|batch| batch.with_stats(&parser));
+            batches.collect::<Result<Vec<_>, _>>()
+        };
         let mut files = Vec::new();
-        for batch in batches.iter() {
+        for batch in &self.log.blocking(parse).await? {
             let partitions = self.partitions_of(batch)?;
             let number = |name: &str| batch.column_by_name(name)?.as_primitive_opt::<Int64Type>().cloned();
-            let stats = batch.column_by_name("stats_parsed").and_then(|c| c.as_struct_opt());
+            let stats = batch.column_by_name(PARSED).and_then(|c| c.as_struct_opt());
             let records = stats.and_then(|s| s.column_by_name("numRecords")?.as_primitive_opt::<Int64Type>());
             let (size, modified) = (number("size"), number("modificationTime"));
             let path = batch.column_by_name("path").and_then(|c| c.as_string_opt::<i32>());

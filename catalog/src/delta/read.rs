@@ -8,9 +8,10 @@ use datafusion::common::runtime::SpawnedTask;
 
 use super::cache::{DeltaCache, Version};
 use super::columns::PHYSICAL_NAME;
-use super::files::Batch;
+use super::files;
 use super::history;
 use super::log::Log;
+use super::statistics::StatsParser;
 use crate::error::Result;
 use crate::snapshot::{AsOf, ColumnMapping, FileList, FileRequest, FileSet, Pruned, StoredLineage};
 
@@ -69,13 +70,14 @@ impl DeltaSnapshot {
     /// The data files that may hold a wanted row.
     pub(crate) async fn files(self: Arc<Self>, request: FileRequest<'_>) -> Result<FileList> {
         let batches = self.cache.files(&self.log, &self.version).await?;
-        let files_total = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+        let files_total = batches.iter().map(|batch| batch.files().num_rows() as u64).sum();
         let (wanted, predicate) = (request.wanted.to_vec(), request.predicate.cloned());
         let (only, with_origin) = (request.only.cloned(), request.with_origin);
-        let snapshot = Arc::clone(&self);
+        let (snapshot, engine) = (Arc::clone(&self), self.log.engine());
         let files = SpawnedTask::spawn_blocking(move || {
             let (log, stores, columns) = (&snapshot.log, snapshot.cache.stores(), &snapshot.version.columns);
-            let mut files = Vec::new();
+            let mut list = Vec::new();
+            let parser = || StatsParser::new(&engine, &snapshot.version.kernel);
             let request = FileRequest {
                 wanted: &wanted,
                 predicate: predicate.as_ref(),
@@ -83,9 +85,9 @@ impl DeltaSnapshot {
                 with_origin,
             };
             for batch in batches.iter() {
-                files.extend(Batch::new(log, stores, columns, batch).files(request)?);
+                list.extend(files::files((log, stores, columns), batch, parser, request)?);
             }
-            Ok(files)
+            Ok(list)
         });
         let files = files.await.map_err(|panic| self.log.corrupt(panic.to_string()))??;
         let columns = &self.version.columns;

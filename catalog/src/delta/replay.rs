@@ -1,8 +1,9 @@
 //! The live data files of a version, as batches: what a replay of the log gives, reduced to what scans ask for.
 //!
-//! A batch has one row per file and the columns `path`, `size`, `modificationTime`, `deletionVector`, `baseRowId`,
-//! `defaultRowCommitVersion`, `partitionValues_parsed` and `stats_parsed`, the last two absent where the table has nothing for them. Columns of
-//! the table have their physical names there.
+//! A batch has one row per file and the columns `path`, `size`, `modificationTime`, `deletionVector`, `stats` (JSON, see
+//! [`super::statistics`]),
+//! `baseRowId`, `defaultRowCommitVersion` and `partitionValues_parsed`, the last absent where the table has no partition
+//! columns. Columns of the table have their physical names there.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,11 +11,11 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, MapArray, RecordBatch, StringArray, StructArray};
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{cast, concat_batches, filter_record_batch, is_not_null, nullif};
-use arrow::datatypes::Field;
 use arrow::error::ArrowError;
 use delta_kernel::log_replay::FileActionKey;
 
 use super::columns::Columns;
+use super::statistics::FileBatch;
 use super::vector::Vectors;
 
 /// Batches are merged up to this many files.
@@ -28,7 +29,7 @@ pub(crate) fn reduce(batch: &RecordBatch, columns: &Columns) -> Result<RecordBat
         found.ok_or_else(|| ArrowError::SchemaError(format!("the replay of the log has no column {name}")))
     };
     let mut reduced: Vec<(&str, ArrayRef)> = Vec::new();
-    for name in ["path", "size", "modificationTime", "deletionVector"] {
+    for name in ["path", "size", "modificationTime", "deletionVector", "stats"] {
         reduced.push((name, Arc::clone(column(name)?)));
     }
     let constants = batch
@@ -46,32 +47,7 @@ pub(crate) fn reduce(batch: &RecordBatch, columns: &Columns) -> Result<RecordBat
         let values = partition_values(parsed, raw, columns)?;
         reduced.push(("partitionValues_parsed", Arc::new(values)));
     }
-    if let Some(stats) = batch.column_by_name("stats_parsed").and_then(|c| c.as_struct_opt()) {
-        reduced.push(("stats_parsed", Arc::new(flat(stats, 1)?)));
-    }
     RecordBatch::try_from_iter_with_nullable(reduced.into_iter().map(|(name, values)| (name, values, true)))
-}
-
-/// The statistics without those of nested columns; what is NULL as a whole is NULL in each part. `depth` counts the
-/// structs that are the statistics' own.
-fn flat(stats: &StructArray, depth: usize) -> Result<StructArray, ArrowError> {
-    let mut kept: (Vec<Field>, Vec<ArrayRef>) = Default::default();
-    let absent = stats.nulls().map(|nulls| BooleanArray::new(!nulls.inner(), None));
-    for (field, values) in stats.fields().iter().zip(stats.columns()) {
-        let values = match &absent {
-            Some(absent) => nullif(values, absent)?,
-            None => Arc::clone(values),
-        };
-        let values: ArrayRef = match values.as_struct_opt() {
-            Some(section) if depth > 0 => Arc::new(flat(section, depth - 1)?),
-            Some(_) => continue,
-            None if values.data_type().is_nested() => continue,
-            None => values,
-        };
-        kept.0.push(Field::new(field.name(), values.data_type().clone(), true));
-        kept.1.push(values);
-    }
-    StructArray::try_new_with_length(kept.0.into(), kept.1, stats.nulls().cloned(), stats.len())
 }
 
 /// The partition values with NULL for what means NULL. Other writers spell values in more ways than the kernel reads:
@@ -118,13 +94,13 @@ fn raw_value<'a>(map: &'a MapArray, row: usize, name: &str) -> Option<&'a str> {
 
 /// A list brought forward: `base` without the files that are in one of the sets, then `added`.
 pub(crate) fn advance(
-    base: &[RecordBatch],
+    base: &[FileBatch],
     gone: &HashSet<FileActionKey>,
     replaced: &HashSet<FileActionKey>,
     added: Vec<RecordBatch>,
-) -> Result<Vec<RecordBatch>, ArrowError> {
+) -> Result<Vec<FileBatch>, ArrowError> {
     let mut batches = Vec::with_capacity(base.len() + added.len());
-    for batch in base {
+    for batch in base.iter().map(FileBatch::files) {
         let (path, vectors) = (batch.column(0).as_string_opt::<i32>(), Vectors::new(batch.column(3)));
         let (Some(path), Some(vectors)) = (path, vectors) else {
             return Err(ArrowError::SchemaError("a list of files has no paths".to_owned()));
@@ -133,14 +109,14 @@ pub(crate) fn advance(
             let key = FileActionKey::new(path.value(row), vectors.unique_id(row));
             !gone.contains(&key) && !replaced.contains(&key)
         });
-        batches.push(filter_record_batch(batch, &keep.collect::<Vec<_>>().into())?);
+        batches.push(filter_record_batch(&batch, &keep.collect::<Vec<_>>().into())?);
     }
     batches.extend(added);
     merge(batches)
 }
 
 /// The same files in as few batches as is reasonable: a log of many small commits gives many small batches.
-pub(crate) fn merge(batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, ArrowError> {
+pub(crate) fn merge(batches: Vec<RecordBatch>) -> Result<Vec<FileBatch>, ArrowError> {
     let mut merged = Vec::new();
     let mut run: Vec<RecordBatch> = Vec::new();
     for batch in batches.into_iter().filter(|batch| batch.num_rows() > 0) {
@@ -153,7 +129,7 @@ pub(crate) fn merge(batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, Arrow
         run.push(batch);
     }
     merged.extend(joined(&run)?);
-    Ok(merged)
+    Ok(merged.into_iter().map(FileBatch::new).collect())
 }
 
 fn joined(run: &[RecordBatch]) -> Result<Option<RecordBatch>, ArrowError> {

@@ -182,3 +182,48 @@ async fn a_version_without_its_commit_is_read_each_time() {
         assert!(reads > 0);
     }
 }
+
+/// Files of three partitions, with statistics in each.
+fn partitioned() -> Table {
+    let table = Table::new();
+    let fields = [field("x", "long", json!({})), field("p", "integer", json!({}))];
+    let mut actions = created(&fields, &["p"], json!({}), &["deletionVectors"]);
+    for number in 0..30 {
+        let partition = json!({"p": (number % 10).to_string()});
+        let bounds = stats(1, json!(number), json!(number), 0);
+        actions.push(add(&format!("f{number:02}"), partition, bounds));
+    }
+    table.commit(0, &actions);
+    table
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_prune_whether_few_or_all_are_parsed() {
+    // Few files of one partition, then all, then few again; a commit after each state.
+    let table = partitioned();
+    assert_eq!(table.files("p = 3 AND x > 5").await.unwrap(), ["f13", "f23"]);
+    table.commit(
+        1,
+        &[
+            add("g", json!({"p": "3"}), stats(1, json!(7), json!(9), 0)),
+            remove("f13"),
+        ],
+    );
+    assert_eq!(table.files("p = 3 AND x > 5").await.unwrap(), ["f23", "g"]);
+    assert_eq!(
+        table.files("x >= 28 OR x = 8").await.unwrap(),
+        ["f08", "f28", "f29", "g"]
+    );
+    table.commit(
+        2,
+        &[
+            add("h", json!({"p": "3"}), stats(1, json!(70), json!(90), 0)),
+            remove("f28"),
+        ],
+    );
+    assert_eq!(table.files("x >= 28").await.unwrap(), ["f29", "h"]);
+    assert_eq!(table.files("p = 3 AND x < 10").await.unwrap(), ["f03", "g"]);
+    // A file whose statistics are no statistics is read whatever is asked of its partition.
+    table.commit(3, &[add("i", json!({"p": "4"}), json!("{not json"))]);
+    assert_eq!(table.files("p = 4 AND x > 1000").await.unwrap(), ["i"]);
+}
