@@ -14,7 +14,7 @@ use url::Url;
 use crate::error::{Error, Result};
 
 /// More executors than this and a cluster is no longer a fixed list.
-const EXECUTORS_MAX: usize = 256;
+pub(crate) const EXECUTORS_MAX: usize = 256;
 
 /// How a server runs its plans.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -34,6 +34,9 @@ pub struct Config {
     /// Higher risks that the system kills the process, lower spills or fails queries earlier. What arrives from other
     /// executors is counted but not refused, so leave headroom.
     pub memory_bytes_max: Option<u64>,
+    /// Bytes one query may hold on one machine, default half of `memory_bytes_max`. Higher lets one query take the
+    /// memory of others, lower spills or fails big queries earlier.
+    pub query_memory_bytes_max: Option<u64>,
     /// Folder for what does not fit into memory; default the system's folder for temporary files.
     pub spill_dir: Option<PathBuf>,
     /// Bytes all spilled files may hold together, default 32 GiB. Higher fills the disk, lower fails big queries.
@@ -43,9 +46,17 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
     /// How long a connection to an executor may be silent before it is probed, and how long the probe may take; default
-    /// 10 s, so that a lost executor is noticed within 20 s. Lower takes busy executors for dead.
+    /// 10 s. Lower takes busy executors for dead.
     #[serde(with = "humantime_serde")]
     pub keep_alive: Duration,
+    /// How long an executor may leave the question whether it lives unanswered before it counts as lost and its queries
+    /// are run again without it; default 5 s. Lower takes busy executors for dead, higher finds silent ones later.
+    #[serde(with = "humantime_serde")]
+    pub lost_after: Duration,
+    /// How long a query waits for an executor where none is ready, default 10 s. Higher bridges restarts, lower fails
+    /// sooner.
+    #[serde(with = "humantime_serde")]
+    pub executors_wait: Duration,
     /// How long executors inside this process may finish running queries at shutdown, default 30 s.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
@@ -68,6 +79,13 @@ pub enum Mode {
         /// Their addresses, such as `http://10.0.0.7:31417`.
         addresses: Vec<Url>,
     },
+    /// On the executor processes behind a name that is resolved every few seconds, such as that of a headless service.
+    Dns {
+        /// The name.
+        host: String,
+        /// The port they all listen on.
+        port: u16,
+    },
 }
 
 /// How one executor process runs.
@@ -83,6 +101,9 @@ pub struct ExecutorConfig {
     /// that the system kills the process, lower spills or fails queries earlier. What arrives from other executors is
     /// counted but not refused, so leave headroom.
     pub memory_bytes_max: Option<u64>,
+    /// Bytes one query may hold on one machine, default half of `memory_bytes_max`. Higher lets one query take the
+    /// memory of others, lower spills or fails big queries earlier.
+    pub query_memory_bytes_max: Option<u64>,
     /// Folder for what does not fit into memory; default the system's folder for temporary files.
     pub spill_dir: Option<PathBuf>,
     /// Bytes all spilled files may hold together, default 32 GiB. Higher fills the disk, lower fails big queries.
@@ -105,6 +126,7 @@ pub struct ExecutorConfig {
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryLimits {
     pub(crate) memory_bytes_max: Option<u64>,
+    pub(crate) query_memory_bytes_max: Option<u64>,
     pub(crate) spill_dir: Option<PathBuf>,
     pub(crate) spill_bytes_max: u64,
 }
@@ -123,10 +145,13 @@ impl Default for Config {
             target_partitions: None,
             scan_bytes_per_partition: 16 * 1024 * 1024,
             memory_bytes_max: None,
+            query_memory_bytes_max: None,
             spill_dir: None,
             spill_bytes_max: SPILL_BYTES_MAX,
             connect_timeout: CONNECT_TIMEOUT,
             keep_alive: KEEP_ALIVE,
+            lost_after: LOST_AFTER,
+            executors_wait: EXECUTORS_WAIT,
             grace: GRACE,
         }
     }
@@ -137,6 +162,7 @@ impl Default for ExecutorConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 31417)),
             memory_bytes_max: None,
+            query_memory_bytes_max: None,
             spill_dir: None,
             spill_bytes_max: SPILL_BYTES_MAX,
             connect_timeout: CONNECT_TIMEOUT,
@@ -149,6 +175,8 @@ impl Default for ExecutorConfig {
 const SPILL_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const LOST_AFTER: Duration = Duration::from_secs(5);
+const EXECUTORS_WAIT: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(30);
 
 impl Config {
@@ -164,6 +192,9 @@ impl Config {
         if self.scan_bytes_per_partition == 0 {
             return invalid("scan_bytes_per_partition", "must be at least 1");
         }
+        if self.lost_after.is_zero() {
+            return invalid("lost_after", "must be longer than 0");
+        }
         self.memory().validate()?;
         self.links().validate()
     }
@@ -171,6 +202,7 @@ impl Config {
     pub(crate) fn memory(&self) -> MemoryLimits {
         MemoryLimits {
             memory_bytes_max: self.memory_bytes_max,
+            query_memory_bytes_max: self.query_memory_bytes_max,
             spill_dir: self.spill_dir.clone(),
             spill_bytes_max: self.spill_bytes_max,
         }
@@ -197,6 +229,7 @@ impl ExecutorConfig {
     pub(crate) fn memory(&self) -> MemoryLimits {
         MemoryLimits {
             memory_bytes_max: self.memory_bytes_max,
+            query_memory_bytes_max: self.query_memory_bytes_max,
             spill_dir: self.spill_dir.clone(),
             spill_bytes_max: self.spill_bytes_max,
         }
@@ -217,12 +250,18 @@ impl Mode {
             Mode::InProcess { count } if (1..=EXECUTORS_MAX).contains(count) => Ok(()),
             Mode::InProcess { .. } => invalid("mode.count", &format!("must be between 1 and {EXECUTORS_MAX}")),
             Mode::Static { addresses } => validate_addresses(addresses),
+            Mode::Dns { host, .. } if host.is_empty() => invalid("mode.host", "must be a name"),
+            Mode::Dns { port: 0, .. } => invalid("mode.port", "must be between 1 and 65535"),
+            Mode::Dns { .. } => Ok(()),
         }
     }
 }
 
 impl MemoryLimits {
     fn validate(&self) -> Result<()> {
+        if self.query_memory_bytes_max == Some(0) {
+            return invalid("query_memory_bytes_max", "must be at least 1");
+        }
         match self.memory_bytes_max {
             Some(0) => invalid("memory_bytes_max", "must be at least 1"),
             _ => Ok(()),

@@ -10,6 +10,6 @@ mod error;
 mod process;
 
 pub use config::{Config, ExecutorConfig, Mode};
-pub use engine::{Engines, Execution, Progress};
+pub use engine::{Engines, Execution, Limits, Progress};
 pub use error::{Error, Result};
 pub use process::Executor;

@@ -2,8 +2,10 @@
 //! neither catalogs nor who asked.
 
 mod connection;
+pub(crate) mod drain;
 pub(crate) mod memory;
 pub(crate) mod session;
+pub(crate) mod status;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -11,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::Stores;
-use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::TryStreamExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ use crate::engine;
 use crate::error::{Error, Result};
 
 use connection::Connection;
+use drain::Drain;
+use memory::Memory;
 
 /// Other executors one executor keeps connections to.
 const PEERS_MAX: usize = 1024;
@@ -39,6 +42,7 @@ pub struct Executor {
     listener: TcpListener,
     address: SocketAddr,
     routes: Routes,
+    drain: Drain,
     keep_alive: Duration,
     grace: Duration,
 }
@@ -50,22 +54,25 @@ impl Executor {
     /// [`Error::Config`], [`Error::Spill`] or [`Error::Listen`].
     pub async fn bind(config: &ExecutorConfig, stores: Arc<Stores>) -> Result<Self> {
         config.validate()?;
-        Self::with_runtime(config, memory::runtime_env(&config.memory(), stores)?).await
+        Self::with_memory(config, Memory::start(&config.memory(), stores)?).await
     }
 
     /// Like [`Executor::bind`], with memory, spill folder and stores that are shared with others.
-    pub(crate) async fn with_runtime(config: &ExecutorConfig, runtime: Arc<RuntimeEnv>) -> Result<Self> {
+    pub(crate) async fn with_memory(config: &ExecutorConfig, memory: Arc<Memory>) -> Result<Self> {
         let failed = |source| Error::Listen {
             address: config.listen,
             source,
         };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let routes = engine::task_routes(runtime, Channels::new(config.links(), PEERS_MAX), same_version);
+        let drain = Drain::default();
+        let channels = Channels::new(config.links(), PEERS_MAX);
+        let routes = engine::task_routes(memory, channels, same_version, &drain);
         Ok(Self {
             listener,
             address,
             routes,
+            drain,
             keep_alive: config.keep_alive,
             grace: config.grace,
         })
@@ -76,8 +83,8 @@ impl Executor {
         self.address
     }
 
-    /// Runs tasks until `shutdown` ends; then accepts no more connections, lets running queries end within the grace
-    /// period and cuts the others.
+    /// Runs tasks until `shutdown` ends; then takes no new ones, lets running queries end within the grace period and
+    /// cuts the others.
     ///
     /// # Errors
     /// [`Error::Serve`] where the server ends by itself.
@@ -100,9 +107,16 @@ impl Executor {
         let ended = |result: std::result::Result<(), _>| result.map_err(|source| Error::Serve { source });
         tokio::select! {
             result = &mut server => return ended(result),
-            () = shutdown => stop.cancel(),
+            () = shutdown => self.drain.begin(),
         }
-        if let Ok(result) = tokio::time::timeout(self.grace, &mut server).await {
+        tracing::info!(address = %self.address, calls = self.drain.calls(), "takes no new tasks");
+        let until = tokio::time::Instant::now() + self.grace;
+        tokio::select! {
+            result = &mut server => return ended(result),
+            // Their queries still open streams here: the door closes behind the last of them.
+            _ = tokio::time::timeout_at(until, self.drain.finished()) => stop.cancel(),
+        }
+        if let Ok(result) = tokio::time::timeout_at(until, &mut server).await {
             return ended(result);
         }
         tracing::warn!(address = %self.address, grace = ?self.grace, "running queries are cut at shutdown");

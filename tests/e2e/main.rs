@@ -1,7 +1,9 @@
 //! Lakewing against real parts: the binary with real drivers, S3, catalogs and other engines' tables.
 
 mod bad_input;
+mod burst;
 mod catalogs;
+mod chaos;
 mod cli;
 mod clients;
 mod conformance;

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue};
 use moka::future::Cache;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 use tower::ServiceExt;
 use tower::util::MapRequest;
 use url::Url;
@@ -66,6 +67,35 @@ impl Channels {
     }
 }
 
+impl Channels {
+    /// Drops the connection to `address`: the next use makes a new one. Streams on the old one live on.
+    pub(crate) async fn forget(&self, address: &Url) {
+        self.cache.invalidate(address).await;
+    }
+}
+
+/// What a gRPC status says about the executor. Only transports and doors make statuses: a task's own errors arrive as
+/// what they are.
+pub(crate) fn of_status(address: &Url, status: &Status) -> Option<Error> {
+    let made_here = status.source().is_some();
+    match status.code() {
+        Code::FailedPrecondition => Some(refused(address, status.message())),
+        Code::Unimplemented => Some(refused(address, "what listens there is no executor")),
+        Code::Aborted => Some(Error::Draining {
+            address: plain(address),
+        }),
+        Code::Unavailable | Code::Cancelled | Code::Unknown | Code::DeadlineExceeded => {
+            Some(unreachable(address, reason(status)))
+        }
+        _ if made_here => Some(unreachable(address, reason(status))),
+        _ => None,
+    }
+}
+
+fn reason(status: &Status) -> String {
+    status.source().map_or_else(|| status.message().to_owned(), innermost)
+}
+
 /// An executor that did not answer; `reason` says how.
 pub(crate) fn unreachable(address: &Url, reason: impl Into<String>) -> Error {
     Error::Unreachable {
@@ -75,7 +105,7 @@ pub(crate) fn unreachable(address: &Url, reason: impl Into<String>) -> Error {
 }
 
 /// An executor that answered that it does not work for us.
-pub(crate) fn refused(address: &Url, reason: impl Into<String>) -> Error {
+fn refused(address: &Url, reason: impl Into<String>) -> Error {
     Error::Refused {
         address: plain(address),
         reason: reason.into(),

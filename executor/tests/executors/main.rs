@@ -6,5 +6,6 @@ mod failure;
 mod memory;
 mod progress;
 mod results;
+mod retry;
 mod shutdown;
 mod support;

@@ -14,6 +14,7 @@ use datafusion::error::DataFusionError;
 use futures::{Stream, StreamExt};
 use proto::{StoredQuery, StoredState};
 use tokio::time::MissedTickBehavior;
+use tracing::warn;
 use uuid::Uuid;
 
 use super::registry::{Ending, RunningQuery};
@@ -29,6 +30,9 @@ const TELL_INTERVAL: Duration = Duration::from_millis(500);
 /// A state is written at least so often, so that others see that somebody lives.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
+/// A query that loses executors again and again is run again so often.
+const RESTARTS_MAX: usize = 3;
+
 /// Writes the rows of one query.
 pub(crate) struct Storing {
     spool: Arc<Spool>,
@@ -40,6 +44,7 @@ pub(crate) struct Storing {
     open_parts: u32,
     buffer: StreamWriter<Vec<u8>>,
     told: Instant,
+    restarts: usize,
 }
 
 impl Storing {
@@ -57,17 +62,32 @@ impl Storing {
             buffer: buffer(&schema)?,
             schema,
             told: Instant::now(),
+            restarts: 0,
         })
     }
 
-    /// Stores `rows`, those of `query`, to their end; then how it ended.
+    /// Stores `rows`, those of `query`, to their end; then how it ended. Where executors were lost before anybody could
+    /// have seen a part of the result, comes back empty, for the same query to be run again.
     pub(crate) async fn store(
         mut self,
         query: &RunningQuery,
         rows: impl Stream<Item = Result<RecordBatch, DataFusionError>> + Send,
-    ) {
+    ) -> Option<Self> {
         let stored = self.take(query, std::pin::pin!(rows)).await;
-        self.finish(stored).await;
+        let unseen = self.state.endpoint_chunks.is_empty() && query.ending().is_none();
+        match (stored, buffer(&self.schema)) {
+            (Err(error), Ok(empty)) if unseen && self.restarts < RESTARTS_MAX && error.is_about_executors() => {
+                warn!(query_id = %self.id, %error, "a query whose result is stored is run again");
+                self.buffer = empty;
+                (self.state.rows, self.state.bytes) = (0, 0);
+                self.restarts += 1;
+                Some(self)
+            }
+            (stored, _) => {
+                self.finish(stored).await;
+                None
+            }
+        }
     }
 
     /// Says that the query failed before its first row.
@@ -154,7 +174,7 @@ impl Storing {
             }
         }
         if let Err(error) = self.write().await {
-            tracing::warn!(query_id = %self.id, %error, "the end of a stored query cannot be told");
+            warn!(query_id = %self.id, %error, "the end of a stored query cannot be told");
         }
     }
 }

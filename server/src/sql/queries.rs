@@ -47,19 +47,20 @@ pub(super) fn show(queries: &[Arc<RunningQuery>]) -> String {
         let elapsed = i64::try_from(query.elapsed().as_millis()).unwrap_or(i64::MAX);
         let began: chrono::DateTime<chrono::Utc> = query.began.into();
         format!(
-            "({}, {}, {}, TIMESTAMP '{}', {elapsed}, {}, CAST({} AS DOUBLE), {})",
+            "({}, {}, {}, TIMESTAMP '{}', {elapsed}, {}, CAST({} AS DOUBLE), {}, {})",
             quoted(&query.origin.id.to_string()),
             quoted(&query.user),
             quoted(query.state()),
             began.format("%Y-%m-%d %H:%M:%S%.3f"),
             query.rows(),
             query.progress(),
+            query.queue_position(),
             quoted(&query.sql.chars().take(SQL_CHARS_MAX).collect::<String>()),
         )
     };
-    let columns = "query_id, user_name, state, began_at, elapsed_ms, row_count, progress, statement";
+    let columns = "query_id, user_name, state, began_at, elapsed_ms, row_count, progress, queue_position, statement";
     let none = "(SELECT '' AS query_id, '' AS user_name, '' AS state, TIMESTAMP '1970-01-01' AS began_at, \
-                0 AS elapsed_ms, 0 AS row_count, CAST(0 AS DOUBLE) AS progress, '' AS statement)";
+                0 AS elapsed_ms, 0 AS row_count, CAST(0 AS DOUBLE) AS progress, 0 AS queue_position, '' AS statement)";
     match queries {
         [] => format!("SELECT * FROM {none} AS q WHERE false"),
         queries => {
