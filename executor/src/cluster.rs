@@ -4,6 +4,7 @@ pub(crate) mod channel;
 mod fixed;
 pub(crate) mod members;
 pub(crate) mod probe;
+pub(crate) mod tls;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -42,9 +43,14 @@ impl Cluster {
                 (Found::Listed(started.addresses().to_vec()), Some(started))
             }
             Mode::Static { addresses } => (Found::Listed(addresses.clone()), None),
-            Mode::Dns { host, port } => (Found::Resolved(host.clone(), *port), None),
+            Mode::Dns { host, port } => {
+                let scheme = if config.tls.is_some() { "https" } else { "http" };
+                (Found::Resolved(scheme, host.clone(), *port), None)
+            }
         };
-        let channels = Channels::new(config.links(), EXECUTORS_MAX);
+        // Executors inside this process listen on this machine only.
+        let tls = config.tls.as_ref().filter(|_| in_process.is_none());
+        let channels = Channels::new(config.links(), tls, EXECUTORS_MAX)?;
         let members = Arc::new(Members::default());
         if let Found::Listed(addresses) = &found {
             members.set(addresses);

@@ -57,6 +57,8 @@ pub struct Config {
     /// sooner.
     #[serde(with = "humantime_serde")]
     pub executors_wait: Duration,
+    /// Encryption of the connections to executors and between them; none by default.
+    pub tls: Option<TlsConfig>,
     /// How long executors inside this process may finish running queries at shutdown, default 30 s.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
@@ -90,8 +92,8 @@ pub enum Mode {
 
 /// How one executor process runs.
 ///
-/// It trusts whoever can reach it: its port runs any plan it is given, unencrypted, with the rights of its storage
-/// profiles. Listen only where no one but the servers and the other executors can connect.
+/// It runs any plan it is given with the rights of its storage profiles: without [`ExecutorConfig::tls`] it trusts
+/// whoever can reach its port, so listen only where no one but the servers and the other executors can connect.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExecutorConfig {
@@ -116,10 +118,27 @@ pub struct ExecutorConfig {
     /// takes busy peers for dead.
     #[serde(with = "humantime_serde")]
     pub keep_alive: Duration,
+    /// Encryption of connections; none by default.
+    pub tls: Option<TlsConfig>,
     /// How long running queries may go on at shutdown before they are cut, default 30 s. Higher delays the exit, lower
     /// fails queries that were nearly done.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
+}
+
+/// Certificates of the processes of one cluster, read once at the start. Servers and executors show theirs to each other.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM file of this process' certificate and the chain that vouches for it.
+    pub certificate: PathBuf,
+    /// PEM file of the certificate's private key.
+    pub key: PathBuf,
+    /// PEM file of the authority that vouches for all processes of the cluster, and for nobody else.
+    pub authority: PathBuf,
+    /// A name that the certificates of all executors have; default the host in an executor's address.
+    #[serde(default)]
+    pub name: Option<String>,
 }
 
 /// What the plans of one process may use.
@@ -152,6 +171,7 @@ impl Default for Config {
             keep_alive: KEEP_ALIVE,
             lost_after: LOST_AFTER,
             executors_wait: EXECUTORS_WAIT,
+            tls: None,
             grace: GRACE,
         }
     }
@@ -167,6 +187,7 @@ impl Default for ExecutorConfig {
             spill_bytes_max: SPILL_BYTES_MAX,
             connect_timeout: CONNECT_TIMEOUT,
             keep_alive: KEEP_ALIVE,
+            tls: None,
             grace: GRACE,
         }
     }
@@ -186,6 +207,9 @@ impl Config {
     /// [`Error::Config`] with the path of the first offending key below this structure.
     pub fn validate(&self) -> Result<()> {
         self.mode.validate()?;
+        if let Mode::Static { addresses } = &self.mode {
+            validate_scheme(addresses, if self.tls.is_some() { "https" } else { "http" })?;
+        }
         if self.target_partitions == Some(0) {
             return invalid("target_partitions", "must be at least 1");
         }
@@ -291,7 +315,7 @@ fn validate_addresses(addresses: &[Url]) -> Result<()> {
     for (index, address) in addresses.iter().enumerate() {
         let key = format!("mode.addresses.{index}");
         let bare = address.path() == "/" && address.query().is_none() && address.username().is_empty();
-        if address.scheme() != "http" || address.port().is_none() || !bare {
+        if !matches!(address.scheme(), "http" | "https") || address.port().is_none() || !bare {
             return invalid(&key, &format!("must have the form http://host:port, not {address}"));
         }
         if addresses[..index].contains(address) {
@@ -299,6 +323,16 @@ fn validate_addresses(addresses: &[Url]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn validate_scheme(addresses: &[Url], scheme: &str) -> Result<()> {
+    match addresses.iter().position(|address| address.scheme() != scheme) {
+        Some(index) => invalid(
+            &format!("mode.addresses.{index}"),
+            &format!("must begin with {scheme}://: with executor.tls all executors are encrypted, without it none"),
+        ),
+        None => Ok(()),
+    }
 }
 
 fn invalid(key: &str, detail: &str) -> Result<()> {

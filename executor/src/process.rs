@@ -17,11 +17,12 @@ use futures::TryStreamExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Status};
 
 use crate::cluster::channel::{Channels, HEADERS_BYTES_MAX, RESET_STREAMS_MAX, VERSION, VERSION_HEADER};
+use crate::cluster::tls;
 use crate::config::ExecutorConfig;
 use crate::engine;
 use crate::error::{Error, Result};
@@ -43,6 +44,7 @@ pub struct Executor {
     address: SocketAddr,
     routes: Routes,
     drain: Drain,
+    tls: Option<ServerTlsConfig>,
     keep_alive: Duration,
     grace: Duration,
 }
@@ -66,13 +68,15 @@ impl Executor {
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let drain = Drain::default();
-        let channels = Channels::new(config.links(), PEERS_MAX);
+        let channels = Channels::new(config.links(), config.tls.as_ref(), PEERS_MAX)?;
+        let tls = config.tls.as_ref().map(tls::server).transpose()?;
         let routes = engine::task_routes(memory, channels, same_version, &drain);
         Ok(Self {
             listener,
             address,
             routes,
             drain,
+            tls,
             keep_alive: config.keep_alive,
             grace: config.grace,
         })
@@ -94,8 +98,13 @@ impl Executor {
         let incoming = TcpIncoming::from(self.listener)
             .with_nodelay(Some(true))
             .map_ok(move |socket| Connection::new(socket, severed.clone()));
+        let failed = |source| Error::Serve { source };
+        let builder = match self.tls {
+            Some(tls) => Server::builder().tls_config(tls).map_err(failed)?,
+            None => Server::builder(),
+        };
         let mut server = pin!(
-            Server::builder()
+            builder
                 .http2_keepalive_interval(Some(self.keep_alive))
                 .http2_keepalive_timeout(Some(self.keep_alive))
                 .http2_max_header_list_size(HEADERS_BYTES_MAX)
@@ -104,7 +113,7 @@ impl Executor {
                 .add_routes(self.routes)
                 .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
         );
-        let ended = |result: std::result::Result<(), _>| result.map_err(|source| Error::Serve { source });
+        let ended = |result: std::result::Result<(), _>| result.map_err(failed);
         tokio::select! {
             result = &mut server => return ended(result),
             () = shutdown => self.drain.begin(),

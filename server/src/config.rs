@@ -109,6 +109,7 @@ impl Config {
             spill_bytes_max: executor.spill_bytes_max,
             connect_timeout: executor.connect_timeout,
             keep_alive: executor.keep_alive,
+            tls: executor.tls,
             grace: executor.grace,
         };
         process.validate().map_err(below_executor)?;

@@ -1,17 +1,14 @@
 //! Lakewing against real parts: the binary with real drivers, S3, catalogs and other engines' tables.
 
 mod bad_input;
-mod burst;
 mod catalogs;
-mod chaos;
 mod cli;
 mod clients;
 mod conformance;
 mod corruption;
-mod ending;
+mod executors;
 mod listing;
 mod replicas;
-mod shutdown;
 mod slow_reader;
 mod superset;
 mod tpch;

@@ -34,8 +34,8 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) enum Found {
     /// At these addresses.
     Listed(Vec<Url>),
-    /// At all addresses of a name, on a port.
-    Resolved(String, u16),
+    /// With this scheme, at all addresses of a name, on a port.
+    Resolved(&'static str, String, u16),
 }
 
 /// Keeps `members` true, for ever.
@@ -45,7 +45,7 @@ pub(super) async fn supervise(members: Arc<Members>, channels: Arc<Channels>, fo
     loop {
         let addresses = match &found {
             Found::Listed(addresses) => Some(addresses.clone()),
-            Found::Resolved(host, port) => match resolve(host, *port).await {
+            Found::Resolved(scheme, host, port) => match resolve(scheme, host, *port).await {
                 Ok(addresses) => {
                     complained = false;
                     Some(addresses)
@@ -88,13 +88,13 @@ pub(super) async fn find_lost(channels: &Channels, peers: &[Peer]) -> Option<Pee
     join_all(asked).await.into_iter().flatten().next()
 }
 
-async fn resolve(host: &str, port: u16) -> std::io::Result<Vec<Url>> {
+async fn resolve(scheme: &str, host: &str, port: u16) -> std::io::Result<Vec<Url>> {
     let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
     addresses.sort();
     addresses.dedup();
     let urls = addresses
         .iter()
-        .filter_map(|address| Url::parse(&format!("http://{address}")).ok());
+        .filter_map(|address| Url::parse(&format!("{scheme}://{address}")).ok());
     Ok(urls.collect())
 }
 

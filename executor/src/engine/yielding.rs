@@ -11,7 +11,9 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions,
+};
 
 /// Makes joins without a key give way, and keeps those in one partition that otherwise may give rows twice.
 #[derive(Debug)]
@@ -59,5 +61,6 @@ fn in_one_partition(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPla
     }
     let right: Arc<dyn ExecutionPlan> = Arc::new(CoalescePartitionsExec::new(Arc::clone(join.right())));
     let left = Arc::clone(join.left());
-    node.with_new_children(vec![left, right])
+    let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    node.replace_children(vec![left, right], options)
 }

@@ -9,3 +9,4 @@ mod results;
 mod retry;
 mod shutdown;
 mod support;
+mod tls;

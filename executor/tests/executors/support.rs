@@ -154,6 +154,7 @@ impl Process {
         let (bound, address) = std::sync::mpsc::channel();
         let (report, ended) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
         let task = async move {
             let executor = Executor::bind(&config, Stores::new(&[]).unwrap()).await.unwrap();
             bound.send(executor.local_addr()).unwrap();
@@ -161,7 +162,7 @@ impl Process {
             drop(report);
         };
         drop(runtime.handle().spawn(task));
-        let address = Url::parse(&format!("http://{}", address.recv().unwrap())).unwrap();
+        let address = Url::parse(&format!("{scheme}://{}", address.recv().unwrap())).unwrap();
         Self {
             address,
             runtime: Some(runtime),

@@ -54,13 +54,13 @@ pub(super) fn show(queries: &[Arc<RunningQuery>]) -> String {
             began.format("%Y-%m-%d %H:%M:%S%.3f"),
             query.rows(),
             query.progress(),
-            query.queue_position(),
             quoted(&query.sql.chars().take(SQL_CHARS_MAX).collect::<String>()),
+            query.queue_position(),
         )
     };
-    let columns = "query_id, user_name, state, began_at, elapsed_ms, row_count, progress, queue_position, statement";
+    let columns = "query_id, user_name, state, began_at, elapsed_ms, row_count, progress, statement, queue_position";
     let none = "(SELECT '' AS query_id, '' AS user_name, '' AS state, TIMESTAMP '1970-01-01' AS began_at, \
-                0 AS elapsed_ms, 0 AS row_count, CAST(0 AS DOUBLE) AS progress, 0 AS queue_position, '' AS statement)";
+                0 AS elapsed_ms, 0 AS row_count, CAST(0 AS DOUBLE) AS progress, '' AS statement, 0 AS queue_position)";
     match queries {
         [] => format!("SELECT * FROM {none} AS q WHERE false"),
         queries => {

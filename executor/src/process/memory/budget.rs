@@ -16,6 +16,8 @@ pub(super) struct QueryPool {
     process: Arc<dyn MemoryPool>,
     held: AtomicUsize,
     bytes_max: usize,
+    /// Sorts that have begun and not ended.
+    sorts: AtomicUsize,
 }
 
 impl QueryPool {
@@ -25,6 +27,16 @@ impl QueryPool {
             process,
             held: AtomicUsize::new(0),
             bytes_max,
+            sorts: AtomicUsize::new(0),
+        }
+    }
+
+    /// What one sort may hold. Many run beside each other, and one that came first must not leave nothing for the others:
+    /// a sort that has nothing to spill yet fails where it gets no memory. Half is for merging what was spilled.
+    fn sort_bytes_max(&self) -> usize {
+        match self.sorts.load(Ordering::Relaxed) {
+            0 | 1 => self.bytes_max,
+            sorts => self.bytes_max / 2 / sorts,
         }
     }
 }
@@ -41,10 +53,16 @@ impl MemoryPool for QueryPool {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
+        if is_sort(consumer) {
+            self.sorts.fetch_add(1, Ordering::Relaxed);
+        }
         self.process.register(consumer);
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
+        if is_sort(consumer) {
+            self.sorts.fetch_sub(1, Ordering::Relaxed);
+        }
         self.process.unregister(consumer);
     }
 
@@ -59,6 +77,15 @@ impl MemoryPool for QueryPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<(), DataFusionError> {
+        let sort_bytes_max = self.sort_bytes_max();
+        if is_sort(reservation.consumer()) && reservation.size().saturating_add(additional) > sort_bytes_max {
+            return Err(DataFusionError::ResourcesExhausted(format!(
+                "a sort may hold {} of the memory of its query, holds {} and needs {} more",
+                human_readable_size(sort_bytes_max),
+                human_readable_size(reservation.size()),
+                human_readable_size(additional),
+            )));
+        }
         let held = self.held.fetch_add(additional, Ordering::Relaxed);
         let granted = match held.checked_add(additional) {
             Some(bytes) if bytes <= self.bytes_max => self.process.try_grow(reservation, additional),
@@ -83,4 +110,9 @@ impl MemoryPool for QueryPool {
     fn memory_limit(&self) -> MemoryLimit {
         MemoryLimit::Finite(self.bytes_max)
     }
+}
+
+/// Whether a consumer collects the rows of a sort; it can spill them.
+fn is_sort(consumer: &MemoryConsumer) -> bool {
+    consumer.can_spill() && consumer.name().starts_with("ExternalSorter")
 }
