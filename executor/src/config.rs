@@ -14,7 +14,7 @@ use url::Url;
 use crate::error::{Error, Result};
 
 /// More executors than this and a cluster is no longer a fixed list.
-const EXECUTORS_MAX: usize = 256;
+pub(crate) const EXECUTORS_MAX: usize = 256;
 
 /// How a server runs its plans.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -34,6 +34,9 @@ pub struct Config {
     /// Higher risks that the system kills the process, lower spills or fails queries earlier. What arrives from other
     /// executors is counted but not refused, so leave headroom.
     pub memory_bytes_max: Option<u64>,
+    /// Bytes one query may hold on one machine, default half of `memory_bytes_max`. Higher lets one query take the
+    /// memory of others, lower spills or fails big queries earlier.
+    pub query_memory_bytes_max: Option<u64>,
     /// Folder for what does not fit into memory; default the system's folder for temporary files.
     pub spill_dir: Option<PathBuf>,
     /// Bytes all spilled files may hold together, default 32 GiB. Higher fills the disk, lower fails big queries.
@@ -43,9 +46,19 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
     /// How long a connection to an executor may be silent before it is probed, and how long the probe may take; default
-    /// 10 s, so that a lost executor is noticed within 20 s. Lower takes busy executors for dead.
+    /// 10 s. Lower takes busy executors for dead.
     #[serde(with = "humantime_serde")]
     pub keep_alive: Duration,
+    /// How long an executor may leave the question whether it lives unanswered before it counts as lost and its queries
+    /// are run again without it; default 5 s. Lower takes busy executors for dead, higher finds silent ones later.
+    #[serde(with = "humantime_serde")]
+    pub lost_after: Duration,
+    /// How long a query waits for an executor where none is ready, default 10 s. Higher bridges restarts, lower fails
+    /// sooner.
+    #[serde(with = "humantime_serde")]
+    pub executors_wait: Duration,
+    /// Encryption of the connections to executors and between them; none by default.
+    pub tls: Option<TlsConfig>,
     /// How long executors inside this process may finish running queries at shutdown, default 30 s.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
@@ -68,12 +81,19 @@ pub enum Mode {
         /// Their addresses, such as `http://10.0.0.7:31417`.
         addresses: Vec<Url>,
     },
+    /// On the executor processes behind a name that is resolved every few seconds, such as that of a headless service.
+    Dns {
+        /// The name.
+        host: String,
+        /// The port they all listen on.
+        port: u16,
+    },
 }
 
 /// How one executor process runs.
 ///
-/// It trusts whoever can reach it: its port runs any plan it is given, unencrypted, with the rights of its storage
-/// profiles. Listen only where no one but the servers and the other executors can connect.
+/// It runs any plan it is given with the rights of its storage profiles: without [`ExecutorConfig::tls`] it trusts
+/// whoever can reach its port, so listen only where no one but the servers and the other executors can connect.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExecutorConfig {
@@ -83,6 +103,9 @@ pub struct ExecutorConfig {
     /// that the system kills the process, lower spills or fails queries earlier. What arrives from other executors is
     /// counted but not refused, so leave headroom.
     pub memory_bytes_max: Option<u64>,
+    /// Bytes one query may hold on one machine, default half of `memory_bytes_max`. Higher lets one query take the
+    /// memory of others, lower spills or fails big queries earlier.
+    pub query_memory_bytes_max: Option<u64>,
     /// Folder for what does not fit into memory; default the system's folder for temporary files.
     pub spill_dir: Option<PathBuf>,
     /// Bytes all spilled files may hold together, default 32 GiB. Higher fills the disk, lower fails big queries.
@@ -95,16 +118,34 @@ pub struct ExecutorConfig {
     /// takes busy peers for dead.
     #[serde(with = "humantime_serde")]
     pub keep_alive: Duration,
+    /// Encryption of connections; none by default.
+    pub tls: Option<TlsConfig>,
     /// How long running queries may go on at shutdown before they are cut, default 30 s. Higher delays the exit, lower
     /// fails queries that were nearly done.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
 }
 
+/// Certificates of the processes of one cluster, read once at the start. Servers and executors show theirs to each other.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM file of this process' certificate and the chain that vouches for it.
+    pub certificate: PathBuf,
+    /// PEM file of the certificate's private key.
+    pub key: PathBuf,
+    /// PEM file of the authority that vouches for all processes of the cluster, and for nobody else.
+    pub authority: PathBuf,
+    /// A name that the certificates of all executors have; default the host in an executor's address.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
 /// What the plans of one process may use.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryLimits {
     pub(crate) memory_bytes_max: Option<u64>,
+    pub(crate) query_memory_bytes_max: Option<u64>,
     pub(crate) spill_dir: Option<PathBuf>,
     pub(crate) spill_bytes_max: u64,
 }
@@ -123,10 +164,14 @@ impl Default for Config {
             target_partitions: None,
             scan_bytes_per_partition: 16 * 1024 * 1024,
             memory_bytes_max: None,
+            query_memory_bytes_max: None,
             spill_dir: None,
             spill_bytes_max: SPILL_BYTES_MAX,
             connect_timeout: CONNECT_TIMEOUT,
             keep_alive: KEEP_ALIVE,
+            lost_after: LOST_AFTER,
+            executors_wait: EXECUTORS_WAIT,
+            tls: None,
             grace: GRACE,
         }
     }
@@ -137,10 +182,12 @@ impl Default for ExecutorConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 31417)),
             memory_bytes_max: None,
+            query_memory_bytes_max: None,
             spill_dir: None,
             spill_bytes_max: SPILL_BYTES_MAX,
             connect_timeout: CONNECT_TIMEOUT,
             keep_alive: KEEP_ALIVE,
+            tls: None,
             grace: GRACE,
         }
     }
@@ -149,6 +196,8 @@ impl Default for ExecutorConfig {
 const SPILL_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const LOST_AFTER: Duration = Duration::from_secs(5);
+const EXECUTORS_WAIT: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(30);
 
 impl Config {
@@ -158,11 +207,17 @@ impl Config {
     /// [`Error::Config`] with the path of the first offending key below this structure.
     pub fn validate(&self) -> Result<()> {
         self.mode.validate()?;
+        if let Mode::Static { addresses } = &self.mode {
+            validate_scheme(addresses, if self.tls.is_some() { "https" } else { "http" })?;
+        }
         if self.target_partitions == Some(0) {
             return invalid("target_partitions", "must be at least 1");
         }
         if self.scan_bytes_per_partition == 0 {
             return invalid("scan_bytes_per_partition", "must be at least 1");
+        }
+        if self.lost_after.is_zero() {
+            return invalid("lost_after", "must be longer than 0");
         }
         self.memory().validate()?;
         self.links().validate()
@@ -171,6 +226,7 @@ impl Config {
     pub(crate) fn memory(&self) -> MemoryLimits {
         MemoryLimits {
             memory_bytes_max: self.memory_bytes_max,
+            query_memory_bytes_max: self.query_memory_bytes_max,
             spill_dir: self.spill_dir.clone(),
             spill_bytes_max: self.spill_bytes_max,
         }
@@ -197,6 +253,7 @@ impl ExecutorConfig {
     pub(crate) fn memory(&self) -> MemoryLimits {
         MemoryLimits {
             memory_bytes_max: self.memory_bytes_max,
+            query_memory_bytes_max: self.query_memory_bytes_max,
             spill_dir: self.spill_dir.clone(),
             spill_bytes_max: self.spill_bytes_max,
         }
@@ -217,12 +274,18 @@ impl Mode {
             Mode::InProcess { count } if (1..=EXECUTORS_MAX).contains(count) => Ok(()),
             Mode::InProcess { .. } => invalid("mode.count", &format!("must be between 1 and {EXECUTORS_MAX}")),
             Mode::Static { addresses } => validate_addresses(addresses),
+            Mode::Dns { host, .. } if host.is_empty() => invalid("mode.host", "must be a name"),
+            Mode::Dns { port: 0, .. } => invalid("mode.port", "must be between 1 and 65535"),
+            Mode::Dns { .. } => Ok(()),
         }
     }
 }
 
 impl MemoryLimits {
     fn validate(&self) -> Result<()> {
+        if self.query_memory_bytes_max == Some(0) {
+            return invalid("query_memory_bytes_max", "must be at least 1");
+        }
         match self.memory_bytes_max {
             Some(0) => invalid("memory_bytes_max", "must be at least 1"),
             _ => Ok(()),
@@ -252,7 +315,7 @@ fn validate_addresses(addresses: &[Url]) -> Result<()> {
     for (index, address) in addresses.iter().enumerate() {
         let key = format!("mode.addresses.{index}");
         let bare = address.path() == "/" && address.query().is_none() && address.username().is_empty();
-        if address.scheme() != "http" || address.port().is_none() || !bare {
+        if !matches!(address.scheme(), "http" | "https") || address.port().is_none() || !bare {
             return invalid(&key, &format!("must have the form http://host:port, not {address}"));
         }
         if addresses[..index].contains(address) {
@@ -260,6 +323,16 @@ fn validate_addresses(addresses: &[Url]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn validate_scheme(addresses: &[Url], scheme: &str) -> Result<()> {
+    match addresses.iter().position(|address| address.scheme() != scheme) {
+        Some(index) => invalid(
+            &format!("mode.addresses.{index}"),
+            &format!("must begin with {scheme}://: with executor.tls all executors are encrypted, without it none"),
+        ),
+        None => Ok(()),
+    }
 }
 
 fn invalid(key: &str, detail: &str) -> Result<()> {

@@ -5,9 +5,12 @@
 
 mod local;
 mod progress;
+mod retry;
+mod scan;
 mod streaming;
 mod yielding;
 
+use std::collections::HashSet;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -16,19 +19,21 @@ use async_trait::async_trait;
 use catalog::Stores;
 use datafusion::catalog::CatalogProviderList;
 use datafusion::config::ConfigNonZeroUsize;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::prelude::SessionConfig;
 
 use crate::cluster::Cluster;
+use crate::cluster::members::Peer;
 use crate::config::{Config, Mode};
 use crate::error::Result;
-use crate::process::memory;
+use crate::process::memory::Memory;
 
 use local::LocalEngine;
+use retry::{Attempt, Loss, Started};
 use streaming::StreamingEngine;
 use yielding::Yielding;
 
@@ -41,8 +46,24 @@ trait Engine: Send + Sync {
     /// The session `base` describes, made fit for this engine's [`Engine::execute`].
     fn session_state(&self, base: SessionStateBuilder) -> Result<SessionState>;
 
-    /// Optimises and runs `plan`. Dropping the stream ends its work everywhere.
-    async fn execute(&self, state: &SessionState, plan: &LogicalPlan) -> Result<Execution>;
+    /// Optimises and runs a plan once. Dropping the stream ends its work everywhere.
+    async fn start(&self, attempt: &Attempt) -> Result<Started>;
+
+    /// The executor of `peers`, which ran a plan that failed with `error`, that it is about; none where it is the query
+    /// that failed.
+    async fn find_loss(&self, peers: &[Peer], error: &DataFusionError) -> Option<Loss>;
+}
+
+/// What one query may use, and how it is run.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// Bytes it may hold on each machine, where that is less than `query_memory_bytes_max`.
+    pub memory_bytes_max: Option<u64>,
+    /// Bytes of data files it may read, counted before it begins.
+    pub scan_bytes_max: Option<u64>,
+    /// Hands out the first row when the last has come: the query can be run again until then. For results that fit into
+    /// memory.
+    pub hold_rows: bool,
 }
 
 /// A plan that runs.
@@ -55,33 +76,29 @@ pub struct Execution {
 
 /// The engines of one process, with the memory and the executors they use.
 pub struct Engines {
-    engine: Box<dyn Engine>,
-    runtime: Arc<RuntimeEnv>,
+    engine: Arc<dyn Engine>,
+    memory: Arc<Memory>,
     target_partitions: usize,
     cluster: Option<Arc<Cluster>>,
 }
 
 impl Engines {
-    /// Starts what `config` asks for; reads data files through `stores`. Executors elsewhere are not contacted before a
-    /// plan needs them.
+    /// Starts what `config` asks for; reads data files through `stores`. Does not wait for executors elsewhere.
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config), [`Error::Spill`](crate::Error::Spill), or
     /// [`Error::Listen`](crate::Error::Listen) for executors inside this process.
     pub async fn start(config: &Config, stores: Arc<Stores>) -> Result<Self> {
         config.validate()?;
-        let runtime = memory::runtime_env(&config.memory(), stores)?;
-        let cluster = Cluster::start(config, &runtime).await?.map(Arc::new);
-        let engine: Box<dyn Engine> = match &cluster {
-            None => Box::new(LocalEngine),
-            Some(cluster) => Box::new(StreamingEngine::new(
-                Arc::clone(cluster),
-                config.scan_bytes_per_partition,
-            )),
+        let memory = Memory::start(&config.memory(), stores)?;
+        let cluster = Cluster::start(config, &memory).await?.map(Arc::new);
+        let engine: Arc<dyn Engine> = match &cluster {
+            None => Arc::new(LocalEngine),
+            Some(cluster) => Arc::new(StreamingEngine::new(Arc::clone(cluster), config)),
         };
         Ok(Self {
             engine,
-            runtime,
+            memory,
             target_partitions: target_partitions(config),
             cluster,
         })
@@ -107,21 +124,37 @@ impl Engines {
         let base = SessionStateBuilder::new()
             .with_config(config)
             .with_default_features()
-            .with_runtime_env(Arc::clone(&self.runtime))
+            .with_runtime_env(Arc::clone(self.memory.runtime()))
             .with_physical_optimizer_rule(Arc::new(Yielding))
             .with_catalog_list(catalogs)
             .with_type_planner(types);
         self.engine.session_state(base)
     }
 
-    /// Runs `plan` in a session made by [`Engines::session_state`]. Dropping the stream ends its work everywhere.
+    /// Runs `plan` in a session made by [`Engines::session_state`], without limits of its own. Dropping the stream ends
+    /// its work everywhere. A plan whose executors are lost before its first row is handed out is run again.
     ///
     /// Errors in the stream that concern executors carry [`Error`](crate::Error) as `DataFusionError::External`.
     ///
     /// # Errors
     /// [`Error::Query`](crate::Error::Query) where the plan cannot be optimised or started.
     pub async fn execute(&self, state: &SessionState, plan: LogicalPlan) -> Result<Execution> {
-        self.engine.execute(state, &plan).await
+        self.execute_within(state, plan, Limits::default()).await
+    }
+
+    /// [`Engines::execute`] within `limits`.
+    ///
+    /// # Errors
+    /// Also [`Error::ScanTooLarge`](crate::Error::ScanTooLarge).
+    pub async fn execute_within(&self, state: &SessionState, plan: LogicalPlan, limits: Limits) -> Result<Execution> {
+        let attempt = Attempt {
+            state: state.clone(),
+            plan,
+            runtime: self.memory.of_query(limits.memory_bytes_max),
+            limits,
+            excluded: HashSet::new(),
+        };
+        retry::run(Arc::clone(&self.engine), attempt).await
     }
 
     /// Ends the executors inside this process, once their queries ended or the grace period is over.
@@ -137,7 +170,7 @@ fn target_partitions(config: &Config) -> usize {
     let default = match config.mode {
         Mode::Embedded => machine,
         // A scan of one partition stays in one task.
-        Mode::InProcess { .. } | Mode::Static { .. } => machine.max(2),
+        Mode::InProcess { .. } | Mode::Static { .. } | Mode::Dns { .. } => machine.max(2),
     };
     config.target_partitions.unwrap_or(default)
 }

@@ -1,7 +1,7 @@
 //! The ways running a plan can fail, and the kind each of them has for the client.
 //!
-//! Inside streams an [`Error`] travels as [`DataFusionError::External`]; between processes only its text survives, and
-//! [`Error::recognise`] reads it back.
+//! Inside streams an [`Error`] travels as [`DataFusionError::External`]; between processes that keeps only its text, so
+//! there it is an I/O error of a kind of its own ([`Error::into_portable`], [`Error::recognise`]).
 
 #[cfg(test)]
 mod tests;
@@ -68,6 +68,29 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// An executor that finishes what it has and then ends.
+    #[error("executor {address} is about to end and takes no new tasks")]
+    Draining {
+        /// Its address.
+        address: String,
+    },
+    /// The name of the executors stands for none.
+    #[error("there is no executor to run the query on")]
+    NoExecutors,
+    /// A query whose executors were lost one after another: it may be what ends them.
+    #[error("the query was given up after it lost {} executors: {}", lost.len(), lost.join(", "))]
+    GivenUp {
+        /// Their addresses.
+        lost: Vec<String>,
+    },
+    /// A query that would read more than it may.
+    #[error("the query would read {bytes} bytes of data files, more than the {bytes_max} it may")]
+    ScanTooLarge {
+        /// The size of all files that are left after pruning.
+        bytes: u64,
+        /// The limit.
+        bytes_max: u64,
+    },
     /// An executor that forgot its part of the query because nothing asked for its rows for ten minutes.
     #[error("an executor no longer holds its part of the query")]
     Expired,
@@ -93,11 +116,26 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::Config { .. } | Error::Listen { .. } | Error::Settings { .. } => ErrorKind::InvalidInput,
-            Error::Spill { .. } | Error::Expired | Error::PlanTooLarge { .. } => ErrorKind::ResourceExhausted,
+            Error::Spill { .. } | Error::PlanTooLarge { .. } | Error::ScanTooLarge { .. } => {
+                ErrorKind::ResourceExhausted
+            }
             Error::Serve { .. } => ErrorKind::Internal,
-            Error::Unreachable { .. } | Error::Refused { .. } => ErrorKind::Unavailable,
+            Error::Unreachable { .. }
+            | Error::Refused { .. }
+            | Error::Draining { .. }
+            | Error::NoExecutors
+            | Error::GivenUp { .. }
+            | Error::Expired => ErrorKind::Unavailable,
             Error::Query(error) => query_kind(error),
         }
+    }
+
+    /// Whether the same plan may succeed on other executors.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Error::Unreachable { .. } | Error::Refused { .. } | Error::Draining { .. } | Error::Expired
+        )
     }
 
     /// What the reader of the message can do, where that is known.
@@ -109,19 +147,59 @@ impl Error {
                 Some("check that the executor runs and can be reached, then run the query again")
             }
             Error::Refused { .. } => Some("run the same version of lakewing on the server and on every executor"),
-            Error::Expired => Some("a part of the query waited over ten minutes for another: join less data"),
+            Error::Draining { .. } => Some("start another executor, then run the query again"),
+            Error::NoExecutors => Some("start executors, or correct executor.mode.host"),
+            Error::GivenUp { .. } => Some("see why these executors ended before you run the query again"),
+            Error::ScanTooLarge { .. } => Some("filter on partition columns, name fewer tables, or raise the limit"),
+            Error::Expired => Some(
+                "run the query again; if it happens again a part of the query waits over ten minutes for another: join less data",
+            ),
             Error::PlanTooLarge { .. } => Some("read fewer files at once, or compact the tables"),
             _ => None,
         }
     }
 
-    /// This crate's error that `error` stands for although it arrived as text from another process.
+    /// This crate's error that `error` is, or stands for although it came from another process.
     pub(crate) fn recognise(error: &DataFusionError) -> Option<Self> {
         match error.find_root() {
-            DataFusionError::External(inner) if inner.downcast_ref::<Error>().is_none() => {
-                Self::from_text(&inner.to_string())
+            DataFusionError::External(inner) => inner.downcast_ref::<Error>().and_then(Error::of_executor),
+            DataFusionError::IoError(inner) if inner.kind() == ABOUT_EXECUTORS => {
+                let text = inner.to_string();
+                Some(Self::from_text(&text).unwrap_or_else(|| Error::Unreachable {
+                    address: "of another executor".to_owned(),
+                    reason: text,
+                }))
             }
             DataFusionError::Execution(text) if text.contains(PLAN_NOT_FOUND) => Some(Error::Expired),
+            _ => None,
+        }
+    }
+
+    /// This error in a form that keeps its kind on the way to another process.
+    pub(crate) fn into_portable(self) -> DataFusionError {
+        match self {
+            Error::Query(error) => error,
+            error => DataFusionError::IoError(std::io::Error::new(ABOUT_EXECUTORS, error.to_string())),
+        }
+    }
+
+    /// A copy, where this is about executors.
+    fn of_executor(&self) -> Option<Self> {
+        match self {
+            Error::Unreachable { address, reason } => Some(Error::Unreachable {
+                address: address.clone(),
+                reason: reason.clone(),
+            }),
+            Error::Refused { address, reason } => Some(Error::Refused {
+                address: address.clone(),
+                reason: reason.clone(),
+            }),
+            Error::Draining { address } => Some(Error::Draining {
+                address: address.clone(),
+            }),
+            Error::NoExecutors => Some(Error::NoExecutors),
+            Error::GivenUp { lost } => Some(Error::GivenUp { lost: lost.clone() }),
+            Error::Expired => Some(Error::Expired),
             _ => None,
         }
     }
@@ -135,6 +213,9 @@ impl Error {
                 address,
                 reason: reason.to_owned(),
             });
+        }
+        if rest == "is about to end and takes no new tasks" {
+            return Some(Error::Draining { address });
         }
         let reason = rest.strip_prefix("refuses to work: ")?;
         Some(Error::Refused {
@@ -153,10 +234,13 @@ impl From<Error> for DataFusionError {
     }
 }
 
+/// What errors about executors travel as: of the errors that keep their kind between processes, it is the one that no
+/// file and no store gives.
+const ABOUT_EXECUTORS: std::io::ErrorKind = std::io::ErrorKind::HostUnreachable;
 /// Part of the engine's message for a task that it does not hold.
 const PLAN_NOT_FOUND: &str = "timed-out while waiting for the plan";
 
-fn query_kind(error: &DataFusionError) -> ErrorKind {
+pub(crate) fn query_kind(error: &DataFusionError) -> ErrorKind {
     match error.find_root() {
         DataFusionError::External(inner) => {
             let ours = inner.downcast_ref::<Error>().map(Error::kind);

@@ -9,7 +9,7 @@ mod engine;
 mod error;
 mod process;
 
-pub use config::{Config, ExecutorConfig, Mode};
-pub use engine::{Engines, Execution, Progress};
+pub use config::{Config, ExecutorConfig, Mode, TlsConfig};
+pub use engine::{Engines, Execution, Limits, Progress};
 pub use error::{Error, Result};
 pub use process::Executor;

@@ -2,8 +2,10 @@
 //! neither catalogs nor who asked.
 
 mod connection;
+pub(crate) mod drain;
 pub(crate) mod memory;
 pub(crate) mod session;
+pub(crate) mod status;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -11,21 +13,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::Stores;
-use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::TryStreamExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Status};
 
 use crate::cluster::channel::{Channels, HEADERS_BYTES_MAX, RESET_STREAMS_MAX, VERSION, VERSION_HEADER};
+use crate::cluster::tls;
 use crate::config::ExecutorConfig;
 use crate::engine;
 use crate::error::{Error, Result};
 
 use connection::Connection;
+use drain::Drain;
+use memory::Memory;
 
 /// Other executors one executor keeps connections to.
 const PEERS_MAX: usize = 1024;
@@ -39,6 +43,8 @@ pub struct Executor {
     listener: TcpListener,
     address: SocketAddr,
     routes: Routes,
+    drain: Drain,
+    tls: Option<ServerTlsConfig>,
     keep_alive: Duration,
     grace: Duration,
 }
@@ -50,22 +56,27 @@ impl Executor {
     /// [`Error::Config`], [`Error::Spill`] or [`Error::Listen`].
     pub async fn bind(config: &ExecutorConfig, stores: Arc<Stores>) -> Result<Self> {
         config.validate()?;
-        Self::with_runtime(config, memory::runtime_env(&config.memory(), stores)?).await
+        Self::with_memory(config, Memory::start(&config.memory(), stores)?).await
     }
 
     /// Like [`Executor::bind`], with memory, spill folder and stores that are shared with others.
-    pub(crate) async fn with_runtime(config: &ExecutorConfig, runtime: Arc<RuntimeEnv>) -> Result<Self> {
+    pub(crate) async fn with_memory(config: &ExecutorConfig, memory: Arc<Memory>) -> Result<Self> {
         let failed = |source| Error::Listen {
             address: config.listen,
             source,
         };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let routes = engine::task_routes(runtime, Channels::new(config.links(), PEERS_MAX), same_version);
+        let drain = Drain::default();
+        let channels = Channels::new(config.links(), config.tls.as_ref(), PEERS_MAX)?;
+        let tls = config.tls.as_ref().map(tls::server).transpose()?;
+        let routes = engine::task_routes(memory, channels, same_version, &drain);
         Ok(Self {
             listener,
             address,
             routes,
+            drain,
+            tls,
             keep_alive: config.keep_alive,
             grace: config.grace,
         })
@@ -76,8 +87,8 @@ impl Executor {
         self.address
     }
 
-    /// Runs tasks until `shutdown` ends; then accepts no more connections, lets running queries end within the grace
-    /// period and cuts the others.
+    /// Runs tasks until `shutdown` ends; then takes no new ones, lets running queries end within the grace period and
+    /// cuts the others.
     ///
     /// # Errors
     /// [`Error::Serve`] where the server ends by itself.
@@ -87,8 +98,13 @@ impl Executor {
         let incoming = TcpIncoming::from(self.listener)
             .with_nodelay(Some(true))
             .map_ok(move |socket| Connection::new(socket, severed.clone()));
+        let failed = |source| Error::Serve { source };
+        let builder = match self.tls {
+            Some(tls) => Server::builder().tls_config(tls).map_err(failed)?,
+            None => Server::builder(),
+        };
         let mut server = pin!(
-            Server::builder()
+            builder
                 .http2_keepalive_interval(Some(self.keep_alive))
                 .http2_keepalive_timeout(Some(self.keep_alive))
                 .http2_max_header_list_size(HEADERS_BYTES_MAX)
@@ -97,12 +113,19 @@ impl Executor {
                 .add_routes(self.routes)
                 .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
         );
-        let ended = |result: std::result::Result<(), _>| result.map_err(|source| Error::Serve { source });
+        let ended = |result: std::result::Result<(), _>| result.map_err(failed);
         tokio::select! {
             result = &mut server => return ended(result),
-            () = shutdown => stop.cancel(),
+            () = shutdown => self.drain.begin(),
         }
-        if let Ok(result) = tokio::time::timeout(self.grace, &mut server).await {
+        tracing::info!(address = %self.address, calls = self.drain.calls(), "takes no new tasks");
+        let until = tokio::time::Instant::now() + self.grace;
+        tokio::select! {
+            result = &mut server => return ended(result),
+            // Their queries still open streams here: the door closes behind the last of them.
+            _ = tokio::time::timeout_at(until, self.drain.finished()) => stop.cancel(),
+        }
+        if let Ok(result) = tokio::time::timeout_at(until, &mut server).await {
             return ended(result);
         }
         tracing::warn!(address = %self.address, grace = ?self.grace, "running queries are cut at shutdown");

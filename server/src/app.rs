@@ -19,7 +19,7 @@ use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::flight::{Flight, Rooms};
-use crate::query::{Queries, Spool};
+use crate::query::{Admission, Queries, Spool};
 use crate::session::Sessions;
 use crate::shutdown::Lifecycle;
 use crate::telemetry::call_span;
@@ -59,7 +59,11 @@ impl App {
         let lakehouse = Arc::new(Lakehouse::new(&lake, Arc::clone(&stores))?);
         let spool = Spool::new(&config.spool, &config.data_dir.join("spool"), &stores)?;
         let engines = Arc::new(Engines::start(&config.executor, stores).await?);
-        let queries = Queries::new(Arc::clone(&lakehouse), Arc::clone(&engines));
+        let queries = Queries::new(
+            Arc::clone(&lakehouse),
+            Arc::clone(&engines),
+            Admission::new(config.queries.clone()),
+        );
         let sessions = Sessions::new(config.starting_catalog()?, config.default_namespace);
         let auth = Authenticator::new(&config.auth)?;
         let lifecycle = Lifecycle::default();

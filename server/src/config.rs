@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::auth;
 use crate::error::{Error, Result};
-use crate::query::spool;
+use crate::query::{QueriesConfig, spool};
 use crate::tls;
 
 mod complaint;
@@ -49,6 +49,8 @@ pub struct Config {
     pub storage: Vec<StorageProfile>,
     /// Where results are stored that clients poll for.
     pub spool: spool::Config,
+    /// Who runs queries when, and what they may use.
+    pub queries: QueriesConfig,
     /// Where queries run.
     pub executor: executor::Config,
 }
@@ -75,6 +77,7 @@ impl Default for Config {
             catalogs: BTreeMap::new(),
             storage: Vec::new(),
             spool: spool::Config::default(),
+            queries: QueriesConfig::default(),
             executor: executor::Config::default(),
         }
     }
@@ -101,10 +104,12 @@ impl Config {
         let process = ExecutorConfig {
             listen,
             memory_bytes_max: executor.memory_bytes_max,
+            query_memory_bytes_max: executor.query_memory_bytes_max,
             spill_dir: executor.spill_dir,
             spill_bytes_max: executor.spill_bytes_max,
             connect_timeout: executor.connect_timeout,
             keep_alive: executor.keep_alive,
+            tls: executor.tls,
             grace: executor.grace,
         };
         process.validate().map_err(below_executor)?;
@@ -157,6 +162,7 @@ impl Config {
             .validate(self.tls.as_ref().is_some_and(|tls| tls.client_authority.is_some()))?;
         self.tls.as_ref().map_or(Ok(()), tls::Config::validate)?;
         self.spool.validate()?;
+        self.queries.validate()?;
         if let Some(name) = &self.default_catalog
             && !lake.catalogs.contains_key(name)
         {

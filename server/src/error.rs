@@ -128,6 +128,14 @@ pub enum Error {
         /// How many.
         queries: usize,
     },
+    /// A limit of the user's group.
+    #[error("{detail}")]
+    Limit {
+        /// Which one.
+        detail: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// What outlives a call cannot be kept.
     #[error("cannot {action} in the spool {location}: {source}")]
     Spool {
@@ -215,6 +223,19 @@ impl Error {
         }
     }
 
+    /// Whether a query failed only because executors were lost, so that the same query may succeed on others.
+    pub(crate) fn is_about_executors(&self) -> bool {
+        let error = match self {
+            Error::Executor(executor::Error::Query(error)) | Error::Query(error) => match error.find_root() {
+                DataFusionError::External(inner) => inner.downcast_ref::<executor::Error>(),
+                _ => None,
+            },
+            Error::Executor(error) => Some(error),
+            _ => None,
+        };
+        error.is_some_and(executor::Error::is_transient)
+    }
+
     /// The SQLSTATE of the error: five characters that programs can compare.
     pub fn sqlstate(&self) -> &'static str {
         match self {
@@ -242,7 +263,7 @@ impl Error {
                 ending: Ending::TimedOut(_),
             } => ErrorKind::DeadlineExceeded,
             Error::Ended { .. } => ErrorKind::Cancelled,
-            Error::Busy { .. } | Error::Full { .. } => ErrorKind::ResourceExhausted,
+            Error::Busy { .. } | Error::Full { .. } | Error::Limit { .. } => ErrorKind::ResourceExhausted,
             Error::Spool { .. } | Error::Lost => ErrorKind::Unavailable,
             Error::Stored { kind, .. } => *kind,
             Error::Located { error, .. } => error.kind(),
@@ -256,6 +277,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Statement { hint, .. } | Error::Remote { hint, .. } => hint.clone(),
+            Error::Limit { hint, .. } => Some((*hint).to_owned()),
             Error::Located { error, .. } => error.hint(),
             Error::Catalog(error) => error.hint().map(str::to_owned),
             Error::Executor(error) => dig::hint(error),

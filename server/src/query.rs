@@ -1,5 +1,6 @@
 //! SQL in, rows out: the one door to running statements, for every protocol. Knows no protocol itself.
 
+mod admission;
 mod registry;
 mod run;
 pub mod spool;
@@ -24,6 +25,8 @@ use crate::sql::command::Command;
 use crate::sql::parse::Statement;
 use crate::sql::plan::{Plan, Planner};
 
+pub(crate) use admission::Admission;
+pub use admission::{Config as QueriesConfig, Group};
 pub use registry::Ending;
 pub(crate) use registry::{Origin, Registry, RunningQuery};
 pub(crate) use run::Running;
@@ -41,6 +44,7 @@ pub(crate) struct Queries {
     engines: Arc<Engines>,
     planner: Planner,
     registry: Registry,
+    admission: Admission,
     // A courtesy: whoever finds no plan here makes the same one from the pins.
     planned: Cache<Uuid, Arc<Mutex<Option<Plan>>>>,
 }
@@ -88,8 +92,8 @@ pub(crate) enum Outcome {
 }
 
 impl Queries {
-    /// Over the tables of `lakehouse`, run by `engines`.
-    pub(crate) fn new(lakehouse: Arc<Lakehouse>, engines: Arc<Engines>) -> Self {
+    /// Over the tables of `lakehouse`, run by `engines` when `admission` lets them.
+    pub(crate) fn new(lakehouse: Arc<Lakehouse>, engines: Arc<Engines>, admission: Admission) -> Self {
         let registry = Registry::default();
         let planner = Planner::new(Arc::clone(&lakehouse), Arc::clone(&engines), registry.clone());
         let planned = Cache::builder()
@@ -101,6 +105,7 @@ impl Queries {
             engines,
             planner,
             registry,
+            admission,
             planned,
         }
     }
@@ -128,7 +133,11 @@ impl Queries {
             pins,
         } = request;
         let id = origin.id;
-        let limit = session.settings.statement_timeout();
+        let limits = [
+            session.settings.statement_timeout(),
+            self.admission.timeout_max(&session.user),
+        ];
+        let limit = limits.into_iter().flatten().min();
         let query = self.registry.begin(origin, &session.user, sql, limit)?;
         let shared = query.share();
         let work = async {
@@ -136,7 +145,7 @@ impl Queries {
                 Some(plan) => plan,
                 None => self.plan(session, sql, pins).await?.bind(parameters)?,
             };
-            run::run(&self.engines, query, plan).await
+            run::run(&self.engines, &self.admission, query, plan).await
         };
         tokio::select! {
             biased;

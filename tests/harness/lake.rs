@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use arrow_flight::error::FlightError;
 use tempfile::TempDir;
 use tonic::Code;
@@ -21,7 +21,8 @@ pub struct Lake {
     /// From the start of the server process to its first answer over Flight SQL.
     pub ready_after: Duration,
     address: SocketAddr,
-    _folder: TempDir,
+    executor_addresses: Vec<SocketAddr>,
+    folder: TempDir,
 }
 
 /// Where a [`Lake`] runs its plans.
@@ -58,6 +59,13 @@ impl Lake {
         self.address
     }
 
+    /// Starts an executor process in the place of one that has ended; it is no longer among [`Lake::executors`] then.
+    pub async fn start_executor(&self, index: usize) -> Result<Process> {
+        let address = self.executor_addresses.get(index).context("no such executor")?;
+        let (executor, _) = start_executor(&format!("executor-{index}"), *address, self.folder.path()).await?;
+        Ok(executor)
+    }
+
     /// A new connection.
     pub async fn client(&self) -> Result<Client> {
         Client::connect(self.address).await
@@ -70,6 +78,7 @@ pub struct LakeBuilder {
     settings: String,
     sections: String,
     executor: &'static str,
+    limits: String,
     data_folder: Option<PathBuf>,
 }
 
@@ -81,6 +90,7 @@ impl LakeBuilder {
             sections: String::new(),
             // Small scans are spread too: the tables of tests are small.
             executor: "scan_bytes_per_partition = 65536",
+            limits: String::new(),
             data_folder: None,
         }
     }
@@ -105,6 +115,13 @@ impl LakeBuilder {
         self
     }
 
+    /// Adds lines to the section of executors, which the executor processes read too.
+    pub fn executor(mut self, lines: &str) -> Self {
+        self.limits.push_str(lines);
+        self.limits.push('\n');
+        self
+    }
+
     /// Uses the embedded lake of this folder; without it, the lake is new and empty.
     pub fn data(mut self, folder: &Path) -> Self {
         self.data_folder = Some(folder.to_owned());
@@ -118,17 +135,22 @@ impl LakeBuilder {
             settings,
             sections,
             executor,
+            limits,
             data_folder,
         } = self;
         let folder = tempfile::tempdir()?;
-        let mut executors = Vec::new();
+        let (mut executors, mut executor_addresses) = (Vec::new(), Vec::new());
         let mode = match size {
             Size::Embedded => "{ type = \"embedded\" }".to_owned(),
             Size::InProcess(count) => format!("{{ type = \"in-process\", count = {count} }}"),
             Size::Processes(count, mut addresses) => {
+                let config = format!("{sections}\n[executor]\n{limits}");
+                std::fs::write(folder.path().join("executor.toml"), config)?;
                 for index in 0..count {
-                    let (executor, address) = start_executor(index, &sections, folder.path()).await?;
+                    let name = format!("executor-{index}");
+                    let (executor, address) = start_executor(&name, any_port(), folder.path()).await?;
                     executors.push(executor);
+                    executor_addresses.push(address);
                     addresses.push(address);
                 }
                 let urls = addresses
@@ -140,13 +162,13 @@ impl LakeBuilder {
         };
         let data = data_folder.unwrap_or_else(|| folder.path().join("data"));
         let config = folder.path().join("server.toml");
-        let executor = format!("[executor]\n{executor}\nmode = {mode}\n");
+        let executor = format!("[executor]\n{executor}\n{limits}mode = {mode}\n");
         std::fs::write(
             &config,
             format!("data_dir = {data:?}\n{settings}\n{sections}\n{executor}"),
         )?;
         let start = Instant::now();
-        let mut server = Process::start("server", role("serve", &config)?, folder.path())?;
+        let mut server = Process::start("server", role("serve", any_port(), &config)?, folder.path())?;
         let address = server.prints("ready: grpc://").await?.parse()?;
         server.ready(async || answers(address).await).await?;
         Ok(Lake {
@@ -154,23 +176,27 @@ impl LakeBuilder {
             executors,
             ready_after: start.elapsed(),
             address,
-            _folder: folder,
+            executor_addresses,
+            folder,
         })
     }
 }
 
-async fn start_executor(index: usize, sections: &str, folder: &Path) -> Result<(Process, SocketAddr)> {
+async fn start_executor(name: &str, listen: SocketAddr, folder: &Path) -> Result<(Process, SocketAddr)> {
     let config = folder.join("executor.toml");
-    std::fs::write(&config, sections)?;
-    let mut executor = Process::start(&format!("executor-{index}"), role("executor", &config)?, folder)?;
+    let mut executor = Process::start(name, role("executor", listen, &config)?, folder)?;
     let address = executor.prints("ready: executor on ").await?.parse()?;
     Ok((executor, address))
 }
 
-fn role(role: &str, config: &Path) -> Result<Command> {
+fn any_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+fn role(role: &str, listen: SocketAddr, config: &Path) -> Result<Command> {
     let mut command = Command::new(lakewing()?);
     command
-        .args([role, "--log", "warn", "--listen", "127.0.0.1:0", "--config"])
+        .args([role, "--log", "warn", "--listen", &listen.to_string(), "--config"])
         .arg(config);
     Ok(command)
 }

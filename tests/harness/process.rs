@@ -107,10 +107,25 @@ impl Process {
         Ok(ticks.iter().sum::<f64>() / 100.0)
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        let sent = Command::new("kill")
+            .args(["-s", signal, &self.id().to_string()])
+            .status()?;
+        ensure!(sent.success(), "{} is not there any more", self.name);
+        Ok(())
+    }
+
+    /// Ends it with SIGKILL: it can do nothing about it.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Asks it to end with SIGTERM and waits at most half a minute.
     pub async fn terminate(mut self) -> Result<ExitStatus> {
-        let sent = Command::new("kill").arg(self.id().to_string()).status()?;
-        ensure!(sent.success(), "{} is not there any more", self.name);
+        self.signal("TERM")?;
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if let Some(status) = self.child.try_wait()? {

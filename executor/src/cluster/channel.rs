@@ -8,12 +8,14 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use moka::future::Cache;
 use tonic::body::Body;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Status};
 use tower::ServiceExt;
 use tower::util::MapRequest;
 use url::Url;
 
-use crate::config::Links;
+use super::tls;
+use crate::config::{Links, TlsConfig};
 use crate::error::{Error, Result};
 
 /// Plans travel only between equal builds: there is no compatibility of plans across versions.
@@ -38,16 +40,21 @@ pub(crate) type ExecutorChannel = MapRequest<Channel, fn(http::Request<Body>) ->
 #[derive(Debug)]
 pub(crate) struct Channels {
     links: Links,
+    tls: Option<ClientTlsConfig>,
     cache: Cache<Url, Channel>,
 }
 
 impl Channels {
     /// Keeps connections to at most `peers_max` addresses.
-    pub(crate) fn new(links: Links, peers_max: usize) -> Arc<Self> {
-        Arc::new(Self {
+    ///
+    /// # Errors
+    /// [`Error::Config`] where a file of `tls` cannot be read.
+    pub(crate) fn new(links: Links, tls: Option<&TlsConfig>, peers_max: usize) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
             links,
+            tls: tls.map(tls::client).transpose()?,
             cache: Cache::new(peers_max as u64),
-        })
+        }))
     }
 
     /// The connection to `address`, made at its first use. A lost connection is made again at its next use.
@@ -57,13 +64,42 @@ impl Channels {
     pub(crate) async fn channel(&self, address: &Url) -> Result<ExecutorChannel> {
         let channel = self
             .cache
-            .try_get_with_by_ref(address, connect(address, self.links))
+            .try_get_with_by_ref(address, connect(address, self.links, self.tls.clone()))
             .await;
         match channel {
             Ok(channel) => Ok(channel.map_request(with_version as fn(_) -> _)),
             Err(reason) => Err(unreachable(address, reason.to_string())),
         }
     }
+}
+
+impl Channels {
+    /// Drops the connection to `address`: the next use makes a new one. Streams on the old one live on.
+    pub(crate) async fn forget(&self, address: &Url) {
+        self.cache.invalidate(address).await;
+    }
+}
+
+/// What a gRPC status says about the executor. Only transports and doors make statuses: a task's own errors arrive as
+/// what they are.
+pub(crate) fn of_status(address: &Url, status: &Status) -> Option<Error> {
+    let made_here = status.source().is_some();
+    match status.code() {
+        Code::FailedPrecondition => Some(refused(address, status.message())),
+        Code::Unimplemented => Some(refused(address, "what listens there is no executor")),
+        Code::Aborted => Some(Error::Draining {
+            address: plain(address),
+        }),
+        Code::Unavailable | Code::Cancelled | Code::Unknown | Code::DeadlineExceeded => {
+            Some(unreachable(address, reason(status)))
+        }
+        _ if made_here => Some(unreachable(address, reason(status))),
+        _ => None,
+    }
+}
+
+fn reason(status: &Status) -> String {
+    status.source().map_or_else(|| status.message().to_owned(), innermost)
 }
 
 /// An executor that did not answer; `reason` says how.
@@ -75,7 +111,7 @@ pub(crate) fn unreachable(address: &Url, reason: impl Into<String>) -> Error {
 }
 
 /// An executor that answered that it does not work for us.
-pub(crate) fn refused(address: &Url, reason: impl Into<String>) -> Error {
+fn refused(address: &Url, reason: impl Into<String>) -> Error {
     Error::Refused {
         address: plain(address),
         reason: reason.into(),
@@ -91,8 +127,8 @@ pub(crate) fn innermost(error: &dyn StdError) -> String {
     deepest.to_string()
 }
 
-async fn connect(address: &Url, links: Links) -> std::result::Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(address.to_string())
+async fn connect(address: &Url, links: Links, tls: Option<ClientTlsConfig>) -> std::result::Result<Channel, String> {
+    let mut endpoint = Endpoint::from_shared(address.to_string())
         .map_err(|error| error.to_string())?
         .connect_timeout(links.connect_timeout)
         .http2_keep_alive_interval(links.keep_alive)
@@ -104,6 +140,9 @@ async fn connect(address: &Url, links: Links) -> std::result::Result<Channel, St
         .http2_max_concurrent_reset_streams(RESET_STREAMS_MAX)
         .http2_reset_stream_duration(Duration::from_secs(5))
         .http2_max_local_error_reset_streams(None);
+    if let Some(tls) = tls {
+        endpoint = endpoint.tls_config(tls).map_err(|error| innermost(&error))?;
+    }
     match tokio::time::timeout(links.connect_timeout, endpoint.connect()).await {
         Ok(Ok(channel)) => Ok(channel),
         Ok(Err(error)) => Err(innermost(&error)),

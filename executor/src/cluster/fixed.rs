@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use datafusion::execution::runtime_env::RuntimeEnv;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -11,6 +10,7 @@ use url::Url;
 use crate::config::{Config, ExecutorConfig};
 use crate::error::{Error, Result};
 use crate::process::Executor;
+use crate::process::memory::Memory;
 
 /// Running executors; dropping it ends them like [`InProcess::shutdown`], without waiting.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct InProcess {
 
 impl InProcess {
     /// Starts `count` executors on free ports.
-    pub(super) async fn start(count: usize, config: &Config, runtime: &Arc<RuntimeEnv>) -> Result<Self> {
+    pub(super) async fn start(count: usize, config: &Config, memory: &Arc<Memory>) -> Result<Self> {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let executor_config = ExecutorConfig {
             listen,
@@ -37,7 +37,7 @@ impl InProcess {
             stop: CancellationToken::new(),
         };
         for _ in 0..count {
-            let executor = Executor::with_runtime(&executor_config, Arc::clone(runtime)).await?;
+            let executor = Executor::with_memory(&executor_config, Arc::clone(memory)).await?;
             in_process.addresses.push(loopback(executor.local_addr())?);
             let stop = in_process.stop.clone().cancelled_owned();
             in_process.tasks.spawn(async move {

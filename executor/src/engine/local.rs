@@ -1,11 +1,17 @@
 //! Plain DataFusion in this process: the engine of the embedded mode, and what every other engine must equal.
 
-use async_trait::async_trait;
-use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
+use std::sync::Arc;
 
-use super::{Engine, Execution, Progress};
+use async_trait::async_trait;
+use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+
+use super::progress::Source;
+use super::retry::{Attempt, Loss, Started};
+use super::{Engine, scan};
+use crate::cluster::members::Peer;
 use crate::error::Result;
 
 /// Runs every plan in this process.
@@ -17,11 +23,24 @@ impl Engine for LocalEngine {
         Ok(base.build())
     }
 
-    async fn execute(&self, state: &SessionState, plan: &LogicalPlan) -> Result<Execution> {
-        let plan = state.create_physical_plan(plan).await?;
-        Ok(Execution {
-            progress: Progress::of(&plan),
-            stream: execute_stream(plan, state.task_ctx())?,
-        })
+    async fn start(&self, attempt: &Attempt) -> Result<Started> {
+        let plan = attempt.state.create_physical_plan(&attempt.plan).await?;
+        scan::check(&plan, attempt.limits.scan_bytes_max)?;
+        run_here(plan, &attempt.state, attempt)
     }
+
+    async fn find_loss(&self, _: &[Peer], _: &DataFusionError) -> Option<Loss> {
+        None
+    }
+}
+
+/// Runs a plan in this process.
+pub(super) fn run_here(plan: Arc<dyn ExecutionPlan>, state: &SessionState, attempt: &Attempt) -> Result<Started> {
+    let context = TaskContext::from(state).with_runtime(Arc::clone(&attempt.runtime));
+    Ok(Started {
+        stream: execute_stream(Arc::clone(&plan), Arc::new(context))?,
+        progress: Source::Here(Arc::clone(&plan)),
+        plan,
+        peers: Vec::new(),
+    })
 }

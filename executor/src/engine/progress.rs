@@ -1,7 +1,7 @@
 //! How far a running plan is: the part of its files that was read. Reading is what takes time in a lake; what sorts
 //! and aggregates do after their last input is not seen.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::stats::Precision;
@@ -14,37 +14,35 @@ use super::streaming::Elsewhere;
 /// What a plan that still runs may claim.
 const UNFINISHED_MAX: f64 = 0.99;
 
-/// How far a plan is. Cheap to clone; keeps the plan.
-#[derive(Clone, Default)]
-pub struct Progress {
-    here: Option<Arc<dyn ExecutionPlan>>,
-    elsewhere: Option<Arc<Elsewhere>>,
+/// Where a plan runs, and so where its progress is seen.
+#[derive(Clone)]
+pub(super) enum Source {
+    /// In this process; keeps the plan.
+    Here(Arc<dyn ExecutionPlan>),
+    /// On executors.
+    Elsewhere(Arc<Elsewhere>),
 }
 
-impl Progress {
-    /// Of a plan that runs in this process.
-    pub(super) fn of(plan: &Arc<dyn ExecutionPlan>) -> Self {
-        Self {
-            here: Some(Arc::clone(plan)),
-            elsewhere: None,
-        }
-    }
+/// How far a query is. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Progress(Arc<Mutex<Option<Source>>>);
 
-    /// Of a plan that runs on executors.
-    pub(super) fn of_tasks(elsewhere: Elsewhere) -> Self {
-        Self {
-            here: None,
-            elsewhere: Some(Arc::new(elsewhere)),
-        }
+impl Progress {
+    /// It is that of `source` from now on.
+    pub(super) fn follow(&self, source: Source) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
     }
 
     /// The finished part, from 0 to 1.
     pub fn fraction(&self) -> f64 {
-        let here = self.here.as_ref().map(files);
-        let fraction = match (here, &self.elsewhere) {
-            (Some((done, all)), _) if all > 0 => done / all as f64,
-            (_, Some(elsewhere)) => elsewhere.fraction(),
-            _ => 0.0,
+        let source = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fraction = match source {
+            None => 0.0,
+            Some(Source::Elsewhere(tasks)) => tasks.fraction(),
+            Some(Source::Here(plan)) => match files(&plan) {
+                (_, 0) => 0.0,
+                (done, all) => done / all as f64,
+            },
         };
         fraction.min(UNFINISHED_MAX)
     }

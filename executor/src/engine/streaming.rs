@@ -10,6 +10,7 @@
 mod channel;
 mod failure;
 mod leaf;
+mod route;
 mod service;
 mod tasks;
 
@@ -21,16 +22,24 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion_distributed::{DistributedExec, DistributedExt, SessionStateBuilderExt, WorkerResolver};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion_distributed::{
+    DistributedExec, DistributedExt, DistributedLeafExec, SessionStateBuilderExt, WorkerResolver,
+};
+use futures::FutureExt;
+use proto::ErrorKind;
 use url::Url;
 use uuid::Uuid;
 
-use super::{Engine, Execution, Progress};
+use super::local::run_here;
+use super::progress::Source;
+use super::retry::{Attempt, Loss, Started};
+use super::{Engine, scan};
 use crate::cluster::Cluster;
-use crate::error::Result;
+use crate::cluster::members::Peer;
+use crate::config::Config;
+use crate::error::{Error, Result, query_kind};
 use crate::process::session::TaskSettings;
 
 use channel::Workers;
@@ -43,69 +52,168 @@ pub(super) use tasks::Elsewhere;
 pub(super) struct StreamingEngine {
     cluster: Arc<Cluster>,
     scan_bytes_per_partition: usize,
+    /// Every task gets as many partitions as the smallest executor has vCPUs, and not a number that was configured.
+    partitions_follow_cores: bool,
     codec: LakeCodec,
 }
 
 impl StreamingEngine {
-    pub(super) fn new(cluster: Arc<Cluster>, scan_bytes_per_partition: u64) -> Self {
-        let scan_bytes_per_partition = usize::try_from(scan_bytes_per_partition).unwrap_or(usize::MAX);
+    pub(super) fn new(cluster: Arc<Cluster>, config: &Config) -> Self {
+        let scan_bytes_per_partition = usize::try_from(config.scan_bytes_per_partition).unwrap_or(usize::MAX);
         Self {
             cluster,
             scan_bytes_per_partition,
+            partitions_follow_cores: config.target_partitions.is_none(),
             codec: LakeCodec::default(),
         }
+    }
+
+    /// The plan for these executors, and the session it is to run in.
+    async fn plan(
+        &self,
+        attempt: &Attempt,
+        addresses: Vec<Url>,
+    ) -> Result<(Arc<dyn ExecutionPlan>, SessionState), DataFusionError> {
+        let mut state = attempt.state.clone();
+        // A stage of one task stays here: a single executor gets two, or it would never work.
+        state.set_distributed_max_tasks_per_stage(addresses.len().max(2))?;
+        if let Some(cores) = self.cluster.members().cores().filter(|_| self.partitions_follow_cores) {
+            state.config_mut().options_mut().execution.target_partitions = cores.max(2);
+        }
+        state.set_distributed_worker_resolver(Chosen(addresses));
+        let plan = state.create_physical_plan(&attempt.plan).await?;
+        Ok((plan, state))
+    }
+
+    fn run_there(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        state: &SessionState,
+        peers: Vec<Peer>,
+        attempt: &Attempt,
+    ) -> Result<Started> {
+        let (reporter, failures) = failures();
+        let query = Uuid::now_v7().to_string();
+        let mut settings = TaskSettings::of(state.config_options())?;
+        settings.query.clone_from(&query);
+        settings.memory_bytes_max = attempt.limits.memory_bytes_max.unwrap_or(0);
+        let config = state
+            .config()
+            .clone()
+            .with_distributed_option_extension(settings)
+            .with_extension(Arc::new(reporter));
+        let context = TaskContext::from(state)
+            .with_session_config(config)
+            .with_runtime(Arc::clone(&attempt.runtime));
+        let stream = execute_stream(Arc::clone(&plan), Arc::new(context))?;
+        let schema = stream.schema();
+        let (members, watched) = (Arc::clone(self.cluster.members()), peers.clone());
+        let loss = async move { members.loss(&watched).await };
+        let progress = Elsewhere::watch(&self.cluster, peers.clone(), query);
+        Ok(Started {
+            stream: Box::pin(RecordBatchStreamAdapter::new(
+                schema,
+                failures.watch(stream, loss.boxed()),
+            )),
+            progress: Source::Elsewhere(Arc::new(progress)),
+            plan,
+            peers,
+        })
     }
 }
 
 #[async_trait]
 impl Engine for StreamingEngine {
     fn session_state(&self, base: SessionStateBuilder) -> Result<SessionState> {
-        // A stage of one task stays here: a single executor gets two, or it would never work.
-        let tasks_max = self.cluster.addresses().len().max(2);
         Ok(base
             .with_distributed_planner()
-            .with_distributed_worker_resolver(Members(Arc::clone(&self.cluster)))
+            .with_distributed_worker_resolver(Chosen(self.cluster.addresses()))
             .with_distributed_channel_resolver(Workers::new(Arc::clone(self.cluster.channels())))
             .with_distributed_user_codec(self.codec.clone())
             .with_distributed_desired_task_count_handler(leaf::tasks_max)
             .with_distributed_scale_up_leaf_node_handler(leaf::split)
-            .with_distributed_max_tasks_per_stage(tasks_max)?
+            .with_distributed_route_tasks_handler(route::by_files)
+            .with_distributed_max_tasks_per_stage(self.cluster.addresses().len().max(2))?
             .with_distributed_file_scan_config_bytes_per_partition(self.scan_bytes_per_partition)?
             .build())
     }
 
-    async fn execute(&self, state: &SessionState, plan: &LogicalPlan) -> Result<Execution> {
-        let plan = state.create_physical_plan(plan).await?;
-        if !plan.exists(|node| Ok(node.is::<DistributedExec>()))? {
-            return Ok(Execution {
-                progress: Progress::of(&plan),
-                stream: execute_stream(plan, state.task_ctx())?,
-            });
+    async fn start(&self, attempt: &Attempt) -> Result<Started> {
+        let members = self.cluster.members();
+        let (known, mut peers) = (members.all_known(), members.usable(&attempt.excluded));
+        // Plans that stay here need nobody's answer.
+        let candidates = match peers.is_empty() {
+            true => self.cluster.addresses(),
+            false => addresses(&peers),
+        };
+        let (mut plan, mut state) = self.plan(attempt, candidates).await?;
+        scan::check(&plan, attempt.limits.scan_bytes_max)?;
+        if !is_distributed(&plan)? {
+            return run_here(plan, &state, attempt);
         }
-        let (reporter, failures) = failures();
-        let query = Uuid::now_v7().to_string();
-        let mut settings = TaskSettings::of(state.config_options())?;
-        settings.query.clone_from(&query);
-        let config = state
-            .config()
-            .clone()
-            .with_distributed_option_extension(settings)
-            .with_extension(Arc::new(reporter));
-        let context = Arc::new(TaskContext::from(state).with_session_config(config));
-        let stream = execute_stream(plan, context)?;
-        let schema = stream.schema();
-        Ok(Execution {
-            stream: Box::pin(RecordBatchStreamAdapter::new(schema, failures.watch(stream))),
-            progress: Progress::of_tasks(Elsewhere::watch(&self.cluster, query)),
-        })
+        if !known || peers.is_empty() {
+            peers = self.cluster.ready(&attempt.excluded).await?;
+            (plan, state) = self.plan(attempt, addresses(&peers)).await?;
+            if !is_distributed(&plan)? {
+                return run_here(plan, &state, attempt);
+            }
+        }
+        self.run_there(plan, &state, peers, attempt)
+    }
+
+    async fn find_loss(&self, peers: &[Peer], error: &DataFusionError) -> Option<Loss> {
+        let suspected = |address: &str, died: bool| {
+            let peer = peers
+                .iter()
+                .find(|peer| peer.address.as_str().trim_end_matches('/') == address);
+            if let Some(peer) = peer {
+                self.cluster.members().suspect(&peer.address);
+            }
+            let peer = peer.cloned();
+            Some(Loss { peer, died })
+        };
+        match Error::recognise(error) {
+            Some(Error::Unreachable { address, .. }) => suspected(&address, true),
+            Some(Error::Refused { address, .. } | Error::Draining { address }) => suspected(&address, false),
+            Some(Error::Expired) => Some(Loss {
+                peer: None,
+                died: false,
+            }),
+            Some(_) => None,
+            None => match query_kind(error) {
+                // It may be what is left of a connection that broke two processes away.
+                ErrorKind::Internal | ErrorKind::Unavailable => {
+                    let peer = self.cluster.find_lost(peers).await?;
+                    Some(Loss {
+                        peer: Some(peer),
+                        died: true,
+                    })
+                }
+                _ => None,
+            },
+        }
     }
 }
 
-/// The cluster as the library asks for it.
-struct Members(Arc<Cluster>);
+/// What stands for the leaf of a plan that is cut into tasks.
+pub(super) fn whole_leaf(node: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
+    node.downcast_ref::<DistributedLeafExec>()
+        .map_or(node, DistributedLeafExec::original)
+}
 
-impl WorkerResolver for Members {
+fn is_distributed(plan: &Arc<dyn ExecutionPlan>) -> Result<bool, DataFusionError> {
+    plan.exists(|node| Ok(node.is::<DistributedExec>()))
+}
+
+fn addresses(peers: &[Peer]) -> Vec<Url> {
+    peers.iter().map(|peer| peer.address.clone()).collect()
+}
+
+/// The executors of one attempt, as the library asks for them.
+struct Chosen(Vec<Url>);
+
+impl WorkerResolver for Chosen {
     fn get_urls(&self) -> Result<Vec<Url>, DataFusionError> {
-        Ok(self.0.addresses().to_vec())
+        Ok(self.0.clone())
     }
 }

@@ -11,21 +11,20 @@ fn unreachable() -> Error {
     }
 }
 
-/// What arrives of `error` after another process sent it on.
-fn as_text(error: &Error) -> DataFusionError {
-    DataFusionError::External(error.to_string().into())
-}
-
 #[test]
-fn an_error_about_an_executor_survives_as_text() {
+fn an_error_about_an_executor_survives_the_way() {
     let refused = Error::Refused {
         address: "http://a:1".to_owned(),
         reason: "it runs version 2: not ours".to_owned(),
     };
-    for sent in [unreachable(), refused] {
-        let arrived = DataFusionError::Shared(Arc::new(as_text(&sent).context("stage 2")));
+    let draining = Error::Draining {
+        address: "http://a:1".to_owned(),
+    };
+    for sent in [unreachable(), refused, draining] {
+        let text = sent.to_string();
+        let arrived = DataFusionError::Shared(Arc::new(sent.into_portable().context("stage 2")));
         let recognised = Error::recognise(&arrived).unwrap();
-        assert_eq!(recognised.to_string(), sent.to_string());
+        assert_eq!(recognised.to_string(), text);
         assert_eq!(recognised.kind(), ErrorKind::Unavailable);
         assert!(recognised.hint().is_some());
     }
@@ -44,14 +43,21 @@ fn other_text_is_left_alone() {
         );
     }
     assert!(Error::recognise(&DataFusionError::Plan(unreachable().to_string())).is_none());
-    assert!(Error::recognise(&DataFusionError::from(unreachable())).is_none());
+    assert!(Error::recognise(&DataFusionError::External(unreachable().to_string().into())).is_none());
+    let full = std::io::Error::new(std::io::ErrorKind::StorageFull, unreachable().to_string());
+    assert!(Error::recognise(&DataFusionError::IoError(full)).is_none());
+    assert!(matches!(
+        Error::recognise(&DataFusionError::from(unreachable())),
+        Some(Error::Unreachable { .. })
+    ));
 }
 
 #[test]
-fn a_forgotten_task_is_a_limit() {
+fn a_forgotten_task_is_forgotten_once() {
     let text = "Worker::execute_task timed-out while waiting for the plan to be set by the coordinator".to_owned();
     let error = Error::recognise(&DataFusionError::Execution(text)).unwrap();
-    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert!(matches!(error, Error::Expired));
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
 #[test]

@@ -1,52 +1,116 @@
 //! What all plans of one process share: memory, the folder they spill to, and the stores they read from.
 
+mod budget;
+mod scratch;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use catalog::Stores;
+use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use crate::config::MemoryLimits;
 use crate::error::{Error, Result};
 
+use budget::QueryPool;
+use scratch::Scratch;
+
 /// The part of the machine's memory that plans may hold; the rest is for code, caches and what is in flight.
 const PERCENT: u64 = 60;
 /// What a machine has that does not tell.
 const UNKNOWN_MACHINE_BYTES: u64 = 4 << 30;
 
-/// The runtime of one process, within `limits`. Memory is given to whoever asks first: dividing it into equal shares
-/// would give every output of a wide shuffle one, and make sorts spill beside idle memory.
-///
-/// # Errors
-/// [`Error::Spill`] where the spill folder cannot be written.
-pub(crate) fn runtime_env(limits: &MemoryLimits, stores: Arc<Stores>) -> Result<Arc<RuntimeEnv>> {
-    let bytes_max = limits.memory_bytes_max.unwrap_or_else(default_bytes);
-    let mode = match &limits.spill_dir {
-        Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
-        None => DiskManagerMode::OsTmpDirectory,
-    };
-    let disk = DiskManagerBuilder::default()
-        .with_mode(mode)
-        .with_max_temp_directory_size(limits.spill_bytes_max);
-    RuntimeEnvBuilder::new()
-        .with_object_store_registry(stores)
-        .with_memory_limit(usize::try_from(bytes_max).unwrap_or(usize::MAX), 1.0)
-        .with_disk_manager_builder(disk)
-        .build_arc()
-        .map_err(|source| Error::Spill {
-            folder: limits
-                .spill_dir
-                .as_deref()
-                .unwrap_or(Path::new("the temporary folder"))
-                .display()
-                .to_string(),
+/// The part of a process' memory that one query may hold where nothing else is configured.
+const QUERY_PERCENT: usize = 75;
+
+/// The memory of one process, and what each query holds of it.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    runtime: Arc<RuntimeEnv>,
+    query_bytes_max: usize,
+    /// The pools of queries that have tasks here, as long as one of them lives.
+    queries: Mutex<HashMap<String, Weak<QueryPool>>>,
+    _scratch: Scratch,
+}
+
+impl Memory {
+    /// Within `limits`, with data files read through `stores`. Memory is given to whoever asks first: dividing it into
+    /// equal shares would give every output of a wide shuffle one, and make sorts spill beside idle memory.
+    ///
+    /// # Errors
+    /// [`Error::Spill`] where the spill folder cannot be written.
+    pub(crate) fn start(limits: &MemoryLimits, stores: Arc<Stores>) -> Result<Arc<Self>> {
+        let bytes_max = limits.memory_bytes_max.unwrap_or_else(default_bytes);
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let base = limits.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let failed = |source| Error::Spill {
+            folder: base.display().to_string(),
             source,
-        })
+        };
+        let scratch = Scratch::new(&base).map_err(|error| failed(DataFusionError::IoError(error)))?;
+        let disk = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![scratch.folder().to_owned()]))
+            .with_max_temp_directory_size(limits.spill_bytes_max);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_object_store_registry(stores)
+            .with_memory_limit(bytes_max, 1.0)
+            .with_disk_manager_builder(disk)
+            .build_arc()
+            .map_err(failed)?;
+        let query_bytes_max = match limits.query_memory_bytes_max {
+            Some(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+            None => bytes_max / 100 * QUERY_PERCENT,
+        };
+        Ok(Arc::new(Self {
+            runtime,
+            query_bytes_max,
+            queries: Mutex::default(),
+            _scratch: scratch,
+        }))
+    }
+
+    /// What all queries share, without a limit for one.
+    pub(crate) fn runtime(&self) -> &Arc<RuntimeEnv> {
+        &self.runtime
+    }
+
+    /// The runtime of a query's part on this machine; `bytes_max` is the query's own limit, where it is lower than that
+    /// of the process.
+    pub(crate) fn of_query(&self, bytes_max: Option<u64>) -> Arc<RuntimeEnv> {
+        self.runtime_in(self.pool(bytes_max))
+    }
+
+    /// [`Memory::of_query`] for one task of many that `query` has here: they share its limit.
+    pub(crate) fn of_task(&self, query: &str, bytes_max: Option<u64>) -> Arc<RuntimeEnv> {
+        let mut queries = self.queries.lock().unwrap_or_else(PoisonError::into_inner);
+        queries.retain(|_, pool| pool.strong_count() > 0);
+        let known = queries.get(query).and_then(Weak::upgrade);
+        let pool = known.unwrap_or_else(|| {
+            let pool = self.pool(bytes_max);
+            queries.insert(query.to_owned(), Arc::downgrade(&pool));
+            pool
+        });
+        drop(queries);
+        self.runtime_in(pool)
+    }
+
+    fn pool(&self, bytes_max: Option<u64>) -> Arc<QueryPool> {
+        let own = bytes_max.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let bytes_max = own.min(self.query_bytes_max);
+        Arc::new(QueryPool::new(Arc::clone(&self.runtime.memory_pool), bytes_max))
+    }
+
+    fn runtime_in(&self, pool: Arc<QueryPool>) -> Arc<RuntimeEnv> {
+        let mut runtime = RuntimeEnv::clone(&self.runtime);
+        runtime.memory_pool = pool;
+        Arc::new(runtime)
+    }
 }
 
 fn default_bytes() -> u64 {

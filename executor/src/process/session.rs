@@ -32,6 +32,8 @@ extensions_options! {
         pub(crate) text: String, default = String::new()
         /// The query's id among all coordinators.
         pub(crate) query: String, default = String::new()
+        /// Bytes that the query's tasks on one executor may hold together; 0: the executor decides.
+        pub(crate) memory_bytes_max: u64, default = 0
     }
 }
 
@@ -71,6 +73,7 @@ impl TaskSettings {
         Ok(Self {
             text,
             query: String::new(),
+            memory_bytes_max: 0,
         })
     }
 

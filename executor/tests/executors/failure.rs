@@ -71,14 +71,9 @@ async fn an_executor_that_does_not_answer() {
     let session = session(&there, SessionConfig::new(), &folder).await;
 
     let began = Instant::now();
-    let error = run(&there, &session, AGGREGATE).await.unwrap_err();
+    let rows = text(&there, &session, AGGREGATE).await;
+    assert!(rows.contains("1200"), "{rows}");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert!(
-        ours(&error)
-            .to_string()
-            .starts_with(&format!("executor {address} is unreachable: ")),
-        "{error}"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

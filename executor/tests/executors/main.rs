@@ -6,5 +6,7 @@ mod failure;
 mod memory;
 mod progress;
 mod results;
+mod retry;
 mod shutdown;
 mod support;
+mod tls;

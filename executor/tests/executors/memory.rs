@@ -1,5 +1,6 @@
 //! Queries that do not fit into memory end: with rows or with an error, never without end.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::MemoryCatalogProviderList;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use executor::{Config, Mode};
+use executor::{Config, Limits, Mode};
+use futures::TryStreamExt;
 
-use crate::support::{NoTypes, config, engines, run, session, tables};
+use crate::support::{NoTypes, config, engines, run, session, tables, text};
 
 /// Two input tasks of one shuffle spill at once into the same output: apache/datafusion#24883. With files of the
 /// default size the first attempt hangs.
@@ -17,6 +19,7 @@ use crate::support::{NoTypes, config, engines, run, session, tables};
 async fn spilling_shuffles_do_not_wait_for_each_other() {
     let tight = Config {
         memory_bytes_max: Some(4 << 20),
+        query_memory_bytes_max: Some(4 << 20),
         ..config(Mode::Embedded)
     };
     let mut answered = 0;
@@ -48,6 +51,7 @@ async fn shuffles_between_executors_that_spill_end() {
     let folder = tables().await;
     let tight = Config {
         memory_bytes_max: Some(12 << 20),
+        query_memory_bytes_max: Some(12 << 20),
         ..config(Mode::InProcess { count: 3 })
     };
     let engines = engines(&tight).await;
@@ -66,6 +70,96 @@ async fn shuffles_between_executors_that_spill_end() {
             ),
         }
     }
+}
+
+/// Each row finds itself: the build side is 120,000 rows of text, many times the budget.
+const SELF_JOIN: &str = "SELECT a.grp, count(*) AS n, max(b.at || b.long) AS m FROM fact a \
+                         JOIN (SELECT id, at, repeat(at, 40) AS long FROM fact) b ON a.id = b.id GROUP BY a.grp";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hash_join_over_its_budget_becomes_a_merge_join() {
+    let folder = tables().await;
+    let small_sorts = || {
+        SessionConfig::new()
+            .with_batch_size(1024)
+            .with_sort_spill_reservation_bytes(64 << 10)
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    for mode in [Mode::Embedded, Mode::InProcess { count: 2 }] {
+        let tight = Config {
+            query_memory_bytes_max: Some(24 << 20),
+            spill_dir: Some(scratch.path().to_owned()),
+            ..config(mode.clone())
+        };
+        let (tight, wide) = (engines(&tight).await, engines(&config(Mode::Embedded)).await);
+        let (one, two) = (
+            session(&tight, small_sorts(), &folder).await,
+            session(&wide, small_sorts(), &folder).await,
+        );
+        let ordered = format!("{SELF_JOIN} ORDER BY a.grp");
+        assert_eq!(
+            text(&tight, &one, &ordered).await,
+            text(&wide, &two, &ordered).await,
+            "{mode:?}"
+        );
+        assert_eq!(files(scratch.path()), 1, "only the lock is left");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_query_over_its_budget_fails_alone() {
+    let folder = tables().await;
+    let engines = engines(&config(Mode::InProcess { count: 2 })).await;
+    let session = session(&engines, SessionConfig::new(), &folder).await;
+    // Its build side is larger, and so are the two sides of a merge join with merges of 10 MB.
+    let sql = "SELECT max(a.id + b.id) FROM fact a JOIN fact b ON a.at || a.id = b.at || b.id";
+    let state = session.state();
+    let plan = state.create_logical_plan(sql).await.unwrap();
+    let limits = Limits {
+        memory_bytes_max: Some(1 << 20),
+        ..Limits::default()
+    };
+    let failing = async {
+        let rows = engines.execute_within(&state, plan, limits).await.unwrap().stream;
+        rows.try_collect::<Vec<_>>().await.unwrap_err()
+    };
+    let count = "SELECT count(*) AS n, sum(grp) AS s FROM fact";
+    let (error, beside) = tokio::join!(failing, run(&engines, &session, count));
+    assert!(
+        error.to_string().contains("of the 1024.0 KB of memory it may"),
+        "{error}"
+    );
+    assert_eq!(beside.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_would_read_too_much_does_not_begin() {
+    let folder = tables().await;
+    for mode in [Mode::Embedded, Mode::InProcess { count: 2 }] {
+        let engines = engines(&config(mode)).await;
+        let session = session(&engines, SessionConfig::new(), &folder).await;
+        let state = session.state();
+        let limited = async |sql: &str| {
+            let plan = state.create_logical_plan(sql).await.unwrap();
+            let limits = Limits {
+                scan_bytes_max: Some(1000),
+                ..Limits::default()
+            };
+            engines.execute_within(&state, plan, limits).await
+        };
+        let error = limited("SELECT sum(id) FROM fact WHERE grp > 3").await.err().unwrap();
+        assert!(
+            matches!(error, executor::Error::ScanTooLarge { bytes, .. } if bytes > 100_000),
+            "{error}"
+        );
+        assert!(limited("SELECT 1").await.is_ok());
+    }
+}
+
+/// All files below `folder`.
+fn files(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
 }
 
 /// 40,000 rows, of which most have a long text in common with others.

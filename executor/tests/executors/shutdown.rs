@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use datafusion::prelude::SessionConfig;
-use executor::{ExecutorConfig, Mode};
+use executor::{Error, ExecutorConfig, Mode};
 use futures::{StreamExt, TryStreamExt};
-use tokio::net::TcpStream;
 
 use crate::support::{Process, config, engines, executor_config, listed, ours, run, session, start, tables};
 
@@ -27,9 +26,10 @@ async fn a_running_query_ends_within_the_grace_period() {
         .unwrap();
     let first = rows.next().await.unwrap().unwrap().num_rows();
     processes.iter_mut().for_each(Process::stop);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let address = processes[0].address.socket_addrs(|| None).unwrap()[0];
-    assert!(TcpStream::connect(address).await.is_err(), "accepts no more");
+    let error = run(&there, &session, "SELECT grp, count(*) AS n FROM fact GROUP BY grp")
+        .await
+        .unwrap_err();
+    assert!(matches!(ours(&error), Error::Draining { .. }), "{error}");
     let rest = rows
         .try_fold(0, |sum, batch| async move { Ok(sum + batch.num_rows()) })
         .await

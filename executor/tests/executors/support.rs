@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::Stores;
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{Int64Array, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::catalog::MemoryCatalogProviderList;
+use datafusion::catalog::streaming::StreamingTable;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use executor::{Config, Engines, Error, Executor, ExecutorConfig, Mode};
 use futures::TryStreamExt;
@@ -25,6 +29,8 @@ pub(crate) fn config(mode: Mode) -> Config {
         target_partitions: Some(2),
         scan_bytes_per_partition: 1,
         memory_bytes_max: Some(1 << 30),
+        lost_after: Duration::from_secs(2),
+        executors_wait: Duration::from_secs(3),
         grace: Duration::from_millis(500),
         ..Config::default()
     }
@@ -148,6 +154,7 @@ impl Process {
         let (bound, address) = std::sync::mpsc::channel();
         let (report, ended) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
         let task = async move {
             let executor = Executor::bind(&config, Stores::new(&[]).unwrap()).await.unwrap();
             bound.send(executor.local_addr()).unwrap();
@@ -155,7 +162,7 @@ impl Process {
             drop(report);
         };
         drop(runtime.handle().spawn(task));
-        let address = Url::parse(&format!("http://{}", address.recv().unwrap())).unwrap();
+        let address = Url::parse(&format!("{scheme}://{}", address.recv().unwrap())).unwrap();
         Self {
             address,
             runtime: Some(runtime),
@@ -191,5 +198,33 @@ impl Drop for Process {
 pub(crate) fn listed(processes: &[Process]) -> Mode {
     Mode::Static {
         addresses: processes.iter().map(|process| process.address.clone()).collect(),
+    }
+}
+
+/// A table of one row, 1, that comes after `delay`.
+pub(crate) fn slow(delay: Duration) -> Arc<StreamingTable> {
+    let schema = Arc::new(Schema::new(vec![Field::new("one", DataType::Int64, false)]));
+    let rows = Slow(Arc::clone(&schema), delay);
+    Arc::new(StreamingTable::try_new(schema, vec![Arc::new(rows)]).unwrap())
+}
+
+#[derive(Debug)]
+struct Slow(SchemaRef, Duration);
+
+impl PartitionStream for Slow {
+    fn schema(&self) -> &SchemaRef {
+        &self.0
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (schema, delay) = (Arc::clone(&self.0), self.1);
+        let row = async move {
+            tokio::time::sleep(delay).await;
+            Ok(RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![1]))])?)
+        };
+        Box::pin(RecordBatchStreamAdapter::new(
+            Arc::clone(&self.0),
+            futures::stream::once(row),
+        ))
     }
 }

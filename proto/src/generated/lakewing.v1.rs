@@ -14,6 +14,21 @@ pub struct TaskProgress {
     #[prost(double, tag = "2")]
     pub files_done: f64,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecutorStatusRequest {}
+/// What an executor says about itself.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecutorStatus {
+    /// Another one after every start.
+    #[prost(string, tag = "1")]
+    pub instance: ::prost::alloc::string::String,
+    /// It takes no new tasks, and ends when those it has do.
+    #[prost(bool, tag = "2")]
+    pub draining: bool,
+    /// The vCPUs its tasks share.
+    #[prost(uint32, tag = "3")]
+    pub cores: u32,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ErrorKind {

@@ -191,9 +191,13 @@ fn every_key_is_documented() {
         ("catalogs.NAME", "[catalogs.a]\ntype = \"delta\"\nzzz = 1"),
         ("storage", "[[storage]]\nzzz = 1"),
         ("spool", "[spool]\nzzz = 1"),
+        ("queries", "[queries]\nzzz = 1"),
+        ("queries.groups", "[[queries.groups]]\nzzz = 1"),
         ("executor", "[executor]\nzzz = 1"),
         ("executor.mode", "[executor.mode]\ntype = \"in-process\"\nzzz = 1"),
         ("executor.mode", "[executor.mode]\ntype = \"static\"\nzzz = 1"),
+        ("executor.mode", "[executor.mode]\ntype = \"dns\"\nzzz = 1"),
+        ("executor.tls", "[executor.tls]\nzzz = 1"),
     ];
     let document = include_str!("../../../docs/configuration.md");
     let is_section = |path: &str| {

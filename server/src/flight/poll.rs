@@ -71,19 +71,25 @@ impl Flight {
         let queries = self.queries.clone();
         self.tasks.spawn(async move {
             let session = Session::from(ticket.session.unwrap_or_default());
-            let request = Request {
-                origin,
-                sql: &ticket.sql,
-                parameters: values,
-                pins: &ticket.pins,
-            };
-            match queries.run(&session, request).await {
-                Ok(running) => {
-                    let told = Arc::clone(&offer.schema);
-                    let plain = running.stream.map(move |batch| Ok(schema::convert(&batch?, &told)?));
-                    storing.store(&running.query, plain).await;
-                }
-                Err(error) => storing.fail(error).await,
+            let mut next = Some(storing);
+            while let Some(storing) = next {
+                let request = Request {
+                    origin: origin.clone(),
+                    sql: &ticket.sql,
+                    parameters: values.clone(),
+                    pins: &ticket.pins,
+                };
+                next = match queries.run(&session, request).await {
+                    Ok(running) => {
+                        let told = Arc::clone(&offer.schema);
+                        let plain = running.stream.map(move |batch| Ok(schema::convert(&batch?, &told)?));
+                        storing.store(&running.query, plain).await
+                    }
+                    Err(error) => {
+                        storing.fail(error).await;
+                        None
+                    }
+                };
             }
         });
         let until = SystemTime::now() + self.spool.lifetime();

@@ -1,7 +1,7 @@
 //! The queries that run in this process: what they are, how far they are, and the one way to end them early. Bounded.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -94,6 +94,7 @@ impl Registry {
             began: SystemTime::now(),
             clock: Instant::now(),
             rows: AtomicU64::new(0),
+            queue_position: AtomicUsize::new(0),
             streaming: AtomicBool::new(false),
             progress: OnceLock::new(),
             ending: OnceLock::new(),
@@ -172,6 +173,7 @@ pub(crate) struct RunningQuery {
     pub(crate) began: SystemTime,
     clock: Instant,
     rows: AtomicU64,
+    queue_position: AtomicUsize,
     streaming: AtomicBool,
     progress: OnceLock<Progress>,
     ending: OnceLock<Ending>,
@@ -214,8 +216,18 @@ impl RunningQuery {
         match (self.ending(), self.streaming.load(Ordering::Relaxed)) {
             (Some(_), _) => "ending",
             (None, true) => "running",
+            (None, false) if self.queue_position() > 0 => "queued",
             (None, false) => "planning",
         }
+    }
+
+    /// Its place among those of its group that wait to run, from 1; 0 where it does not wait.
+    pub(crate) fn queue_position(&self) -> usize {
+        self.queue_position.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_queue_position(&self, position: usize) {
+        self.queue_position.store(position, Ordering::Relaxed);
     }
 
     /// The finished part of its work, from 0 to 1.

@@ -1,4 +1,4 @@
-//! The life of one query: plan, execute, stream, and one line in the log when it ends, however it ends.
+//! The life of one query: admit, execute, stream, and one line in the log when it ends, however it ends.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -9,11 +9,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use executor::{Engines, Execution};
 use futures::{Stream, StreamExt};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::{Span, debug, info};
 
+use super::admission::{Admission, Permit};
 use super::registry::{Ending, Registered, RunningQuery};
 use crate::error::{Error, Result};
 use crate::sql::plan::Plan;
@@ -29,17 +31,42 @@ pub(crate) struct Running {
     pub(crate) query: Arc<RunningQuery>,
 }
 
-pub(super) async fn run(engines: &Engines, query: Registered, plan: Plan) -> Result<Running> {
+pub(super) async fn run(engines: &Engines, admission: &Admission, query: Registered, plan: Plan) -> Result<Running> {
     let schema = plan.schema()?;
+    let permit = match plan.reads_tables()? {
+        true => admission.admit(&query.share()).await?,
+        false => admission.bypass(),
+    };
     debug!(query_id = %query.origin.id, plan = %plan.plan.display_indent(), "query begins");
-    let Execution { stream, progress } = engines.execute(&plan.state, plan.plan).await?;
+    let limits = admission.limits(&query.user);
+    let Execution { stream, progress } = engines.execute_within(&plan.state, plan.plan, limits).await?;
     let rows = stream.schema();
-    query.stream(stream, progress);
+    let rows_max = admission.rows_max(&query.user);
+    query.stream(admitted(stream, permit, rows_max), progress);
     Ok(Running {
         schema,
         query: query.share(),
         stream: Box::pin(Watched::new(query, rows)),
     })
+}
+
+/// `rows` until there are more than `rows_max`; whoever waits may run when it is dropped.
+fn admitted(rows: SendableRecordBatchStream, permit: Permit, rows_max: Option<u64>) -> SendableRecordBatchStream {
+    let schema = rows.schema();
+    let mut given: u64 = 0;
+    let rows = rows.map(move |batch| {
+        let _held = &permit;
+        let batch = batch?;
+        given += batch.num_rows() as u64;
+        match rows_max {
+            Some(rows_max) if given > rows_max => Err(DataFusionError::External(Box::new(Error::Limit {
+                detail: format!("the query gives more than the {rows_max} rows it may"),
+                hint: "add a LIMIT or a filter",
+            }))),
+            _ => Ok(batch),
+        }
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, rows))
 }
 
 /// A result stream that survives panics below it, ends where its query is ended, and logs how it ended.
@@ -123,7 +150,6 @@ impl Drop for Watched {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use arrow::array::{ArrayRef, Int64Array};
-    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use executor::Progress;
     use futures::stream;
     use proto::ErrorKind;

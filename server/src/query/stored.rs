@@ -14,6 +14,7 @@ use datafusion::error::DataFusionError;
 use futures::{Stream, StreamExt};
 use proto::{StoredQuery, StoredState};
 use tokio::time::MissedTickBehavior;
+use tracing::warn;
 use uuid::Uuid;
 
 use super::registry::{Ending, RunningQuery};
@@ -29,6 +30,9 @@ const TELL_INTERVAL: Duration = Duration::from_millis(500);
 /// A state is written at least so often, so that others see that somebody lives.
 const ALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
+/// A query that loses executors again and again is run again so often.
+const RESTARTS_MAX: usize = 3;
+
 /// Writes the rows of one query.
 pub(crate) struct Storing {
     spool: Arc<Spool>,
@@ -40,6 +44,7 @@ pub(crate) struct Storing {
     open_parts: u32,
     buffer: StreamWriter<Vec<u8>>,
     told: Instant,
+    restarts: usize,
 }
 
 impl Storing {
@@ -57,17 +62,32 @@ impl Storing {
             buffer: buffer(&schema)?,
             schema,
             told: Instant::now(),
+            restarts: 0,
         })
     }
 
-    /// Stores `rows`, those of `query`, to their end; then how it ended.
+    /// Stores `rows`, those of `query`, to their end; then how it ended. Where executors were lost before anybody could
+    /// have seen a part of the result, comes back empty, for the same query to be run again.
     pub(crate) async fn store(
         mut self,
         query: &RunningQuery,
         rows: impl Stream<Item = Result<RecordBatch, DataFusionError>> + Send,
-    ) {
+    ) -> Option<Self> {
         let stored = self.take(query, std::pin::pin!(rows)).await;
-        self.finish(stored).await;
+        let unseen = self.state.endpoint_chunks.is_empty() && query.ending().is_none();
+        match (stored, buffer(&self.schema)) {
+            (Err(error), Ok(empty)) if unseen && self.restarts < RESTARTS_MAX && error.is_about_executors() => {
+                warn!(query_id = %self.id, %error, "a query whose result is stored is run again");
+                self.buffer = empty;
+                (self.state.rows, self.state.bytes) = (0, 0);
+                self.restarts += 1;
+                Some(self)
+            }
+            (stored, _) => {
+                self.finish(stored).await;
+                None
+            }
+        }
     }
 
     /// Says that the query failed before its first row.
@@ -154,7 +174,7 @@ impl Storing {
             }
         }
         if let Err(error) = self.write().await {
-            tracing::warn!(query_id = %self.id, %error, "the end of a stored query cannot be told");
+            warn!(query_id = %self.id, %error, "the end of a stored query cannot be told");
         }
     }
 }
@@ -170,4 +190,82 @@ fn buffer(schema: &SchemaRef) -> Result<StreamWriter<Vec<u8>>> {
     let options = options.map_err(DataFusionError::from)?;
     let writer = StreamWriter::try_new_with_options(Vec::new(), schema, options);
     Ok(writer.map_err(DataFusionError::from)?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use arrow::array::{ArrayRef, Int64Array};
+    use catalog::Stores;
+    use futures::stream;
+
+    use super::*;
+    use crate::query::{Origin, Registry, spool};
+
+    fn batch(rows: i64) -> RecordBatch {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
+        RecordBatch::try_from_iter([("n", column)]).unwrap()
+    }
+
+    fn lost() -> DataFusionError {
+        DataFusionError::External(Box::new(executor::Error::Unreachable {
+            address: "http://a:1".to_owned(),
+            reason: "gone".to_owned(),
+        }))
+    }
+
+    async fn begin(folder: &tempfile::TempDir) -> (Storing, Arc<Spool>, Uuid) {
+        let stores = Stores::new(&[]).unwrap();
+        let spool = Arc::new(Spool::new(&spool::Config::default(), folder.path(), &stores).unwrap());
+        let id = Uuid::now_v7();
+        let storing = Storing::begin(Arc::clone(&spool), id, StoredQuery::default(), batch(0).schema());
+        (storing.await.unwrap(), spool, id)
+    }
+
+    #[tokio::test]
+    async fn what_nobody_has_seen_is_stored_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (storing, spool, id) = begin(&folder).await;
+        let origin = Origin { id, session_id: None };
+        let query = Registry::default()
+            .begin(origin, "a", "SELECT 1", None)
+            .unwrap()
+            .share();
+        let storing = storing.store(&query, stream::iter([Ok(batch(5)), Err(lost())])).await;
+        let storing = storing.unwrap().store(&query, stream::iter([Ok(batch(3))])).await;
+        assert!(storing.is_none());
+        let state = spool.read_state(id).await.unwrap();
+        assert_eq!((state.state(), state.rows), (StoredState::Complete, 3));
+        let part = spool.read_part(id, 0).await.unwrap();
+        assert_eq!(read_part(&part).unwrap(), [batch(3)]);
+    }
+
+    #[tokio::test]
+    async fn what_fails_by_itself_or_was_seen_is_not() {
+        let check = async |rows: Vec<Result<RecordBatch, DataFusionError>>| {
+            let folder = tempfile::tempdir().unwrap();
+            let (storing, spool, id) = begin(&folder).await;
+            let origin = Origin { id, session_id: None };
+            let query = Registry::default()
+                .begin(origin, "a", "SELECT 1", None)
+                .unwrap()
+                .share();
+            assert!(storing.store(&query, stream::iter(rows)).await.is_none());
+            assert_eq!(spool.read_state(id).await.unwrap().state(), StoredState::Failed);
+        };
+        check(vec![Err(DataFusionError::ResourcesExhausted("no".to_owned()))]).await;
+        let numbers = |seed: u64| {
+            // Numbers that do not compress, more than one part holds.
+            let mut number = seed;
+            let values = std::iter::repeat_with(move || {
+                number = number
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                i64::from_ne_bytes(number.to_ne_bytes())
+            });
+            let column: ArrayRef = Arc::new(Int64Array::from_iter_values(values.take(1 << 20)));
+            RecordBatch::try_from_iter([("n", column)]).unwrap()
+        };
+        check(vec![Ok(numbers(1)), Err(lost())]).await;
+    }
 }

@@ -248,6 +248,16 @@ impl Plan {
         }
     }
 
+    /// Whether it reads anything that lies somewhere: what does not needs no executor and hardly any memory.
+    pub(crate) fn reads_tables(&self) -> Result<bool> {
+        let mut reads = false;
+        self.plan.apply_with_subqueries(|plan| {
+            reads |= matches!(plan, LogicalPlan::TableScan(_) | LogicalPlan::RecursiveQuery(_));
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(reads)
+    }
+
     /// How many steps it has.
     pub(crate) fn size(&self) -> Result<usize> {
         let mut nodes = 0;

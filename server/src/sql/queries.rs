@@ -47,7 +47,7 @@ pub(super) fn show(queries: &[Arc<RunningQuery>]) -> String {
         let elapsed = i64::try_from(query.elapsed().as_millis()).unwrap_or(i64::MAX);
         let began: chrono::DateTime<chrono::Utc> = query.began.into();
         format!(
-            "({}, {}, {}, TIMESTAMP '{}', {elapsed}, {}, CAST({} AS DOUBLE), {})",
+            "({}, {}, {}, TIMESTAMP '{}', {elapsed}, {}, CAST({} AS DOUBLE), {}, {})",
             quoted(&query.origin.id.to_string()),
             quoted(&query.user),
             quoted(query.state()),
@@ -55,11 +55,12 @@ pub(super) fn show(queries: &[Arc<RunningQuery>]) -> String {
             query.rows(),
             query.progress(),
             quoted(&query.sql.chars().take(SQL_CHARS_MAX).collect::<String>()),
+            query.queue_position(),
         )
     };
-    let columns = "query_id, user_name, state, began_at, elapsed_ms, row_count, progress, statement";
+    let columns = "query_id, user_name, state, began_at, elapsed_ms, row_count, progress, statement, queue_position";
     let none = "(SELECT '' AS query_id, '' AS user_name, '' AS state, TIMESTAMP '1970-01-01' AS began_at, \
-                0 AS elapsed_ms, 0 AS row_count, CAST(0 AS DOUBLE) AS progress, '' AS statement)";
+                0 AS elapsed_ms, 0 AS row_count, CAST(0 AS DOUBLE) AS progress, '' AS statement, 0 AS queue_position)";
     match queries {
         [] => format!("SELECT * FROM {none} AS q WHERE false"),
         queries => {

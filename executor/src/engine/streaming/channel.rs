@@ -1,10 +1,16 @@
 //! Talking to executors: connections as the library asks for them, and errors that say which executor they are about.
 
-use std::error::Error as StdError;
+#[cfg(test)]
+#[path = "channel_tests.rs"]
+mod tests;
+
+use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
@@ -13,15 +19,24 @@ use datafusion_distributed::{
     ChannelResolver, CoordinatorToWorkerMsg, ExecuteTaskRequest, GetWorkerInfoRequest, GetWorkerInfoResponse,
     SetPlanRequest, WorkerChannel, WorkerToCoordinatorMsg,
 };
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt};
 use http::HeaderMap;
+use tokio::sync::oneshot;
 use tonic::{Code, Status};
 use url::Url;
 
 use super::failure::Reporter;
 use super::service::PLAN_BYTES_MAX;
-use crate::cluster::channel::{Channels, innermost, refused, unreachable};
+use crate::cluster::channel::{Channels, of_status};
 use crate::error::{Error, Result};
+
+/// The rows of one partition on their way.
+type Partition = BoxStream<'static, Result<RecordBatch, DataFusionError>>;
+
+/// A task whose rows nobody has asked for after this time is asked for its first ones. The library asks when the rows are
+/// wanted, which for the second input of a join is when the first has been read; and it makes an executor forget a task
+/// that was not asked for within ten minutes. Stages wait one after another: up to twenty may lie below each other.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The connections of this process, on coordinators and executors alike.
 #[derive(Clone)]
@@ -69,7 +84,7 @@ impl WorkerChannel for Worker {
         let reporter = context.session_config().get_extension::<Reporter>();
         let address = self.address.clone();
         let reported = move |error: DataFusionError| {
-            let error = Arc::new(about(&address, error));
+            let error = Arc::new(about(&address, error, None));
             if let Some(reporter) = &reporter {
                 reporter.report(Arc::clone(&error));
             }
@@ -90,20 +105,21 @@ impl WorkerChannel for Worker {
         metrics: ExecutionPlanMetricsSet,
         context: &Arc<TaskContext>,
     ) -> Result<Vec<BoxStream<'static, Result<RecordBatch, DataFusionError>>>, DataFusionError> {
-        let about_us = |error| about(&self.address, error);
-        let partitions = self
-            .client()
-            .await?
+        let about_us = |error| about(&self.address, error, Some(context.as_ref()));
+        let mut client = self.client().await.map_err(about_us)?;
+        let partitions = client
             .execute_task(headers, task, metrics, context)
             .await
             .map_err(about_us)?;
-        let named = |partition: BoxStream<'static, Result<RecordBatch, DataFusionError>>| {
-            let address = self.address.clone();
+        let named = |partition: Partition| {
+            let (address, context) = (self.address.clone(), Arc::clone(context));
             partition
-                .map(move |batch| batch.map_err(|error| about(&address, error)))
+                .map(move |batch| batch.map_err(|error| about(&address, error, Some(context.as_ref()))))
                 .boxed()
         };
-        Ok(partitions.into_iter().map(named).collect())
+        let mut partitions = partitions.into_iter().map(named);
+        let first = partitions.next().map(|first| awaited(first, PATIENCE));
+        Ok(first.into_iter().chain(partitions).collect())
     }
 
     async fn get_worker_info(
@@ -114,40 +130,55 @@ impl WorkerChannel for Worker {
             .await?
             .get_worker_info(request)
             .await
-            .map_err(|error| about(&self.address, error))
+            .map_err(|error| about(&self.address, error, None))
     }
 }
 
-/// `error` with the name of the executor, where it is the executor and not its task that failed.
-fn about(address: &Url, error: DataFusionError) -> DataFusionError {
+/// `partition`, whose first rows are fetched after `patience` although nobody asked.
+fn awaited(partition: Partition, patience: Duration) -> Partition {
+    let (wanted, waiting) = oneshot::channel::<()>();
+    let fetching = SpawnedTask::spawn(async move {
+        let mut partition = partition;
+        // An error says that nobody will ever ask: then this task is dropped as well.
+        let asked = tokio::time::timeout(patience, waiting).await.is_ok();
+        let first = match asked {
+            true => None,
+            false => Some(partition.next().await),
+        };
+        (first, partition)
+    });
+    let all = async move {
+        if wanted.send(()).is_err() {
+            tracing::debug!("rows were fetched before they were wanted");
+        }
+        match fetching.join().await {
+            Ok((None, rest)) => rest,
+            Ok((Some(None), _)) => stream::empty().boxed(),
+            Ok((Some(Some(first)), rest)) => stream::once(ready(first)).chain(rest).boxed(),
+            Err(error) => stream::once(ready(Err(DataFusionError::ExecutionJoin(Box::new(error))))).boxed(),
+        }
+    };
+    stream::once(all).flatten().boxed()
+}
+
+/// `error` with the name of the executor, where it is the executor and not its task that failed. Coordinators get it as
+/// [`Error`], executors in the form that they can send on.
+fn about(address: &Url, error: DataFusionError, context: Option<&TaskContext>) -> DataFusionError {
     let status = match &error {
         DataFusionError::External(inner) => inner.downcast_ref::<Status>(),
         _ => None,
     };
-    let ours = status
-        .and_then(|status| of_status(address, status))
-        .or_else(|| Error::recognise(&error));
-    ours.map_or(error, DataFusionError::from)
-}
-
-/// What a gRPC status says about the executor. Only transports and doors make statuses: a task's own errors arrive as
-/// what they are.
-fn of_status(address: &Url, status: &Status) -> Option<Error> {
-    let made_here = status.source().is_some();
-    match status.code() {
-        Code::FailedPrecondition => Some(refused(address, status.message())),
-        Code::Unimplemented => Some(refused(address, "what listens there is no executor")),
-        Code::OutOfRange => Some(Error::PlanTooLarge {
+    let ours = match status.map(|status| (status.code(), status)) {
+        Some((Code::OutOfRange, _)) => Some(Error::PlanTooLarge {
             bytes_max: PLAN_BYTES_MAX,
         }),
-        Code::Unavailable | Code::Cancelled | Code::Unknown | Code::DeadlineExceeded => {
-            Some(unreachable(address, reason(status)))
-        }
-        _ if made_here => Some(unreachable(address, reason(status))),
-        _ => None,
+        Some((_, status)) => of_status(address, status),
+        None => Error::recognise(&error),
+    };
+    let coordinates = |context: &TaskContext| context.session_config().get_extension::<Reporter>().is_some();
+    match ours {
+        None => error,
+        Some(ours) if context.is_none_or(coordinates) => DataFusionError::from(ours),
+        Some(ours) => ours.into_portable(),
     }
-}
-
-fn reason(status: &Status) -> String {
-    status.source().map_or_else(|| status.message().to_owned(), innermost)
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use futures::future::BoxFuture;
 use futures::stream::{Stream, StreamExt, unfold};
 use tokio::sync::mpsc;
 
@@ -36,20 +37,23 @@ impl Reporter {
 pub(super) struct Failures(mpsc::Receiver<Arc<DataFusionError>>);
 
 impl Failures {
-    /// The rows of `stream` up to its end, its error, or the first failure reported; dropped with the last item.
+    /// The rows of `stream` up to its end, its error, the first failure reported, or the end of `loss`, which says that
+    /// one of its executors is gone; dropped with the last item.
     pub(super) fn watch(
         self,
         stream: SendableRecordBatchStream,
+        loss: BoxFuture<'static, Error>,
     ) -> impl Stream<Item = Result<RecordBatch, DataFusionError>> + Send {
-        unfold(Some((stream, self.0)), |running| async {
-            let (mut stream, mut failures) = running?;
+        unfold(Some((stream, self.0, loss)), |running| async {
+            let (mut stream, mut failures, mut loss) = running?;
             let next = tokio::select! {
                 biased;
                 Some(failure) = failures.recv() => Err(DataFusionError::Shared(failure)),
+                error = &mut loss => Err(DataFusionError::from(error)),
                 next = stream.next() => next?,
             };
             Some(match next {
-                Ok(batch) => (Ok(batch), Some((stream, failures))),
+                Ok(batch) => (Ok(batch), Some((stream, failures, loss))),
                 Err(error) => (Err(recognised(error)), None),
             })
         })

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use catalog::LakeCodec;
 use datafusion::error::DataFusionError;
-use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionState;
 use datafusion_distributed::{
     DistributedExt, Worker, WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse, WorkerQueryContext,
@@ -17,7 +16,10 @@ use super::channel::Workers;
 use super::tasks::{Tasks, TasksService};
 use crate::cluster::channel::{Channels, VERSION};
 use crate::error::Result;
+use crate::process::drain::{Drain, Drained};
+use crate::process::memory::Memory;
 use crate::process::session::TaskSettings;
+use crate::process::status::StatusService;
 
 /// The biggest message a coordinator may send: one task's plan, with all its files.
 pub(super) const PLAN_BYTES_MAX: usize = 256 << 20;
@@ -25,21 +27,26 @@ pub(super) const PLAN_BYTES_MAX: usize = 256 << 20;
 /// Decides which requests reach the service.
 pub(crate) type Door = fn(Request<()>) -> std::result::Result<Request<()>, Status>;
 
-/// The service that runs tasks in `runtime` and reaches other executors over `channels`, behind `door`.
-pub(crate) fn task_routes(runtime: Arc<RuntimeEnv>, channels: Arc<Channels>, door: Door) -> Routes {
+/// The services of an executor behind `door`: one runs tasks in `memory`, reaches other executors over `channels` and
+/// stops when `drain` says so, one tells how far they are, and one whether the executor lives.
+pub(crate) fn task_routes(memory: Arc<Memory>, channels: Arc<Channels>, door: Door, drain: &Drain) -> Routes {
     let workers = Workers::new(channels);
     // Tasks of all queries share what the codec's scans load.
     let codec = LakeCodec::default();
     let tasks = Arc::new(Tasks::default());
     let progress = TasksService::new(Arc::clone(&tasks));
+    let runtime = Arc::clone(memory.runtime());
     let worker = Worker::from_session_builder(move |query: WorkerQueryContext| {
-        let session = task_session(query, workers.clone(), codec.clone(), Arc::clone(&tasks));
+        let session = task_session(query, workers.clone(), codec.clone(), Arc::clone(&tasks), &memory);
         async move { session }
     })
     .with_runtime_env(runtime)
     .with_version(VERSION);
     let service = worker.into_worker_server().max_decoding_message_size(PLAN_BYTES_MAX);
-    Routes::new(InterceptedService::new(service, door)).add_service(InterceptedService::new(progress, door))
+    let service = Drained::new(service, drain.clone());
+    Routes::new(InterceptedService::new(service, door))
+        .add_service(InterceptedService::new(progress, door))
+        .add_service(InterceptedService::new(StatusService::new(drain.clone()), door))
 }
 
 /// The session one task runs in. The library decodes the plan afterwards, in this session.
@@ -48,6 +55,7 @@ fn task_session(
     workers: Workers,
     codec: LakeCodec,
     tasks: Arc<Tasks>,
+    memory: &Memory,
 ) -> Result<SessionState, DataFusionError> {
     let mut builder = query
         .builder
@@ -55,11 +63,14 @@ fn task_session(
     let options = builder.config().get_or_insert_default().options_mut();
     let settings = options.extensions.get::<TaskSettings>().cloned().unwrap_or_default();
     settings.apply(options)?;
+    let own = (settings.memory_bytes_max > 0).then_some(settings.memory_bytes_max);
+    let runtime = memory.of_task(&settings.query, own);
     let enter = move |event: WorkerPlanRewriteEvent<'_>| {
         tasks.enter(&settings.query, &event.plan);
         Ok(WorkerPlanRewriteEventResponse::new(event.plan))
     };
     Ok(builder
+        .with_runtime_env(runtime)
         .with_distributed_worker_plan_rewrite_handler(enter)
         .with_distributed_channel_resolver(workers)
         .with_distributed_user_codec(codec)

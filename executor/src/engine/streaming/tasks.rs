@@ -23,6 +23,7 @@ use url::Url;
 
 use crate::cluster::Cluster;
 use crate::cluster::channel::Channels;
+use crate::cluster::members::Peer;
 use crate::engine::progress::files;
 
 /// Shorter queries are not asked about, and no query more often.
@@ -106,13 +107,14 @@ pub(in crate::engine) struct Elsewhere {
 }
 
 impl Elsewhere {
-    pub(super) fn watch(cluster: &Arc<Cluster>, query: String) -> Self {
+    /// Of the tasks that `peers` have of `query`.
+    pub(super) fn watch(cluster: &Arc<Cluster>, peers: Vec<Peer>, query: String) -> Self {
         let fraction = Arc::new(AtomicU64::new(0));
         let (told, cluster) = (Arc::clone(&fraction), Arc::clone(cluster));
         let asking = SpawnedTask::spawn(async move {
             loop {
                 tokio::time::sleep(INTERVAL).await;
-                let asked = cluster.addresses().iter();
+                let asked = peers.iter().map(|peer| &peer.address);
                 let answers = join_all(asked.map(|address| ask(cluster.channels(), address, &query))).await;
                 let (mut done, mut all) = (0.0, 0);
                 for answer in answers.into_iter().flatten() {

@@ -1,23 +1,29 @@
-//! Which limits a process has.
+//! Which limits a process has, what a query may hold, and what a process leaves behind.
 
-use datafusion::execution::memory_pool::MemoryLimit;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 
 use super::*;
 
 fn limits(spill_dir: Option<std::path::PathBuf>) -> MemoryLimits {
     MemoryLimits {
-        memory_bytes_max: Some(1 << 20),
+        memory_bytes_max: Some(1000),
+        query_memory_bytes_max: Some(600),
         spill_dir,
         spill_bytes_max: 1 << 30,
     }
+}
+
+fn start(limits: &MemoryLimits) -> Result<Arc<Memory>> {
+    Memory::start(limits, Stores::new(&[]).unwrap())
 }
 
 #[test]
 fn limits_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let spill = folder.path().join("spill");
-    let env = runtime_env(&limits(Some(spill.clone())), Stores::new(&[]).unwrap()).unwrap();
-    assert!(matches!(env.memory_pool.memory_limit(), MemoryLimit::Finite(bytes) if bytes == 1 << 20));
+    let memory = start(&limits(Some(spill.clone()))).unwrap();
+    let env = memory.runtime();
+    assert!(matches!(env.memory_pool.memory_limit(), MemoryLimit::Finite(bytes) if bytes == 1000));
     assert_eq!(env.disk_manager.max_temp_directory_size(), 1 << 30);
     assert!(
         env.disk_manager
@@ -28,9 +34,62 @@ fn limits_are_kept() {
 }
 
 #[test]
+fn a_query_has_a_budget_that_its_tasks_share() {
+    let memory = start(&limits(None)).unwrap();
+    let (one, two) = (memory.of_task("a", None), memory.of_task("a", None));
+    let (first, second) = (reservation(&one, "one"), reservation(&two, "HashJoinInput"));
+    first.try_grow(400).unwrap();
+    let error = second.try_grow(300).unwrap_err();
+    assert!(matches!(error, DataFusionError::ResourcesExhausted(_)), "{error}");
+    for part in ["400.0 B", "600.0 B", "HashJoinInput", "300.0 B"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    second.try_grow(200).unwrap();
+
+    let other = reservation(&memory.of_task("b", None), "other");
+    other.try_grow(500).unwrap_err();
+    other.try_grow(400).unwrap();
+    drop((first, second, one, two));
+    assert_eq!(memory.runtime().memory_pool.reserved(), 400);
+    other.try_grow(200).unwrap();
+    other.try_grow(1).unwrap_err();
+    drop(other);
+    assert_eq!(memory.runtime().memory_pool.reserved(), 0);
+
+    let small = reservation(&memory.of_query(Some(10)), "small");
+    small.try_grow(11).unwrap_err();
+    let wide = reservation(&memory.of_query(Some(10_000)), "wide");
+    wide.try_grow(601).unwrap_err();
+}
+
+fn reservation(env: &RuntimeEnv, name: &str) -> datafusion::execution::memory_pool::MemoryReservation {
+    MemoryConsumer::new(name).register(&env.memory_pool)
+}
+
+#[test]
+fn scratch_folders_go_with_their_process_and_those_of_killed_ones_with_the_next() {
+    let base = tempfile::tempdir().unwrap();
+    let folders = || fs::read_dir(base.path()).unwrap().count();
+    let living = Scratch::new(base.path()).unwrap();
+    let killed = Scratch::new(base.path()).unwrap();
+    fs::write(killed.folder().join("data"), "rows").unwrap();
+    let folder = killed.folder().to_owned();
+    // As a killed process: its files stay, its locks do not.
+    let kept = base.path().join("kept");
+    fs::rename(&folder, &kept).unwrap();
+    drop(killed);
+    fs::rename(&kept, &folder).unwrap();
+    assert_eq!(folders(), 2);
+    let next = Scratch::new(base.path()).unwrap();
+    assert!(!folder.exists() && living.folder().exists() && next.folder().exists());
+    drop((living, next));
+    assert_eq!(folders(), 0);
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let error = runtime_env(&limits(Some(file.path().join("below"))), Stores::new(&[]).unwrap()).unwrap_err();
+    let error = start(&limits(Some(file.path().join("below")))).unwrap_err();
     assert!(
         error.to_string().contains(&file.path().display().to_string()),
         "{error}"

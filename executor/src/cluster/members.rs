@@ -1,0 +1,235 @@
+//! What is known about each executor: whether it takes tasks, and since which start of its process. Knows no
+//! connections.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+use url::Url;
+
+use super::channel::unreachable;
+use crate::error::{Error, Result};
+
+/// How long a query waits for executors that nothing is known about yet, while others are ready.
+const FIRST_ANSWERS_WAIT: Duration = Duration::from_millis(500);
+
+/// One start of one executor. After a restart it is another one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Peer {
+    pub(crate) address: Url,
+    /// What it calls itself, see [`proto::ExecutorStatus`].
+    pub(crate) instance: String,
+}
+
+/// How an executor is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// It was not asked yet.
+    Unknown,
+    /// It takes tasks.
+    Ready { instance: String, cores: usize },
+    /// It finishes its tasks and ends.
+    Draining { instance: String },
+    /// It does not work for this server.
+    Refusing { reason: String },
+    /// It does not answer.
+    Lost { reason: String },
+}
+
+impl Health {
+    fn instance(&self) -> Option<&str> {
+        match self {
+            Health::Ready { instance, .. } | Health::Draining { instance } => Some(instance),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    health: Health,
+    /// A query had trouble with it: no new ones until it has answered again.
+    suspect: bool,
+}
+
+/// The executors of one server, by address.
+#[derive(Debug, Default)]
+pub(crate) struct Members(watch::Sender<BTreeMap<Url, Member>>);
+
+impl Members {
+    /// The executors are those at `addresses` from now on.
+    pub(crate) fn set(&self, addresses: &[Url]) {
+        self.0.send_if_modified(|members| {
+            let before = members.len();
+            members.retain(|address, _| addresses.contains(address));
+            let mut changed = members.len() != before;
+            for address in addresses {
+                changed |= !members.contains_key(address);
+                members.entry(address.clone()).or_insert(Member {
+                    health: Health::Unknown,
+                    suspect: false,
+                });
+            }
+            changed
+        });
+    }
+
+    /// All of their addresses.
+    pub(crate) fn addresses(&self) -> Vec<Url> {
+        self.0.borrow().keys().cloned().collect()
+    }
+
+    /// `address` was asked and found to be so.
+    pub(crate) fn found(&self, address: &Url, health: Health) {
+        self.0.send_if_modified(|members| {
+            let Some(member) = members.get_mut(address) else {
+                return false;
+            };
+            let changed = member.suspect || member.health != health;
+            if member.health != health {
+                told(address, &member.health, &health);
+            }
+            *member = Member { health, suspect: false };
+            changed
+        });
+    }
+
+    /// No new queries for `address` until it was asked again.
+    pub(crate) fn suspect(&self, address: &Url) {
+        self.0.send_if_modified(|members| match members.get_mut(address) {
+            Some(member) if !member.suspect => {
+                member.suspect = true;
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// Waits until `address` is suspected.
+    pub(crate) async fn suspected(&self, address: &Url) {
+        let mut changes = self.0.subscribe();
+        let suspected = changes.wait_for(|members| members.get(address).is_some_and(|member| member.suspect));
+        // The sender is `self`.
+        drop(suspected.await);
+    }
+
+    /// Those that take tasks now, without `excluded`, by address.
+    pub(crate) fn usable(&self, excluded: &HashSet<Peer>) -> Vec<Peer> {
+        usable(&self.0.borrow(), excluded)
+    }
+
+    /// True where none is left that nothing is known about.
+    pub(crate) fn all_known(&self) -> bool {
+        all_known(&self.0.borrow())
+    }
+
+    /// The vCPUs of the smallest that takes tasks.
+    pub(crate) fn cores(&self) -> Option<usize> {
+        let members = self.0.borrow();
+        let cores = members.values().filter_map(|member| match member.health {
+            Health::Ready { cores, .. } if cores > 0 => Some(cores),
+            _ => None,
+        });
+        cores.min()
+    }
+
+    /// [`Members::usable`], once all have answered for the first time or a moment has passed, and after at most `wait`
+    /// where there is none.
+    ///
+    /// # Errors
+    /// Why one of them takes no tasks.
+    pub(crate) async fn ready(&self, excluded: &HashSet<Peer>, wait: Duration) -> Result<Vec<Peer>> {
+        let mut changes = self.0.subscribe();
+        let began = Instant::now();
+        let first = changes.wait_for(all_known);
+        drop(tokio::time::timeout_at(began + FIRST_ANSWERS_WAIT.min(wait), first).await);
+        let some = changes.wait_for(|members| !usable(members, excluded).is_empty());
+        drop(tokio::time::timeout_at(began + wait, some).await);
+        let members = self.0.borrow();
+        match usable(&members, excluded) {
+            peers if peers.is_empty() => Err(reason(&members)),
+            peers => Ok(peers),
+        }
+    }
+
+    /// Waits until one of `peers` is lost or was started again; the error names it.
+    pub(crate) async fn loss(&self, peers: &[Peer]) -> Error {
+        let mut changes = self.0.subscribe();
+        loop {
+            {
+                let members = changes.borrow_and_update();
+                for peer in peers {
+                    // One that left the list of names may still work on what it has.
+                    let Some(member) = members.get(&peer.address) else {
+                        continue;
+                    };
+                    let reason = match &member.health {
+                        Health::Lost { reason } => reason.clone(),
+                        other if other.instance().is_some_and(|instance| instance != peer.instance) => {
+                            "it was started again".to_owned()
+                        }
+                        _ => continue,
+                    };
+                    return unreachable(&peer.address, reason);
+                }
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+fn usable(members: &BTreeMap<Url, Member>, excluded: &HashSet<Peer>) -> Vec<Peer> {
+    let ready = members.iter().filter_map(|(address, member)| match &member.health {
+        Health::Ready { instance, .. } if !member.suspect => Some(Peer {
+            address: address.clone(),
+            instance: instance.clone(),
+        }),
+        _ => None,
+    });
+    ready.filter(|peer| !excluded.contains(peer)).collect()
+}
+
+fn all_known(members: &BTreeMap<Url, Member>) -> bool {
+    !members.is_empty() && members.values().all(|member| member.health != Health::Unknown)
+}
+
+/// Why there is nobody to give tasks to: the first that says something.
+fn reason(members: &BTreeMap<Url, Member>) -> Error {
+    let reasons = members.iter().map(|(address, member)| {
+        let address = address.as_str().trim_end_matches('/').to_owned();
+        match &member.health {
+            Health::Refusing { reason } => Error::Refused {
+                address,
+                reason: reason.clone(),
+            },
+            Health::Lost { reason } => Error::Unreachable {
+                address,
+                reason: reason.clone(),
+            },
+            Health::Draining { .. } => Error::Draining { address },
+            Health::Unknown | Health::Ready { .. } => Error::Unreachable {
+                address,
+                reason: "it does not answer".to_owned(),
+            },
+        }
+    });
+    reasons.into_iter().next().unwrap_or(Error::NoExecutors)
+}
+
+fn told(address: &Url, before: &Health, after: &Health) {
+    match after {
+        Health::Unknown => {}
+        Health::Ready { cores, .. } if *before == Health::Unknown => info!(%address, cores, "an executor is ready"),
+        Health::Ready { .. } => info!(%address, "an executor is ready again"),
+        Health::Draining { .. } => info!(%address, "an executor takes no new tasks: it is about to end"),
+        Health::Refusing { reason } => warn!(%address, reason, "an executor is left out: it refuses to work"),
+        Health::Lost { reason } => warn!(%address, reason, "an executor is left out: it does not answer"),
+    }
+}

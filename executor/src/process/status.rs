@@ -1,0 +1,73 @@
+//! What an executor tells about itself to those who want to know whether it lives.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::num::NonZero;
+use std::task::{Context, Poll};
+use std::thread::available_parallelism;
+
+use futures::future::BoxFuture;
+use proto::{ExecutorStatus, ExecutorStatusRequest};
+use tonic::body::Body;
+use tonic::server::{NamedService, UnaryService};
+use tonic::{Request, Response, Status};
+use tonic_prost::ProstCodec;
+use tower::Service;
+use uuid::Uuid;
+
+use super::drain::Drain;
+
+/// Answers [`crate::cluster::probe::STATUS_PATH`].
+#[derive(Debug, Clone)]
+pub(crate) struct StatusService {
+    instance: String,
+    cores: u32,
+    drain: Drain,
+}
+
+impl StatusService {
+    /// For an executor that started just now.
+    pub(crate) fn new(drain: Drain) -> Self {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        Self {
+            instance: Uuid::now_v7().to_string(),
+            cores: u32::try_from(cores).unwrap_or(u32::MAX),
+            drain,
+        }
+    }
+}
+
+impl NamedService for StatusService {
+    const NAME: &'static str = "lakewing.v1.Executor";
+}
+
+impl Service<http::Request<Body>> for StatusService {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let answer = self.clone();
+        Box::pin(async move {
+            let codec = ProstCodec::<ExecutorStatus, ExecutorStatusRequest>::default();
+            Ok(tonic::server::Grpc::new(codec).unary(answer, request).await)
+        })
+    }
+}
+
+impl UnaryService<ExecutorStatusRequest> for StatusService {
+    type Response = ExecutorStatus;
+    type Future = Ready<Result<Response<ExecutorStatus>, Status>>;
+
+    fn call(&mut self, _: Request<ExecutorStatusRequest>) -> Self::Future {
+        ready(Ok(Response::new(ExecutorStatus {
+            instance: self.instance.clone(),
+            draining: self.drain.has_begun(),
+            cores: self.cores,
+        })))
+    }
+}

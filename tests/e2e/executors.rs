@@ -1,0 +1,6 @@
+//! Executors as processes of their own: how they end, are lost, come back and are shared.
+
+mod burst;
+mod chaos;
+mod ending;
+mod shutdown;
