@@ -3,6 +3,7 @@
 //! Which files and columns a table format wants is the catalog client's word; this module writes them.
 
 mod parquet;
+pub(crate) mod vector;
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
