@@ -14,6 +14,7 @@ use crate::delta;
 use crate::error::{Error, Result};
 use crate::name::TableName;
 use crate::stores::Stores;
+use crate::write::target::WriteTarget;
 use crate::write::{NewTable, WrittenFile};
 
 /// The folders below one root.
@@ -97,8 +98,7 @@ impl CatalogClient for FolderClient {
         }
         let file_schema = delta::commit::file_schema(name, &new.schema)?;
         Ok(StagedTable {
-            data_folder: root,
-            file_schema,
+            target: WriteTarget::new(name.to_string(), root, file_schema).with_rows_max(new.file_rows_max),
             format: StagedFormat::Delta(new.properties.clone()),
         })
     }
