@@ -9,7 +9,6 @@ mod sql;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use iceberg::spec::TableMetadata;
 use percent_encoding::percent_decode_str;
@@ -20,9 +19,11 @@ use self::rest::RestClient;
 use self::rest::token::Tokens;
 use self::sql::{Database, SqlClient};
 use crate::config::CatalogConfig;
+use crate::delta::commit::create::NewLog;
 use crate::error::{Error, Result};
 use crate::name::TableName;
 use crate::stores::Stores;
+use crate::write::target::WriteTarget;
 use crate::write::{NewTable, WrittenFile};
 
 /// One catalog service. Names are compared exactly; a nested namespace is one text joined by dots.
@@ -70,10 +71,8 @@ pub enum TableLocation {
 /// A table that is being created.
 #[derive(Debug)]
 pub struct StagedTable {
-    /// The folder of the data files, without a slash at its end.
-    pub(crate) data_folder: String,
-    /// The columns of the data files.
-    pub(crate) file_schema: SchemaRef,
+    /// How its rows become files.
+    pub(crate) target: WriteTarget,
     pub(crate) format: StagedFormat,
 }
 
@@ -82,11 +81,16 @@ pub struct StagedTable {
 pub(crate) enum StagedFormat {
     /// The table's metadata before its first snapshot.
     Iceberg(Box<TableMetadata>),
-    /// The table's properties.
-    Delta(Vec<(String, String)>),
+    /// The first commit of the table's log.
+    Delta(Box<NewLog>),
 }
 
 impl StagedTable {
+    /// How its rows become files.
+    pub fn target(&self) -> &WriteTarget {
+        &self.target
+    }
+
     /// The error for a table that another catalog has staged.
     fn foreign(&self, name: &TableName) -> Error {
         let detail = format!("the table {} was staged by another catalog", name.table);

@@ -335,8 +335,8 @@ impl CatalogClient for RestClient {
             _ if answer.is_missing() => Err(self.namespace_missing(&name.namespace)),
             status if status.is_success() => {
                 let found: LoadTableResult = answer.parse(&self.catalog)?;
-                let staged = commit::stage(found.metadata);
-                if !same_columns(&staged.file_schema, &new.schema) {
+                let staged = commit::stage(name, new, found.metadata);
+                if !same_columns(&staged.target.file_schema, &new.schema) {
                     return Err(self.protocol(format!("it staged the table {name} with other columns")));
                 }
                 Ok(staged)

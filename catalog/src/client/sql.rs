@@ -185,7 +185,7 @@ impl CatalogClient for SqlClient {
             return Err(already_exists("table", name));
         }
         let location = format!("{}/{}/{}", self.warehouse, name.namespace, name.table);
-        Ok(commit::stage(commit::metadata(name, new, location)?))
+        Ok(commit::stage(name, new, commit::metadata(name, new, location)?))
     }
 
     async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()> {

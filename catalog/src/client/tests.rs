@@ -48,9 +48,8 @@ fn new_table() -> NewTable {
         Field::new("name", DataType::Utf8, true),
     ];
     NewTable {
-        schema: Arc::new(Schema::new(fields)),
-        properties: Vec::new(),
         file_rows_max: 2,
+        ..NewTable::new(Arc::new(Schema::new(fields)))
     }
 }
 

@@ -6,13 +6,16 @@
 //! gives up, so that the statement is planned again.
 
 mod actions;
+mod added;
 pub(crate) mod checkpoint;
 mod conflict;
 pub(crate) mod constraints;
 pub(crate) mod create;
 mod gate;
 mod live;
+mod protocol;
 mod put;
+mod schema;
 mod vectors;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -21,45 +24,24 @@ use std::time::Duration;
 
 use chrono::Utc;
 use delta_kernel::table_features::TableFeature;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use self::actions::{Draft, Ground};
+use self::added::Added;
 use self::conflict::{Stake, Winner};
-use self::live::{LiveFile, Texts, Wanted};
+use self::live::{LiveFile, Wanted};
 use self::put::Outcome;
-use super::metrics::{self, StatsColumn};
 use super::read::DeltaSnapshot;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::write::change::{Change, Committed, Operation, Reads};
-use crate::write::{WrittenFile, settle};
-
-pub(crate) use create::{create, file_schema};
+use crate::write::settle;
 
 /// Races that a commit loses before it gives up: each of them was won by another commit.
 const TRIES_MAX: usize = 1000;
 /// The longest pause before the next try, which keeps many writers from trying all at once.
 const PAUSE_MS_MAX: u64 = 200;
-/// What a path in the log has percent-encoded: all but what no URL gives a meaning.
-const ENCODED: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
-
-/// Commits `change`, which was computed from `base`. After an error other than [`Error::CommitUnknown`] nothing of it
+/// Commits `change`, which was computed from `base`. After an error other than [`Error::CommitUnknown`](crate::Error::CommitUnknown) nothing of it
 /// is left; the data files are the caller's to delete.
 pub(crate) async fn commit(base: &Arc<DeltaSnapshot>, change: &Change) -> Result<Committed> {
     base.check_change(change)?;
@@ -87,7 +69,10 @@ async fn attempt(base: &Arc<DeltaSnapshot>, change: &Change, written: &mut Vec<S
     let stake = Stake {
         operation: change.operation,
         reads: &change.reads,
-        touched: live.keys().map(|path| conflict::location(base, path)).collect::<Result<_>>()?,
+        touched: live
+            .keys()
+            .map(|path| conflict::location(base, path))
+            .collect::<Result<_>>()?,
     };
     let draft = draft(base, change, &live, written).await?;
     publish(base, &draft, &stake).await
@@ -95,7 +80,7 @@ async fn attempt(base: &Arc<DeltaSnapshot>, change: &Change, written: &mut Vec<S
 
 /// Makes the next version of `draft`, after those of others that do not conflict with `stake`.
 pub(crate) async fn publish(base: &Arc<DeltaSnapshot>, draft: &Draft, stake: &Stake<'_>) -> Result<u64> {
-    put::probe(&base.log, &base.cache).await?;
+    put::probe(&base.log, base.cache.stores()).await?;
     let mut ground = ground(base).await?;
     for round in 0..TRIES_MAX {
         let id = Uuid::new_v4().to_string();
@@ -171,7 +156,12 @@ async fn draft(
     // A file that goes whole needs no vector.
     deletions.retain(|deletion| !removed.contains(&deletion.path));
     let descriptors = vectors::write(&base.log, stores, &deletions, written).await?;
-    removed.extend(deletions.iter().filter(|deletion| deletion.is_whole()).map(|deletion| &deletion.path));
+    removed.extend(
+        deletions
+            .iter()
+            .filter(|deletion| deletion.is_whole())
+            .map(|deletion| &deletion.path),
+    );
     let mut draft = Draft {
         info: info(change, removed.len(), &deletions),
         ..Draft::default()
@@ -182,94 +172,20 @@ async fn draft(
     for (path, vector) in descriptors {
         let Some(file) = live.get(&path) else { continue };
         if file.rows().is_none() {
-            return Err(base.log.unsupported(format!("a number of rows in the statistics of {path}")));
+            return Err(base
+                .log
+                .unsupported(format!("a number of rows in the statistics of {path}")));
         }
         draft.lines.push(actions::remove(file, now_ms, true));
         draft.adds.push((actions::replace_vector(file, vector), file.rows()));
     }
-    let files = Added::new(base).await?;
+    let files = Added::of(base).await?;
     for file in &change.added {
         let mut add = files.action(file, now_ms)?;
         add.insert("dataChange".to_owned(), json!(data_change));
         draft.adds.push((add, Some(file.rows)));
     }
     Ok(draft)
-}
-
-/// What the table wants to know of its new files.
-pub(crate) struct Added<'a> {
-    base: &'a DeltaSnapshot,
-    stats: Vec<StatsColumn>,
-    /// Columns of the files, by position, that have no NULL.
-    not_null: Vec<usize>,
-}
-
-impl<'a> Added<'a> {
-    async fn new(base: &'a DeltaSnapshot) -> Result<Self> {
-        let (file_schema, file_columns) = base.file_columns()?;
-        let (kernel, engine) = (Arc::clone(&base.version.kernel), base.log.engine());
-        let clustered = match base.supports(&TableFeature::ClusteredTable) {
-            true => base.log.blocking(move || kernel.get_physical_clustering_columns(&engine)).await?.unwrap_or_default(),
-            false => Vec::new(),
-        };
-        let mut always = Vec::new();
-        for column in clustered {
-            match column.path() {
-                [name] => always.push(name.clone()),
-                _ => return Err(base.log.unsupported(format!("statistics of the nested column {column}"))),
-            }
-        }
-        let columns: Vec<_> = file_columns
-            .iter()
-            .zip(file_schema.fields())
-            .map(|(column, field)| (base.schema().field(*column).name().as_str(), field.as_ref()))
-            .collect();
-        let first = base.property("delta.dataSkippingNumIndexedCols");
-        let listed = base.property("delta.dataSkippingStatsColumns");
-        Ok(Self {
-            base,
-            stats: metrics::wanted(&columns, first.as_deref(), listed.as_deref(), &always),
-            not_null: (0..columns.len()).filter(|column| !columns[*column].1.is_nullable()).collect(),
-        })
-    }
-
-    /// The `add` of a new file. Refuses a file with a NULL where the table has none.
-    fn action(&self, file: &WrittenFile, now_ms: i64) -> Result<Map<String, Value>> {
-        let failed = |detail: String| Error::Write {
-            table: self.base.log.table.clone(),
-            detail,
-            source: None,
-        };
-        for index in &self.not_null {
-            let column = file.columns.get(*index);
-            if column.is_some_and(|column| column.nulls.is_some_and(|nulls| nulls > 0)) {
-                return Err(failed(format!("{} has a NULL in a column that is NOT NULL", file.location)));
-            }
-        }
-        let columns = &self.base.version.columns;
-        if file.partition.len() != columns.partition_columns.len() {
-            let (found, expect) = (file.partition.len(), columns.partition_columns.len());
-            return Err(failed(format!("{} has {found} partition values, not {expect}", file.location)));
-        }
-        let mut values = Texts::new();
-        for (column, value) in columns.partition_columns.iter().zip(&file.partition) {
-            let name = self.base.schema().field(*column).name();
-            let text = metrics::partition_text(value).map_err(|error| failed(format!("{name}: {error}")))?;
-            if text.is_none() && !self.base.schema().field(*column).is_nullable() {
-                return Err(failed(format!("{name} is NULL, which the table does not allow")));
-            }
-            values.insert(columns.physical[*column].clone(), text);
-        }
-        let path = relative(&self.base.root(), &file.location).ok_or_else(|| failed(format!("{} lies outside of the table", file.location)))?;
-        let stats = metrics::stats(file, &self.stats);
-        Ok(actions::add(&path, &values, file.size_bytes, now_ms, &stats))
-    }
-}
-
-/// The path of a file in the folder `root` as the log writes it; `None` for a file elsewhere.
-pub(crate) fn relative(root: &str, location: &str) -> Option<String> {
-    let path = location.strip_prefix(root)?.strip_prefix('/')?;
-    Some(utf8_percent_encode(path, ENCODED).to_string())
 }
 
 /// The members of `commitInfo` that say what was done.

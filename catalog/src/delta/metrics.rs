@@ -37,7 +37,8 @@ pub(crate) fn wanted(
         Some(Ok(first)) => usize::try_from(first).unwrap_or(0),
         Some(Err(_)) | None => COLUMNS_DEFAULT,
     };
-    let listed: Option<Vec<&str>> = listed.map(|listed| listed.split(',').map(|name| name.trim().trim_matches('`')).collect());
+    let listed: Option<Vec<&str>> =
+        listed.map(|listed| listed.split(',').map(|name| name.trim().trim_matches('`')).collect());
     let mut leaves = 0_usize;
     let mut wanted = Vec::new();
     for (index, (logical, field)) in columns.iter().enumerate() {
@@ -148,7 +149,9 @@ pub(crate) fn partition_text(value: &ScalarValue) -> Result<Option<String>, Stri
         ScalarValue::Boolean(Some(value)) => value.to_string(),
         ScalarValue::Float32(Some(value)) => float_text(f64::from(*value), value.to_string()),
         ScalarValue::Float64(Some(value)) => float_text(*value, value.to_string()),
-        ScalarValue::Int8(_) | ScalarValue::Int16(_) | ScalarValue::Int32(_) | ScalarValue::Int64(_) => value.to_string(),
+        ScalarValue::Int8(_) | ScalarValue::Int16(_) | ScalarValue::Int32(_) | ScalarValue::Int64(_) => {
+            value.to_string()
+        }
         ScalarValue::Decimal128(..) | ScalarValue::Date32(_) => value.to_string(),
         ScalarValue::TimestampMicrosecond(Some(micros), zone) => {
             let time = DateTime::from_timestamp_micros(*micros).ok_or("a timestamp is out of range")?;
@@ -157,7 +160,12 @@ pub(crate) fn partition_text(value: &ScalarValue) -> Result<Option<String>, Stri
                 None => time.format("%Y-%m-%d %H:%M:%S%.6f").to_string(),
             }
         }
-        other => return Err(format!("values of the type {} cannot be partition values", other.data_type())),
+        other => {
+            return Err(format!(
+                "values of the type {} cannot be partition values",
+                other.data_type()
+            ));
+        }
     };
     match text.is_empty() {
         true => Err("an empty text cannot be a partition value: Delta reads it as NULL".to_owned()),

@@ -9,8 +9,8 @@ use delta_kernel::table_features::ColumnMappingMode;
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 
 use super::DeltaSnapshot;
-use super::commit::constraints;
 use super::columns::{COLUMN_ID, PARQUET_FIELD_ID, PHYSICAL_NAME};
+use super::commit::constraints;
 use crate::error::Result;
 use crate::lakehouse::Lakehouse;
 use crate::name::TableName;
@@ -39,12 +39,16 @@ impl DeltaSnapshot {
             })
             .collect();
         if let Some(size) = self.property("delta.targetFileSize") {
-            target.file_bytes_target = bytes(&size)
-                .ok_or_else(|| self.log.unsupported(format!("the property delta.targetFileSize = {size}")))?;
+            target.file_bytes_target = bytes(&size).ok_or_else(|| {
+                self.log
+                    .unsupported(format!("the property delta.targetFileSize = {size}"))
+            })?;
         }
         if let Some(codec) = self.property("delta.parquet.compression.codec") {
-            target.compression = compression(&codec)
-                .ok_or_else(|| self.log.unsupported(format!("the property delta.parquet.compression.codec = {codec}")))?;
+            target.compression = compression(&codec).ok_or_else(|| {
+                self.log
+                    .unsupported(format!("the property delta.parquet.compression.codec = {codec}"))
+            })?;
         }
         Ok(target)
     }
@@ -61,7 +65,9 @@ impl DeltaSnapshot {
             .map_err(|error: arrow::error::ArrowError| self.log.corrupt(error.to_string()))?;
         let mode = self.version.kernel.table_configuration().column_mapping_mode();
         let partition = &self.version.columns.partition_columns;
-        let columns: Vec<usize> = (0..logical.fields().len()).filter(|column| !partition.contains(column)).collect();
+        let columns: Vec<usize> = (0..logical.fields().len())
+            .filter(|column| !partition.contains(column))
+            .collect();
         let fields = columns.iter().map(|column| {
             let field = physical(logical.field(*column), mode);
             let data_type = self.schema().field(*column).data_type();

@@ -24,6 +24,7 @@ use crate::client::{StagedFormat, StagedTable};
 use crate::error::{Error, Result};
 use crate::name::TableName;
 use crate::stores::Stores;
+use crate::write::target::WriteTarget;
 use crate::write::{self, NewTable, WrittenFile};
 
 /// The metadata of an empty, unpartitioned table of format version 2 at `location`.
@@ -92,10 +93,11 @@ fn primitive_type(arrow: &DataType) -> Option<PrimitiveType> {
 }
 
 /// A table that the catalog may publish later, under the metadata that it agreed to.
-pub(crate) fn stage(metadata: TableMetadata) -> StagedTable {
+pub(crate) fn stage(name: &TableName, new: &NewTable, metadata: TableMetadata) -> StagedTable {
+    let data_folder = format!("{}/data", metadata.location().trim_end_matches('/'));
+    let file_schema = schema::arrow_schema(metadata.current_schema());
     StagedTable {
-        data_folder: format!("{}/data", metadata.location().trim_end_matches('/')),
-        file_schema: schema::arrow_schema(metadata.current_schema()),
+        target: WriteTarget::new(name.to_string(), data_folder, file_schema).with_rows_max(new.file_rows_max),
         format: StagedFormat::Iceberg(Box::new(metadata)),
     }
 }

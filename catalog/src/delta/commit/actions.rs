@@ -48,7 +48,10 @@ impl Draft {
         info.insert("engineInfo".to_owned(), json!(ENGINE_INFO));
         info.insert("txnId".to_owned(), json!(id));
         if let Some(before) = ground.timestamp {
-            info.insert("inCommitTimestamp".to_owned(), json!(now_ms.max(before.saturating_add(1))));
+            info.insert(
+                "inCommitTimestamp".to_owned(),
+                json!(now_ms.max(before.saturating_add(1))),
+            );
         }
         let mut text = line(&json!({ "commitInfo": info }));
         for whole in &self.lines {

@@ -14,7 +14,9 @@ const INTERVAL_DEFAULT: u64 = 10;
 /// Writes the checkpoint that is due at `version`, which was just committed. The commit stands without it: a failure is
 /// logged, and a later commit writes one.
 pub(crate) async fn when_due(base: &DeltaSnapshot, version: u64) {
-    let interval = base.property("delta.checkpointInterval").and_then(|text| text.parse().ok());
+    let interval = base
+        .property("delta.checkpointInterval")
+        .and_then(|text| text.parse().ok());
     if !version.is_multiple_of(interval.unwrap_or(INTERVAL_DEFAULT).max(1)) || version == 0 {
         return;
     }

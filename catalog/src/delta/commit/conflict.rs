@@ -17,6 +17,7 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use object_store::ObjectStoreExt;
 use serde::Deserialize;
@@ -137,7 +138,10 @@ async fn read(snapshot: &DeltaSnapshot, commit: &Commit) -> Result<Winner> {
         version: commit.version,
         ..Winner::default()
     };
-    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+    for line in bytes
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.trim_ascii().is_empty())
+    {
         let line: Line = serde_json::from_slice(line)
             .map_err(|error| log.corrupt(format!("version {}: {error}", commit.version)))?;
         winner.take(snapshot, line)?;
@@ -191,14 +195,22 @@ pub(crate) async fn check(base: &Arc<DeltaSnapshot>, stake: &Stake<'_>, winners:
             return Err(conflict(log));
         }
     }
-    let weak = base.property("delta.isolationLevel").is_some_and(|level| level == "WriteSerializable");
+    let weak = base
+        .property("delta.isolationLevel")
+        .is_some_and(|level| level == "WriteSerializable");
     let added = winners.iter().filter(|winner| !(weak && winner.blind_append));
     let added: HashSet<&String> = added.flat_map(|winner| &winner.added).collect();
     if added.is_empty() {
         return Ok(());
     }
     // Where an added file is gone again, its rows may be in a file that no longer tells.
-    if filter.is_none() || added.iter().any(|file| removed.contains(*file)) {
+    let mut later = winners;
+    let mut gone = false;
+    while let [winner, rest @ ..] = later {
+        gone |= rest.iter().any(|next| !next.removed.is_disjoint(&winner.added));
+        later = rest;
+    }
+    if filter.is_none() || gone {
         return Err(conflict(log));
     }
     let newest = DeltaSnapshot::at(log.table.clone(), &base.root(), &AsOf::Latest, &base.cache).await?;
@@ -229,7 +241,13 @@ fn predicate(snapshot: &DeltaSnapshot, filter: &Expr) -> Option<Arc<dyn Physical
         })
     });
     let schema = DFSchema::try_from(Arc::clone(snapshot.schema())).ok()?;
-    create_physical_expr(&unqualified.ok()?.data, &schema, &ExecutionProps::new()).ok()
+    create_physical_expr(
+        &unqualified.ok()?.data,
+        &schema,
+        &ExecutionProps::new(),
+        &PhysicalPlanningContext::default(),
+    )
+    .ok()
 }
 
 /// The error of a change that has to be computed anew.

@@ -9,12 +9,21 @@ use crate::delta::read::DeltaSnapshot;
 use crate::error::Result;
 
 const CONSTRAINT: &str = "delta.constraints.";
-const WORDS: [&str; 10] = ["AND", "OR", "NOT", "IS", "NULL", "IN", "BETWEEN", "TRUE", "FALSE", "LIKE"];
+const WORDS: [&str; 10] = [
+    "AND", "OR", "NOT", "IS", "NULL", "IN", "BETWEEN", "TRUE", "FALSE", "LIKE",
+];
 const SIGNS: [&str; 13] = ["<=", ">=", "<>", "!=", "==", "<", ">", "=", "(", ")", ",", "+", "-"];
+
+const COMPARING: [char; 4] = ['<', '>', '=', '!'];
 
 /// Names and texts of the conditions. A row fulfils one where it is true; NULL is not enough.
 pub(crate) fn of(snapshot: &DeltaSnapshot) -> Result<Vec<(String, String)>> {
-    let columns: Vec<&str> = snapshot.schema().fields().iter().map(|field| field.name().as_str()).collect();
+    let columns: Vec<&str> = snapshot
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
     let mut conditions = Vec::new();
     let mut add = |name: &str, text: &str| match translate(text, &columns) {
         Some(text) => {
@@ -24,7 +33,10 @@ pub(crate) fn of(snapshot: &DeltaSnapshot) -> Result<Vec<(String, String)>> {
         None => Err(snapshot.log.unsupported(format!("the constraint {name}: {text}"))),
     };
     let properties = snapshot.version.kernel.metadata_configuration();
-    let mut checks: Vec<_> = properties.iter().filter_map(|(key, text)| Some((key.strip_prefix(CONSTRAINT)?, text))).collect();
+    let mut checks: Vec<_> = properties
+        .iter()
+        .filter_map(|(key, text)| Some((key.strip_prefix(CONSTRAINT)?, text)))
+        .collect();
     checks.sort();
     for (name, text) in checks {
         add(name, text)?;
@@ -32,7 +44,9 @@ pub(crate) fn of(snapshot: &DeltaSnapshot) -> Result<Vec<(String, String)>> {
     for field in snapshot.schema_json()?["fields"].as_array().into_iter().flatten() {
         let invariant = field["metadata"]["delta.invariants"].as_str();
         let parsed = invariant.and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let text = parsed.as_ref().and_then(|rule| rule["expression"]["expression"].as_str());
+        let text = parsed
+            .as_ref()
+            .and_then(|rule| rule["expression"]["expression"].as_str());
         match (invariant, text) {
             (None, _) => {}
             (Some(_), Some(text)) => add(field["name"].as_str().unwrap_or_default(), text)?,
@@ -69,7 +83,9 @@ fn translate(text: &str, columns: &[&str]) -> Option<String> {
                 end
             }
             '0'..='9' => {
-                let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+                let end = rest
+                    .find(|c: char| !c.is_ascii_digit() && c != '.')
+                    .unwrap_or(rest.len());
                 words.push(rest[..end].to_owned());
                 // Letters behind a number give it a type or an exponent.
                 if rest[end..].starts_with(|c: char| c.is_alphanumeric() || c == '_') {
@@ -78,7 +94,9 @@ fn translate(text: &str, columns: &[&str]) -> Option<String> {
                 end
             }
             c if c.is_alphabetic() || c == '_' => {
-                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+                let end = rest
+                    .find(|c: char| !c.is_alphanumeric() && c != '_')
+                    .unwrap_or(rest.len());
                 let word = &rest[..end];
                 let known = WORDS.iter().find(|known| known.eq_ignore_ascii_case(word));
                 words.push(match known {
@@ -93,6 +111,10 @@ fn translate(text: &str, columns: &[&str]) -> Option<String> {
             }
             _ => {
                 let sign = SIGNS.iter().find(|sign| rest.starts_with(**sign))?;
+                let compares = sign.starts_with(COMPARING);
+                if compares && rest[sign.len()..].starts_with(COMPARING) {
+                    return None;
+                }
                 words.push((if *sign == "==" { "=" } else { sign }).to_owned());
                 sign.len()
             }
@@ -113,7 +135,10 @@ mod tests {
             assert_eq!(translate(text, &columns).as_deref(), expect, "{text}");
         };
         check("id > 0 AND amount<=10.5", Some("\"id\" > 0 AND \"Amount\" <= 10.5"));
-        check("`kind` in ('a', 'b') or kind is null", Some("\"kind\" IN ( 'a' , 'b' ) OR \"kind\" IS NULL"));
+        check(
+            "`kind` in ('a', 'b') or kind is null",
+            Some("\"kind\" IN ( 'a' , 'b' ) OR \"kind\" IS NULL"),
+        );
         check("id == -1", Some("\"id\" = - 1"));
         for other in [
             "length(kind) > 3",

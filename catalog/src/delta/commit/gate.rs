@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::write::change::{Change, Operation};
 
 /// Writer features that this writer follows, by doing what they say or by refusing what they are about.
-const FEATURES_WRITTEN: [&str; 22] = [
+pub(crate) const FEATURES_WRITTEN: [&str; 22] = [
     "allowColumnDefaults",
     "appendOnly",
     "changeDataFeed",
@@ -54,7 +54,8 @@ impl DeltaSnapshot {
 
     /// True where a property of the table is `true`.
     pub(crate) fn is_set(&self, key: &str) -> bool {
-        self.property(key).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        self.property(key)
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     /// True where rows may be deleted by deletion vectors.
@@ -140,7 +141,9 @@ impl DeltaSnapshot {
 /// The fields of a struct, and those inside them.
 fn nested(data_type: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
     let fields = data_type["fields"].as_array().into_iter().flatten();
-    let parts = ["elementType", "keyType", "valueType"].into_iter().filter_map(|part| data_type.get(part));
+    let parts = ["elementType", "keyType", "valueType"]
+        .into_iter()
+        .filter_map(|part| data_type.get(part));
     Box::new(
         fields
             .flat_map(|field| std::iter::once(field).chain(nested(&field["type"])))
@@ -152,6 +155,8 @@ fn nested(data_type: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
 fn holds(data_type: &Value, wanted: &dyn Fn(&Value) -> bool) -> bool {
     let parts = ["elementType", "keyType", "valueType"];
     wanted(data_type)
-        || parts.iter().any(|part| data_type.get(part).is_some_and(|part| holds(part, wanted)))
+        || parts
+            .iter()
+            .any(|part| data_type.get(part).is_some_and(|part| holds(part, wanted)))
         || nested(data_type).any(|field| holds(&field["type"], wanted))
 }

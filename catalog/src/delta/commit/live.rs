@@ -118,7 +118,9 @@ impl<'a> Rows<'a> {
     }
 
     fn path(&self, row: usize) -> &'a str {
-        self.batch.column_by_name("path").map_or("", |paths| paths.as_string::<i32>().value(row))
+        self.batch
+            .column_by_name("path")
+            .map_or("", |paths| paths.as_string::<i32>().value(row))
     }
 
     fn file(&self, row: usize) -> Result<LiveFile, KernelError> {
@@ -134,7 +136,12 @@ impl<'a> Rows<'a> {
             let values = values?.as_string_opt::<i32>()?;
             values.is_valid(row).then(|| values.value(row).to_owned())
         };
-        let texts = |name: &str| self.constants.column_by_name(name)?.as_map_opt().and_then(|map| texts(map, row));
+        let texts = |name: &str| {
+            self.constants
+                .column_by_name(name)?
+                .as_map_opt()
+                .and_then(|map| texts(map, row))
+        };
         Ok(LiveFile {
             path: self.path(row).to_owned(),
             partition_values: texts("partitionValues").unwrap_or_default(),
@@ -160,5 +167,9 @@ fn texts(map: &MapArray, row: usize) -> Option<Texts> {
         entries.column(1).as_string_opt::<i32>()?,
     );
     let value = |entry: usize| values.is_valid(entry).then(|| values.value(entry).to_owned());
-    Some((0..entries.len()).map(|entry| (keys.value(entry).to_owned(), value(entry))).collect())
+    Some(
+        (0..entries.len())
+            .map(|entry| (keys.value(entry).to_owned(), value(entry)))
+            .collect(),
+    )
 }

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 use uuid::Uuid;
 
-use crate::delta::DeltaCache;
 use crate::delta::log::Log;
 use crate::error::{Error, Result};
+use crate::stores::Stores;
 
 /// How often a commit is sent before its fate counts as unknown. The store's client tries each several times.
 const SENDS_MAX: u32 = 5;
@@ -38,7 +38,11 @@ pub(crate) async fn commit(log: &Log, version: u64, bytes: Bytes, id: &str) -> R
     let mut last = String::new();
     let mut unknown = false;
     for _ in 0..SENDS_MAX {
-        let sent = log.root.store.put_opts(&path, bytes.clone().into(), options.clone()).await;
+        let sent = log
+            .root
+            .store
+            .put_opts(&path, bytes.clone().into(), options.clone())
+            .await;
         let error = match sent {
             Ok(_) => return Ok(Outcome::Committed),
             Err(error) => error,
@@ -94,13 +98,21 @@ async fn is_ours(log: &Log, path: &object_store::path::Path, id: &str) -> object
 
 /// Makes sure, once per store, that the store refuses to put an object that exists. One that overwrites it instead would
 /// let two writers make the same version.
-pub(crate) async fn probe(log: &Log, cache: &DeltaCache) -> Result<()> {
+pub(crate) async fn probe(log: &Log, stores: &Stores) -> Result<()> {
     let bucket = log.root.store_url.as_str();
-    if bucket.starts_with("file:") || cache.has_conditional_put(bucket).await {
+    if bucket.starts_with("file:") || stores.has_conditional_put(bucket) {
         return Ok(());
     }
-    let path = log.root.path.clone().join(format!(".lakewing-probe-{}", Uuid::new_v4()));
-    let put = || log.root.store.put_opts(&path, Bytes::from_static(b"probe").into(), PutMode::Create.into());
+    let path = log
+        .root
+        .path
+        .clone()
+        .join(format!(".lakewing-probe-{}", Uuid::new_v4()));
+    let put = || {
+        log.root
+            .store
+            .put_opts(&path, Bytes::from_static(b"probe").into(), PutMode::Create.into())
+    };
     let failed = |error| Error::storage(log.root_url.as_str(), error);
     put().await.map_err(failed)?;
     let second = put().await;
@@ -109,7 +121,7 @@ pub(crate) async fn probe(log: &Log, cache: &DeltaCache) -> Result<()> {
     }
     match second {
         Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-            cache.keep_conditional_put(bucket).await;
+            stores.keep_conditional_put(bucket);
             Ok(())
         }
         Ok(_) => Err(log.unsupported(format!(

@@ -60,7 +60,10 @@ pub(crate) async fn merge(
         if let (Some(rows), Some(last)) = (rows, new.max())
             && last >= rows
         {
-            return Err(failed(log, format!("row {last} of {path} is to be deleted, which has {rows} rows")));
+            return Err(failed(
+                log,
+                format!("row {last} of {path} is to be deleted, which has {rows} rows"),
+            ));
         }
         let earlier = earlier(log, file).await?;
         let new_rows = new.len() - new.intersection_len(&earlier);
@@ -82,7 +85,9 @@ async fn earlier(log: &Log, file: &LiveFile) -> Result<RoaringTreemap> {
     };
     let (engine, root) = (log.engine(), log.root_url.clone());
     let expect = vector.cardinality;
-    let earlier = log.blocking(move || vector.read(engine.storage_handler(), &root)).await?;
+    let earlier = log
+        .blocking(move || vector.read(engine.storage_handler(), &root))
+        .await?;
     match i64::try_from(earlier.len()) == Ok(expect) {
         true => Ok(earlier),
         false => Err(log.corrupt(format!(
@@ -106,7 +111,14 @@ pub(crate) async fn write(
     for deletion in deletions.iter().filter(|deletion| !deletion.is_whole()) {
         let framed = vector::encode(&deletion.positions).map_err(|detail| failed(log, detail))?;
         if bytes.len() > 1 && bytes.len() + framed.len() > FILE_BYTES {
-            flush(log, stores, id, std::mem::replace(&mut bytes, vec![FORMAT_VERSION]), written).await?;
+            flush(
+                log,
+                stores,
+                id,
+                std::mem::replace(&mut bytes, vec![FORMAT_VERSION]),
+                written,
+            )
+            .await?;
             id = Uuid::new_v4();
         }
         let descriptor = json!({
@@ -136,7 +148,9 @@ fn base85(id: Uuid) -> String {
     const LETTERS: &[u8; 85] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
     let mut text = String::with_capacity(20);
     for word in id.as_bytes().chunks(4) {
-        let mut number = word.iter().fold(0_usize, |number, byte| (number << 8) | usize::from(*byte));
+        let mut number = word
+            .iter()
+            .fold(0_usize, |number, byte| (number << 8) | usize::from(*byte));
         let mut letters = [0_u8; 5];
         for letter in letters.iter_mut().rev() {
             *letter = LETTERS[number % 85];
@@ -165,10 +179,18 @@ mod tests {
     #[test]
     fn ids_are_spelled_as_readers_spell_them() {
         for id in [Uuid::nil(), Uuid::max(), Uuid::new_v4()] {
-            let vector =
-                DeletionVectorDescriptor::try_new(DeletionVectorStorageType::PersistedRelative, base85(id), Some(1), 40, 1)
-                    .unwrap();
-            let at = vector.absolute_path(&Url::parse("s3://bucket/t/").unwrap()).unwrap().unwrap();
+            let vector = DeletionVectorDescriptor::try_new(
+                DeletionVectorStorageType::PersistedRelative,
+                base85(id),
+                Some(1),
+                40,
+                1,
+            )
+            .unwrap();
+            let at = vector
+                .absolute_path(&Url::parse("s3://bucket/t/").unwrap())
+                .unwrap()
+                .unwrap();
             assert_eq!(at.as_str(), format!("s3://bucket/t/deletion_vector_{id}.bin"));
         }
     }

@@ -109,6 +109,8 @@ fn a_manifest_entry_has_counts_and_bounds_by_field_id() {
         ..column(0, Some(2), text("x"), text("x"))
     };
     let file = WrittenFile {
+        partition: Vec::new(),
+        spec_id: 0,
         location: "file:///t/data/a.parquet".to_owned(),
         size_bytes: 500,
         rows: 3,

@@ -6,12 +6,16 @@ use object_store::ObjectStoreExt;
 
 use super::*;
 use crate::client::StagedFormat;
+use crate::delta;
+use crate::write::NewTable;
 
 fn staged(folder: &tempfile::TempDir, fields: Vec<Field>) -> StagedTable {
+    let root = format!("file://{}", folder.path().display());
+    let new = NewTable::new(Arc::new(Schema::new(fields)));
+    let (target, log) = delta::commit::create::stage(&name(), &new, root).unwrap();
     StagedTable {
-        data_folder: format!("file://{}", folder.path().display()),
-        file_schema: Arc::new(Schema::new(fields)),
-        format: StagedFormat::Delta(Vec::new()),
+        target,
+        format: StagedFormat::Delta(Box::new(log)),
     }
 }
 
