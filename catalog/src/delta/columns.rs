@@ -36,7 +36,8 @@ const FEATURES_READ: [&str; 11] = [
 const SHREDDING: &str = "variantShredding";
 const SHREDDING_PREVIEW: &str = "variantShredding-preview";
 
-const PHYSICAL_NAME: &str = "delta.columnMapping.physicalName";
+/// Where a field keeps the name of its column in data files.
+pub(crate) const PHYSICAL_NAME: &str = "delta.columnMapping.physicalName";
 const COLUMN_ID: &str = "delta.columnMapping.id";
 /// Where Arrow keeps the field id of a Parquet column.
 const PARQUET_FIELD_ID: &str = "PARQUET:field_id";

@@ -27,7 +27,7 @@ use super::deletes::cache::DeleteCache;
 use super::source::{Access, LakeParquetSource, with_deletes};
 
 /// Number of the message's form. It changes with every field that a reader must not overlook.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The byte before the message of a write: no scan's message can begin with it, so that whoever knows scans alone
 /// refuses it.
