@@ -20,7 +20,7 @@ const REFUSED: [(&str, &str); 2] = [
     ("avro_files", "avro"),
 ];
 /// What is written and read in every run, within a minute or two: each way to delete, to evolve and to travel.
-const CHOICE: [&str; 24] = [
+const CHOICE: [&str; 28] = [
     "branches_and_tags",
     "codecs",
     "deletion_vectors",
@@ -30,6 +30,8 @@ const CHOICE: [&str; 24] = [
     "delta_local_times",
     "delta_mapped_later",
     "delta_partition_values",
+    "delta_row_tracking",
+    "delta_row_tracking_mapped",
     "equality_deletes",
     "equality_deletes_and_vectors",
     "equality_deletes_everywhere",
@@ -40,6 +42,8 @@ const CHOICE: [&str; 24] = [
     "migrated_files",
     "partition_evolution",
     "position_deletes_by_file",
+    "row_lineage",
+    "row_lineage_later",
     "schema_evolution",
     "upgraded",
     "uuid_and_fixed",
@@ -158,7 +162,7 @@ async fn refusal(client: &mut Client, table: &Asked, feature: &str) -> Result<()
 async fn asked(table: &Value) -> Result<Asked> {
     let text = |name: &str| table[name].as_str().context("no text");
     let (name, format, location) = (text("table")?, text("format")?, text("location")?);
-    let selected = text("selected")?;
+    let (selected, suffix) = (text("selected")?, text("suffix")?);
     let own = table["queries"].as_array().context("no queries")?;
     let mut questions = Vec::new();
     for read in table["reads"].as_array().context("no reads")? {
@@ -176,7 +180,7 @@ async fn asked(table: &Value) -> Result<Asked> {
             statements.extend(filters(&rows)?);
             statements.extend(own.iter().filter_map(Value::as_str).map(str::to_owned));
         }
-        let reference = format!("{format}.\"{location}\" {clause}");
+        let reference = format!("{format}.\"{location}{suffix}\" {clause}");
         for statement in statements {
             questions.push(question(&context, &statement, &reference).await?);
         }

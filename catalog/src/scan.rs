@@ -8,31 +8,36 @@ pub(crate) mod deletes;
 mod equality;
 pub(crate) mod group;
 pub(crate) mod prune;
+pub(crate) mod row_metadata;
 pub(crate) mod source;
 mod statistics;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::config::TableParquetOptions;
-use datafusion::common::{DFSchema, Statistics};
+use datafusion::common::{DFSchema, Statistics, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::object_store::ObjectStoreUrl;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
 
 use crate::snapshot::{ColumnMapping, DataFile, FileRequest, Pruned, TableSnapshot};
 use deletes::cache::DeleteCache;
 use equality::EqualityDeletes;
+use row_metadata::{RowColumn, RowMetadata};
 use source::{Access, LakeParquetSource};
 
 /// Files times columns of a scan up to which each file's bounds travel with it, for filters that come up while it runs.
@@ -40,10 +45,12 @@ const FILE_STATISTICS_MAX: usize = 1 << 16;
 
 /// What DataFusion asks of one scan.
 pub(crate) struct Request<'a> {
-    /// Columns wanted, by position in the snapshot's schema; all when absent.
-    pub(crate) projection: Option<&'a Vec<usize>>,
+    /// Columns wanted, by position in the snapshot's schema and, behind that, in [`RowColumn::ALL`].
+    pub(crate) projection: &'a [usize],
     /// Rows that fail one of these are not needed; all of them are checked again above the scan.
     pub(crate) filters: &'a [Expr],
+    /// Rows of data files at other locations are not wanted.
+    pub(crate) only: Option<&'a Arc<HashSet<String>>>,
     /// More rows than this are not needed.
     pub(crate) limit: Option<usize>,
 }
@@ -56,11 +63,19 @@ pub(crate) async fn plan(
     request: Request<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = snapshot.schema();
-    let projection = request
-        .projection
-        .cloned()
-        .unwrap_or_else(|| (0..schema.fields().len()).collect());
-    let predicate = match conjunction(request.filters.iter().cloned()) {
+    let (projection, of_rows): (Vec<usize>, Vec<usize>) =
+        request.projection.iter().partition(|at| **at < schema.fields().len());
+    let of_rows = of_rows.iter().map(|at| RowColumn::ALL[at - schema.fields().len()]);
+    let rows = RowMetadata {
+        asked: of_rows.collect(),
+        stored: snapshot.stored_lineage(),
+    };
+    // Nothing is known beforehand of what is no column of the table.
+    let of_table = |filter: &&Expr| {
+        let columns = filter.column_refs();
+        columns.iter().all(|column| schema.index_of(&column.name).is_ok())
+    };
+    let predicate = match conjunction(request.filters.iter().filter(of_table).cloned()) {
         Some(filter) => Some(state.create_physical_expr(filter, &DFSchema::try_from(Arc::clone(schema))?)?),
         None => None,
     };
@@ -68,12 +83,15 @@ pub(crate) async fn plan(
     let files = FileRequest {
         wanted: &wanted,
         predicate: predicate.as_ref(),
+        only: request.only,
+        with_origin: !rows.asked.is_empty(),
     };
     let list = snapshot.files(files).await?;
     let scan = Scan {
         snapshot,
         state,
         projection: &projection,
+        rows: &rows,
         columns: list.columns,
         pruned: list.pruned,
         deletes,
@@ -81,7 +99,7 @@ pub(crate) async fn plan(
     let equality_deletes = EqualityDeletes::new(list.equality_deletes);
     let (mut scans, mut touched) = (Vec::new(), Vec::new());
     for mut set in list.sets {
-        let layout = Layout::new(schema.fields(), &set.constant_columns, &[]);
+        let layout = Layout::new(schema.fields(), &set.constant_columns, &[], &rows);
         for part in by_store(equality_deletes.take_untouched(&mut set)) {
             scans.push(scan.of_files(&layout, part, &projection, request.limit)?);
         }
@@ -92,11 +110,36 @@ pub(crate) async fn plan(
     if !touched.is_empty() {
         scans.push(equality_deletes.surviving(&scan, touched)?);
     }
-    match scans.len() {
-        0 => Ok(Arc::new(EmptyExec::new(Arc::new(schema.project(&projection)?)))),
-        1 => Ok(scans.swap_remove(0)),
-        _ => UnionExec::try_new(scans),
+    let scan: Arc<dyn ExecutionPlan> = match scans.len() {
+        0 => {
+            let mut fields = schema.project(&projection)?.fields().to_vec();
+            fields.extend(rows.asked.iter().map(|column| Arc::new(column.field())));
+            Arc::new(EmptyExec::new(Arc::new(Schema::new(fields))))
+        }
+        1 => scans.swap_remove(0),
+        _ => UnionExec::try_new(scans)?,
+    };
+    in_order(scan, request.projection, schema.fields().len())
+}
+
+/// The columns of `scan`, which has those of the rows behind those of the table, in the order in which they are `asked`.
+fn in_order(scan: Arc<dyn ExecutionPlan>, asked: &[usize], table_columns: usize) -> Result<Arc<dyn ExecutionPlan>> {
+    let mut sorted: Vec<usize> = (0..asked.len()).collect();
+    sorted.sort_by_key(|at| asked[*at] >= table_columns);
+    if sorted.is_sorted() {
+        return Ok(scan);
     }
+    let mut columns = vec![0; asked.len()];
+    for (at, place) in sorted.into_iter().enumerate() {
+        columns[place] = at;
+    }
+    let schema = scan.schema();
+    let column = |at: usize| {
+        let name = schema.field(at).name();
+        ProjectionExpr::new(Arc::new(Column::new(name, at)), name)
+    };
+    let columns: Vec<_> = columns.into_iter().map(column).collect();
+    Ok(Arc::new(ProjectionExec::try_new(columns, scan)?))
 }
 
 /// Where columns stand in a scan: DataFusion wants those of the files first and constants behind them.
@@ -104,19 +147,28 @@ struct Layout {
     table_schema: TableSchema,
     /// Position among the columns, then the hidden constants -> position in the scan.
     positions: Vec<usize>,
+    /// Where the columns and the constants that tell of rows begin in the scan.
+    of_rows: (usize, usize),
 }
 
 impl Layout {
-    /// `constant_columns` are positions in `columns`; `hidden` are further constants that no table has.
-    fn new(columns: &[FieldRef], constant_columns: &[usize], hidden: &[FieldRef]) -> Self {
+    /// `constant_columns` are positions in `columns`; `hidden` are further constants that no table has. What `rows` needs
+    /// stands behind each kind.
+    fn new(columns: &[FieldRef], constant_columns: &[usize], hidden: &[FieldRef], rows: &RowMetadata) -> Self {
         let in_files: Vec<usize> = (0..columns.len())
             .filter(|index| !constant_columns.contains(index))
             .collect();
+        let file_columns = in_files.len() + rows.in_files().len();
         let mut positions = vec![0; columns.len()];
-        for (position, index) in in_files.iter().chain(constant_columns).enumerate() {
+        for (position, index) in in_files.iter().enumerate() {
             positions[*index] = position;
         }
-        positions.extend(columns.len()..columns.len() + hidden.len());
+        for (position, index) in constant_columns.iter().enumerate() {
+            positions[*index] = file_columns + position;
+        }
+        let constants = file_columns + constant_columns.len();
+        positions.extend(constants..constants + hidden.len());
+        let of_rows = (in_files.len(), constants + hidden.len());
         let of = |indices: &[usize]| {
             indices
                 .iter()
@@ -125,12 +177,16 @@ impl Layout {
         };
         let mut constants = of(constant_columns);
         constants.extend(hidden.iter().map(Arc::clone));
-        let table_schema = TableSchema::builder(Arc::new(Schema::new(of(&in_files))))
+        constants.extend(rows.constants());
+        let mut in_files = of(&in_files);
+        in_files.extend(rows.in_files());
+        let table_schema = TableSchema::builder(Arc::new(Schema::new(in_files)))
             .with_table_partition_cols(constants)
             .build();
         Self {
             table_schema,
             positions,
+            of_rows,
         }
     }
 }
@@ -141,6 +197,8 @@ struct Scan<'a> {
     state: &'a dyn Session,
     /// The columns that are asked for, by position in the table.
     projection: &'a [usize],
+    /// What is asked besides, and where it is found.
+    rows: &'a RowMetadata,
     columns: Arc<ColumnMapping>,
     /// Of the whole list; every scan tells its own share of the files.
     pruned: Pruned,
@@ -148,16 +206,19 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// The same for delete files, which are not among the data files that planning counts.
-    fn of_delete_files(&self) -> Self {
-        Self {
+    /// The same for delete files, which are not among the data files that planning counts, and of whose rows nothing more
+    /// is `asked`.
+    fn of_delete_files<'b>(&'b self, asked: &'b RowMetadata) -> Scan<'b> {
+        Scan {
             columns: Arc::clone(&self.columns),
             pruned: Pruned::default(),
+            rows: asked,
             ..*self
         }
     }
 
-    /// The scan of files of one layout that lie in one store. `projection` are positions in the layout.
+    /// The scan of files of one layout that lie in one store. `projection` are positions in the layout; what is asked of
+    /// rows follows.
     fn of_files(
         &self,
         layout: &Layout,
@@ -168,6 +229,7 @@ impl Scan<'_> {
         let Layout {
             table_schema,
             positions,
+            of_rows,
         } = layout;
         let mut global = self.state.config_options().execution.parquet.clone();
         // Both formats count microseconds; in nanoseconds, the old encoding of timestamps overflows before 1678. It counts
@@ -190,17 +252,29 @@ impl Scan<'_> {
         };
         let source = LakeParquetSource::try_new(parquet, self.snapshot.table(), Arc::clone(&self.columns), access)?
             .with_pruned(pruned);
-        let statistics = statistics::of_scan(&files, positions);
+        let width = table_schema.table_schema().fields().len();
+        let statistics = statistics::of_scan(&files, positions, width);
         let with_statistics = files.len().saturating_mul(positions.len()) <= FILE_STATISTICS_MAX;
         let files = files.into_iter().map(|file| {
-            let bounds = with_statistics.then(|| statistics::of_file(&file, positions));
-            partitioned_file(file, bounds)
+            let bounds = with_statistics.then(|| statistics::of_file(&file, positions, width));
+            partitioned_file(self.rows.lend(file), bounds)
         });
         let groups = group::balance(files.collect(), self.state.config().target_partitions());
-        let config = FileScanConfigBuilder::new(store_url, Arc::new(source))
+        let mut columns = projection
+            .iter()
+            .map(|index| {
+                let at = positions[*index];
+                let name = table_schema.table_schema().field(at).name();
+                ProjectionExpr::new(Arc::new(Column::new(name, at)), name)
+            })
+            .collect::<Vec<_>>();
+        columns.extend(self.rows.projection(of_rows.0, of_rows.1)?);
+        let Some(source) = source.try_pushdown_projection(&ProjectionExprs::new(columns))? else {
+            return internal_err!("a scan that reads all columns");
+        };
+        let config = FileScanConfigBuilder::new(store_url, source)
             .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
             .with_statistics(statistics)
-            .with_projection_indices(Some(projection.iter().map(|index| positions[*index]).collect()))?
             .with_limit(limit)
             .build();
         Ok(DataSourceExec::from_data_source(config))

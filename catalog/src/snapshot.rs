@@ -1,6 +1,6 @@
 //! One version of one table, as both formats look from above: columns, and files with what is known of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -55,6 +55,51 @@ pub(crate) struct FileRequest<'a> {
     pub(crate) wanted: &'a [usize],
     /// Over the table's columns: files without a row for which it is true may be left out.
     pub(crate) predicate: Option<&'a Arc<dyn PhysicalExpr>>,
+    /// Files at other locations, as the metadata write them, are left out.
+    pub(crate) only: Option<&'a Arc<HashSet<String>>>,
+    /// Whether [`DataFile::origin`] is wanted.
+    pub(crate) with_origin: bool,
+}
+
+/// Where data files keep what rows took over from the files that they were in before: nullable columns, Int64, that no
+/// table has. A file without the column has taken over nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredLineage {
+    /// The row's id.
+    pub(crate) row_id: FieldRef,
+    /// The commit that last changed the row.
+    pub(crate) last_updated: FieldRef,
+}
+
+impl StoredLineage {
+    const ROW_ID: &'static str = "\u{0}row_id";
+    const LAST_UPDATED: &'static str = "\u{0}last_updated";
+
+    /// Columns of files that are known by the metadata of their fields: the row's id, the commit that last changed it.
+    pub(crate) fn known_by([row_id, last_updated]: [HashMap<String, String>; 2]) -> Self {
+        let field = |name, metadata| Arc::new(Field::new(name, DataType::Int64, true).with_metadata(metadata));
+        Self {
+            row_id: field(Self::ROW_ID, row_id),
+            last_updated: field(Self::LAST_UPDATED, last_updated),
+        }
+    }
+}
+
+impl Default for StoredLineage {
+    fn default() -> Self {
+        Self::known_by(Default::default())
+    }
+}
+
+/// What a data file's rows inherit from its entry in the metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RowOrigin {
+    /// The file's location, as the metadata write it.
+    pub(crate) location: String,
+    /// The id of the file's first row; those of the others follow.
+    pub(crate) first_row_id: Option<i64>,
+    /// The Iceberg sequence number or Delta version that added the file, where its rows have ids.
+    pub(crate) sequence: Option<i64>,
 }
 
 /// The data files that a scan has to read, and how they become rows of the table.
@@ -137,6 +182,8 @@ pub struct DataFile {
     /// Number of the table partition within this list, equal to that of the [`EqualityDeleteFile`]s of the same
     /// partition spec and values; absent where no equality delete is scoped to a partition.
     pub(crate) table_partition: Option<i32>,
+    /// What its rows inherit, where that was asked for.
+    pub(crate) origin: Option<Box<RowOrigin>>,
 }
 
 /// Iceberg equality deletes: rows of older files that equal one of its rows in the given columns, NULLs included.
@@ -293,6 +340,14 @@ impl TableSnapshot {
         match &self.format {
             Format::Iceberg(snapshot) => snapshot.inspect(metadata_table).await,
             Format::Delta(snapshot) => Arc::clone(snapshot).inspect(metadata_table).await,
+        }
+    }
+
+    /// Where data files keep what their rows took over.
+    pub(crate) fn stored_lineage(&self) -> StoredLineage {
+        match &self.format {
+            Format::Iceberg(_) => IcebergSnapshot::stored_lineage(),
+            Format::Delta(snapshot) => snapshot.stored_lineage(),
         }
     }
 

@@ -67,16 +67,9 @@ impl Stores {
     /// The store and key of `location`: `s3://bucket/key`, `file:///path` or an absolute path. Keys are taken as they
     /// are written: table formats store them without percent-encoding.
     pub fn locate(&self, location: &str) -> Result<Location> {
-        let parts = split(location)?;
-        let path = Path::parse(parts.key).map_err(|error| Error::InvalidName {
-            detail: format!("location \"{location}\" has a key that no object can have: {error}"),
-        })?;
-        let bucket = bucket_of(&parts);
-        let store_url = ObjectStoreUrl::parse(&bucket).map_err(|error| Error::InvalidName {
-            detail: format!("location \"{location}\" is no URL: {error}"),
-        })?;
+        let (store_url, path) = address(location)?;
         Ok(Location {
-            store: self.client(&bucket)?,
+            store: self.client(store_url.as_str())?,
             store_url,
             path,
         })
@@ -214,6 +207,18 @@ fn s3(profile: &StorageProfile, bucket: &str) -> object_store::Result<object_sto
         builder = builder.with_token(token.expose());
     }
     builder.with_skip_signature(profile.anonymous).build()
+}
+
+/// The bucket and the key of a location, as [`Stores::locate`] finds them.
+pub(crate) fn address(location: &str) -> Result<(ObjectStoreUrl, Path)> {
+    let parts = split(location)?;
+    let path = Path::parse(parts.key).map_err(|error| Error::InvalidName {
+        detail: format!("location \"{location}\" has a key that no object can have: {error}"),
+    })?;
+    let store_url = ObjectStoreUrl::parse(bucket_of(&parts)).map_err(|error| Error::InvalidName {
+        detail: format!("location \"{location}\" is no URL: {error}"),
+    })?;
+    Ok((store_url, path))
 }
 
 struct Parts<'a> {

@@ -1,5 +1,6 @@
 //! A table in a plan: DataFusion's [`TableProvider`] over one pinned snapshot.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -11,6 +12,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::scan;
 use crate::scan::deletes::cache::DeleteCache;
+use crate::scan::row_metadata::with_row_columns;
 use crate::snapshot::TableSnapshot;
 use crate::system_table::{MetadataTable, SystemTable};
 
@@ -19,11 +21,39 @@ use crate::system_table::{MetadataTable, SystemTable};
 pub struct LakeTable {
     snapshot: TableSnapshot,
     deletes: Arc<DeleteCache>,
+    /// The columns of the snapshot, and perhaps those of [`RowColumn`](crate::scan::row_metadata::RowColumn).
+    schema: SchemaRef,
+    /// The only data files that are read, where it is not all of them.
+    only: Option<Arc<HashSet<String>>>,
 }
 
 impl LakeTable {
     pub(crate) fn new(snapshot: TableSnapshot, deletes: Arc<DeleteCache>) -> Self {
-        Self { snapshot, deletes }
+        let schema = Arc::clone(snapshot.schema());
+        Self {
+            snapshot,
+            deletes,
+            schema,
+            only: None,
+        }
+    }
+
+    /// The same rows with four more columns at the end: `_file`, the location of the row's data file as the table's
+    /// metadata write it; `_pos`, its position in the file; `_row_id` and `_last_updated_sequence_number`, which are NULL
+    /// in tables without row lineage. Refuses a table with a column of such a name.
+    pub fn with_row_metadata(&self) -> crate::error::Result<Self> {
+        Ok(Self {
+            schema: with_row_columns(self.snapshot.table(), self.snapshot.schema())?,
+            ..self.clone()
+        })
+    }
+
+    /// The rows of the data files at these locations, each as `_file` tells it.
+    pub fn only_files(&self, files: HashSet<String>) -> Self {
+        Self {
+            only: Some(Arc::new(files)),
+            ..self.clone()
+        }
     }
 
     /// The version that is read.
@@ -40,7 +70,7 @@ impl LakeTable {
 #[async_trait]
 impl TableProvider for LakeTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(self.snapshot.schema())
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -59,10 +89,13 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let all = || (0..self.schema.fields().len()).collect::<Vec<_>>();
+        let projection = projection.cloned().unwrap_or_else(all);
         let request = scan::Request {
-            projection,
+            projection: &projection,
             filters,
             limit,
+            only: self.only.as_ref(),
         };
         scan::plan(&self.snapshot, &self.deletes, state, request).await
     }

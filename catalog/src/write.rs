@@ -3,10 +3,15 @@
 //! Which files and columns a table format wants is the catalog client's word; this module writes them.
 
 pub mod change;
+pub(crate) mod exec;
 pub(crate) mod message;
 mod parquet;
+mod partition;
+pub mod plan;
 pub mod target;
 pub(crate) mod vector;
+
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -15,16 +20,17 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use futures::future::join_all;
 use object_store::ObjectStoreExt;
+use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::lakehouse::Lakehouse;
 use crate::name::TableName;
 use crate::stores::Stores;
 
+use target::{SortField, Transform};
+
 /// Objects deleted at once after a failure.
 const DELETES_AT_ONCE: usize = 16;
-
-use target::{SortField, Transform};
 
 /// A table to create.
 #[derive(Debug, Clone)]
@@ -113,22 +119,29 @@ pub async fn create_table(
     let client = lakehouse.client(&name.catalog)?;
     let stores = lakehouse.stores();
     let staged = client.stage(name, new).await?;
-    let mut writer = parquet::Writer::new(stores, name, &staged, new.file_rows_max);
-    let written = write_rows(&mut writer, name, rows).await;
-    let (files, locations) = writer.close().await;
-    let outcome = match written {
-        Ok(()) => client.create(name, staged, &files).await,
-        Err(error) => Err(error),
-    };
-    settle(stores, &locations, outcome).await?;
+    let store = stores.locate(&staged.target.data_folder)?.store;
+    let target = Arc::new(staged.target.clone());
+    let mut writer = parquet::Writer::new(store, target, &new_write_id())?;
+    if let Err(error) = write_rows(&mut writer, name, rows).await {
+        writer.discard().await;
+        return Err(error);
+    }
+    let files = writer.into_files();
+    let outcome = client.create(name, staged, &files).await;
+    settle(stores, &locations(&files), outcome).await?;
     Ok(files.iter().map(|file| file.rows).sum())
 }
 
-async fn write_rows(
-    writer: &mut parquet::Writer<'_>,
-    name: &TableName,
-    mut rows: SendableRecordBatchStream,
-) -> Result<()> {
+/// A new id for the files of one write; later ids sort behind earlier ones.
+pub(crate) fn new_write_id() -> String {
+    Uuid::now_v7().simple().to_string()
+}
+
+fn locations(files: &[WrittenFile]) -> Vec<String> {
+    files.iter().map(|file| file.location.clone()).collect()
+}
+
+async fn write_rows(writer: &mut parquet::Writer, name: &TableName, mut rows: SendableRecordBatchStream) -> Result<()> {
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|error| Error::Write {
             table: name.to_string(),

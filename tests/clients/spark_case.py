@@ -71,7 +71,7 @@ class Table:
         else:
             self.folder = folder / "delta" / name
             self.name = f"delta.`{self.folder}`"
-        self.clauses, self.queries, self.selected = [], [], "*"
+        self.clauses, self.queries, self.selected, self.suffix = [], [], "*", ""
 
     def text(self, statement):
         return statement.replace("{t}", self.name)
@@ -91,6 +91,10 @@ class Table:
     def ask(self, *queries):
         """Queries whose answers shall be those that the rows of Spark give."""
         self.queries.extend(queries)
+
+    def ask_of_rows(self, *columns):
+        """Spark's rows are compared with what t$rows tells: `columns` are those of the table and Spark's of each row."""
+        self.selected, self.suffix = ", ".join(columns), "$rows"
 
     def keep(self, clause=None):
         """Spark's rows are compared under this clause too; without one, under the present version."""

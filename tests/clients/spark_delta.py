@@ -279,3 +279,25 @@ def variant(t):
     t.run("""INSERT INTO {t} SELECT id, parse_json(concat('{"a": ', id, ', "b": ["x", null]}')) FROM range(100)""")
     # Lakewing reads a variant as the struct that it is in the file, which Spark does not show.
     t.selected = "id"
+
+
+def tracked(name, layout, **more):
+    def write(t):
+        t.create(layout=layout, **VECTORS, **{"delta.enableRowTracking": "true"}, **more)
+        t.run(f"INSERT INTO {{t}} {rows(0, 200)}", "DELETE FROM {t} WHERE id % 10 = 3", f"INSERT INTO {{t}} {rows(200, 260, 1)}")
+        t.run("UPDATE {t} SET s = 'changed' WHERE id % 7 = 5")
+        t.keep()
+        t.run("OPTIMIZE {t}", f"INSERT INTO {{t}} {rows(260, 280, 1)}", "DELETE FROM {t} WHERE id = 40")
+        t.run("UPDATE {t} SET x = 0.5 WHERE id % 50 = 1")
+        t.ask_of_rows(
+            "id", "k", "s", "x", "_metadata.row_index AS _pos", "_metadata.row_id AS _row_id",
+            "_metadata.row_commit_version AS _last_updated_sequence_number",
+        )  # fmt: skip
+        t.ask("SELECT count(DISTINCT _row_id), count(*) FROM t", "SELECT id, _row_id FROM t WHERE _row_id < 20 AND _pos > 3")
+
+    write.__name__ = name
+    delta(write)
+
+
+tracked("row_tracking", "")
+tracked("row_tracking_mapped", "PARTITIONED BY (k)", **{"delta.columnMapping.mode": "id"})

@@ -182,3 +182,42 @@ def equality_deletes_and_vectors(t):
     delete_equal(t, ["k"], [[4], [-4]])
     t.run("DELETE FROM {t} WHERE id % 7 = 1")
     t.ask("SELECT d, count(*) FROM t GROUP BY d", "SELECT count(*), sum(id) FROM t WHERE d = DATE '1970-01-01'")
+
+
+def lineage(name, layout):
+    def write(t):
+        t.create(layout=layout, **V3, **MERGE_ON_READ)
+        t.run(f"INSERT INTO {{t}} {rows(0, 300)}", "DELETE FROM {t} WHERE id % 10 = 3", f"INSERT INTO {{t}} {rows(300, 420, 1)}")
+        t.keep()
+        t.run("UPDATE {t} SET s = 'changed' WHERE id % 7 = 5", "DELETE FROM {t} WHERE id BETWEEN 310 AND 330")
+        t.keep()
+        t.run("ALTER TABLE {t} SET TBLPROPERTIES ('write.update.mode' = 'copy-on-write', 'write.delete.mode' = 'copy-on-write')")
+        t.run("UPDATE {t} SET x = 0.5 WHERE id % 50 = 1", "DELETE FROM {t} WHERE id = 40", f"INSERT INTO {{t}} {rows(420, 440, 1)}")
+        t.keep()
+        t.run(f"CALL ice.system.rewrite_data_files(table => '{t.name[4:]}', options => map('rewrite-all', 'true'))")
+        t.run(f"CALL ice.system.rewrite_manifests('{t.name[4:]}')", f"INSERT INTO {{t}} {rows(440, 450, 1)}")
+        t.ask_of_rows("id", "s", "x", "_file", "_pos", "_row_id", "_last_updated_sequence_number")
+        t.ask(
+            "SELECT count(DISTINCT _row_id), count(*) FROM t",
+            "SELECT id, _row_id FROM t WHERE _row_id BETWEEN 100 AND 120 AND id > 90",
+            "SELECT _last_updated_sequence_number AS seq, count(*) FROM t WHERE _pos < 20 GROUP BY 1",
+            "SELECT _row_id, _pos FROM t WHERE s = 'changed' ORDER BY _row_id LIMIT 7",
+        )
+
+    write.__name__ = name
+    iceberg(write)
+
+
+lineage("row_lineage", "")
+lineage("row_lineage_in_partitions", "PARTITIONED BY (k)")
+
+
+@iceberg
+def row_lineage_later(t):
+    t.create(**{"format-version": "2"}, **MERGE_ON_READ)
+    t.run(f"INSERT INTO {{t}} {rows(0, 100)}", "DELETE FROM {t} WHERE id % 10 = 3")
+    t.run("ALTER TABLE {t} SET TBLPROPERTIES ('format-version' = '3')", f"INSERT INTO {{t}} {rows(100, 150)}")
+    t.run("UPDATE {t} SET s = 'changed' WHERE id % 9 = 5", "DELETE FROM {t} WHERE id % 10 = 4")
+    delete_equal(t, ["s"], [["row3"], [None]])
+    t.run(f"INSERT INTO {{t}} {rows(150, 160, 1)}")
+    t.ask_of_rows("id", "s", "_file", "_pos", "_row_id", "_last_updated_sequence_number")

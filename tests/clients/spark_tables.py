@@ -1,8 +1,8 @@
 """Apache Spark as the other engine: writes Iceberg and Delta tables, and what it reads from them itself.
 
 {"folder": an empty folder, "tables": optional list of names} fills folder/iceberg, folder/delta and folder/answers. The
-answer is a list with one object per table: "table", "format", "location", "selected" (its columns), "queries" (over a
-table named t), and "reads": per clause of time travel ("" for none) the folder of Parquet files with what Spark selected.
+answer is a list with one object per table: "table", "format", "location", "suffix" (of the location, where the rows of a
+metadata table are meant), "selected" (its columns), "queries" (over a table named t), and "reads": per clause of time travel ("" for none) the folder of Parquet files with what Spark selected.
 """
 
 import concurrent.futures
@@ -98,6 +98,7 @@ def write(spark, reader, folder, name, case):
         "format": case.format,
         "location": table.folder.as_uri(),
         "selected": table.selected,
+        "suffix": table.suffix,
         "queries": table.queries,
         "reads": reads,
     }

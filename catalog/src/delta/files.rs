@@ -10,7 +10,6 @@ use arrow::array::{
 use arrow::compute::cast;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column as ColumnName, ScalarValue};
-use datafusion::physical_expr::PhysicalExpr;
 use object_store::path::Path;
 
 use super::bounds;
@@ -19,7 +18,7 @@ use super::log::{Log, decoded};
 use super::vector::{self, Vectors};
 use crate::error::Result;
 use crate::scan::prune;
-use crate::snapshot::{Column, DataFile};
+use crate::snapshot::{Column, DataFile, FileRequest, RowOrigin};
 use crate::stores::{Location, Stores};
 
 /// One batch of files of one version.
@@ -41,12 +40,15 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The files that may hold a row for which `predicate` is true, with what is known of the `wanted` columns.
-    pub(crate) fn files(&self, predicate: Option<&Arc<dyn PhysicalExpr>>, wanted: &[usize]) -> Result<Vec<DataFile>> {
-        let keep = predicate.and_then(|predicate| prune::containers(&self.columns.schema, predicate, self));
-        let rows = Rows::new(self, wanted)?;
+    /// The files that `request` asks for.
+    pub(crate) fn files(&self, request: FileRequest<'_>) -> Result<Vec<DataFile>> {
+        let keep = request
+            .predicate
+            .and_then(|predicate| prune::containers(&self.columns.schema, predicate, self));
+        let rows = Rows::new(self, request)?;
         (0..self.batch.num_rows())
             .filter(|row| keep.as_ref().is_none_or(|keep| keep[*row]))
+            .filter(|row| request.only.is_none_or(|only| only.contains(rows.path.value(*row))))
             .map(|row| rows.file(row))
             .collect()
     }
@@ -170,6 +172,8 @@ struct Rows<'a> {
     rows: Option<&'a Int64Array>,
     constants: Vec<ArrayRef>,
     wanted: Vec<Bounds<'a>>,
+    /// The ids of first rows and the versions that added the files, where asked for.
+    origins: Option<[Option<&'a Int64Array>; 2]>,
 }
 
 struct Bounds<'a> {
@@ -180,14 +184,15 @@ struct Bounds<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn new(batch: &'a Batch<'a>, wanted: &[usize]) -> Result<Self> {
+    fn new(batch: &'a Batch<'a>, request: FileRequest<'_>) -> Result<Self> {
         let column = |name: &str| {
             let found = batch.batch.column_by_name(name);
             found.ok_or_else(|| batch.log.corrupt(format!("its files have no {name}")))
         };
         let untyped = |name: &str| batch.log.corrupt(format!("the {name} of its files is of another type"));
         let constants = batch.columns.partition_columns.iter();
-        let wanted = wanted.iter().filter(|column| !batch.is_constant(**column));
+        let wanted = request.wanted.iter().filter(|column| !batch.is_constant(**column));
+        let of_rows = |name: &str| batch.batch.column_by_name(name)?.as_primitive_opt();
         Ok(Self {
             batch,
             path: column("path")?.as_string_opt().ok_or_else(|| untyped("path"))?,
@@ -205,6 +210,9 @@ impl<'a> Rows<'a> {
                     nulls: batch.nulls(*column),
                 })
                 .collect(),
+            origins: request
+                .with_origin
+                .then(|| ["baseRowId", "defaultRowCommitVersion"].map(of_rows)),
         })
     }
 
@@ -235,6 +243,18 @@ impl<'a> Rows<'a> {
             deletes: vector::of_row(log, stores, path, self.vectors, row)?,
             sequence: 0,
             table_partition: None,
+            origin: self.origins.map(|origins| {
+                let [first_row_id, sequence] = origins.map(|values| {
+                    values
+                        .filter(|values| values.is_valid(row))
+                        .map(|values| values.value(row))
+                });
+                Box::new(RowOrigin {
+                    location: path.to_owned(),
+                    first_row_id,
+                    sequence,
+                })
+            }),
         })
     }
 }

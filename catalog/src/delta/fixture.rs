@@ -135,6 +135,8 @@ pub(super) async fn list(snapshot: &Arc<DeltaSnapshot>, filter: &str) -> Result<
     let predicate = (!filter.is_empty()).then(|| predicate(snapshot, filter));
     let wanted: Vec<usize> = (0..snapshot.schema().fields().len()).collect();
     let request = FileRequest {
+        only: None,
+        with_origin: false,
         wanted: &wanted,
         predicate: predicate.as_ref(),
     };

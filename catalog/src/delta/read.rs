@@ -1,16 +1,22 @@
 //! A version of a Delta table as scans see it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
 
 use super::cache::{DeltaCache, Version};
+use super::columns::PHYSICAL_NAME;
 use super::files::Batch;
 use super::history;
 use super::log::Log;
 use crate::error::Result;
-use crate::snapshot::{AsOf, ColumnMapping, FileList, FileRequest, FileSet, Pruned};
+use crate::snapshot::{AsOf, ColumnMapping, FileList, FileRequest, FileSet, Pruned, StoredLineage};
+
+/// Table properties that name the columns of data files in which rows keep their ids and the versions that changed them.
+const ROW_ID_COLUMN: &str = "delta.rowTracking.materializedRowIdColumnName";
+const ROW_COMMIT_VERSION_COLUMN: &str = "delta.rowTracking.materializedRowCommitVersionColumnName";
 
 /// One version of a Delta table.
 #[derive(Debug)]
@@ -52,17 +58,32 @@ impl DeltaSnapshot {
         self.version.kernel.metadata_configuration().get(key).cloned()
     }
 
+    /// The columns that the table's properties name for what rows took over.
+    pub(crate) fn stored_lineage(&self) -> StoredLineage {
+        StoredLineage::known_by([ROW_ID_COLUMN, ROW_COMMIT_VERSION_COLUMN].map(|property| {
+            let name = self.property(property).unwrap_or_default();
+            HashMap::from([(PHYSICAL_NAME.to_owned(), name)])
+        }))
+    }
+
     /// The data files that may hold a wanted row.
     pub(crate) async fn files(self: Arc<Self>, request: FileRequest<'_>) -> Result<FileList> {
         let batches = self.cache.files(&self.log, &self.version).await?;
         let files_total = batches.iter().map(|batch| batch.num_rows() as u64).sum();
         let (wanted, predicate) = (request.wanted.to_vec(), request.predicate.cloned());
+        let (only, with_origin) = (request.only.cloned(), request.with_origin);
         let snapshot = Arc::clone(&self);
         let files = SpawnedTask::spawn_blocking(move || {
             let (log, stores, columns) = (&snapshot.log, snapshot.cache.stores(), &snapshot.version.columns);
             let mut files = Vec::new();
+            let request = FileRequest {
+                wanted: &wanted,
+                predicate: predicate.as_ref(),
+                only: only.as_ref(),
+                with_origin,
+            };
             for batch in batches.iter() {
-                files.extend(Batch::new(log, stores, columns, batch).files(predicate.as_ref(), &wanted)?);
+                files.extend(Batch::new(log, stores, columns, batch).files(request)?);
             }
             Ok(files)
         });

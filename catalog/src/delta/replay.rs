@@ -1,7 +1,7 @@
 //! The live data files of a version, as batches: what a replay of the log gives, reduced to what scans ask for.
 //!
-//! A batch has one row per file and the columns `path`, `size`, `modificationTime`, `deletionVector`,
-//! `partitionValues_parsed` and `stats_parsed`, the last two absent where the table has nothing for them. Columns of
+//! A batch has one row per file and the columns `path`, `size`, `modificationTime`, `deletionVector`, `baseRowId`,
+//! `defaultRowCommitVersion`, `partitionValues_parsed` and `stats_parsed`, the last two absent where the table has nothing for them. Columns of
 //! the table have their physical names there.
 
 use std::collections::HashSet;
@@ -34,6 +34,10 @@ pub(crate) fn reduce(batch: &RecordBatch, columns: &Columns) -> Result<RecordBat
     let constants = batch
         .column_by_name("fileConstantValues")
         .and_then(|c| c.as_struct_opt());
+    for name in ["baseRowId", "defaultRowCommitVersion"] {
+        let values = constants.and_then(|constants| constants.column_by_name(name));
+        reduced.extend(values.map(|values| (name, Arc::clone(values))));
+    }
     let raw = constants.and_then(|c| c.column_by_name("partitionValues")?.as_map_opt());
     let parsed = batch
         .column_by_name("partitionValues_parsed")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use moka::future::Cache;
 
-use super::manifest::{Manifest, ManifestFile, decode};
+use super::manifest::{Entry, Manifest, ManifestFile, decode};
 use crate::error::{Error, Result};
 use crate::stores::Stores;
 
@@ -34,6 +34,24 @@ pub(crate) struct LoadedManifest {
     pub(crate) file: ManifestFile,
     /// Its entries.
     pub(crate) entries: Arc<Manifest>,
+}
+
+impl LoadedManifest {
+    /// The id of the first row of each entry's file. Files without one of their own inherit theirs in the order of the
+    /// manifest; where the manifest has none, no file has (the specification's "First Row ID Inheritance").
+    pub(crate) fn first_row_ids(&self) -> Vec<Option<i64>> {
+        let mut next = self.file.first_row_id;
+        let first = |entry: &Entry| {
+            let inherited = next?;
+            entry.first_row_id.or_else(|| {
+                next = i64::try_from(entry.rows)
+                    .ok()
+                    .and_then(|rows| inherited.checked_add(rows));
+                Some(inherited)
+            })
+        };
+        self.entries.entries.iter().map(first).collect()
+    }
 }
 
 impl ManifestCache {

@@ -31,6 +31,8 @@ pub(crate) struct ManifestFile {
     pub(crate) partitions: Option<Vec<FieldSummary>>,
     /// True where it is encrypted.
     pub(crate) encrypted: bool,
+    /// The id of the first row of its first data file that has none of its own (format version 3).
+    pub(crate) first_row_id: Option<i64>,
 }
 
 impl ManifestFile {
@@ -98,6 +100,8 @@ pub(crate) struct Entry {
     pub(crate) rows: u64,
     /// Size of the object.
     pub(crate) size_bytes: u64,
+    /// The id of the first row (format version 3); inherited where it is absent.
+    pub(crate) first_row_id: Option<i64>,
 }
 
 /// What a file holds.

@@ -1,6 +1,6 @@
 //! Table metadata to an [`IcebergSnapshot`], and that to the list of its data files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, UInt64Array};
@@ -9,6 +9,7 @@ use arrow::datatypes::{Field, SchemaRef};
 use datafusion::common::ScalarValue;
 use futures::future::try_join;
 use iceberg::spec::{PartitionSpec, SnapshotRef, TableMetadata, Transform};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use proto::ColumnMatch;
 
 use super::cache::{LoadedManifest, ManifestCache};
@@ -19,10 +20,15 @@ use super::values::{End, typed};
 use super::{prune, schema};
 use crate::error::{Error, Result};
 use crate::scan::adapt::field_id;
-use crate::snapshot::{AsOf, Column, ColumnMapping, DataFile, FileList, FileRequest, FileSet, Pruned};
+use crate::snapshot::{
+    AsOf, Column, ColumnMapping, DataFile, FileList, FileRequest, FileSet, Pruned, RowOrigin, StoredLineage,
+};
 
 /// The table property that maps names to field ids.
 const NAME_MAPPING: &str = "schema.name-mapping.default";
+/// Field ids that the specification reserves.
+const ROW_ID: i32 = 2_147_483_540;
+const LAST_UPDATED_SEQUENCE_NUMBER: i32 = 2_147_483_539;
 /// Snapshots and refs that an error names.
 const HINTS_MAX: usize = 5;
 
@@ -104,6 +110,14 @@ impl IcebergSnapshot {
         self.metadata.table.properties().get(key).cloned()
     }
 
+    /// The columns that the specification reserves for what rows took over.
+    pub(crate) fn stored_lineage() -> StoredLineage {
+        StoredLineage::known_by(
+            [ROW_ID, LAST_UPDATED_SEQUENCE_NUMBER]
+                .map(|id| HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())])),
+        )
+    }
+
     /// The snapshot's manifests, of data files and of delete files, those without a live file left out.
     pub(super) async fn live_manifests(&self) -> Result<(Vec<ManifestFile>, Vec<ManifestFile>)> {
         let Some(snapshot) = &self.snapshot else {
@@ -151,7 +165,12 @@ impl IcebergSnapshot {
             self.manifests.load(&self.table, deletes),
         )
         .await?;
-        let kept = prune::entries(table, &data, request.predicate);
+        let mut kept = prune::entries(table, &data, request.predicate);
+        if let Some(only) = request.only {
+            for (manifest, rows) in data.iter().zip(&mut kept) {
+                rows.retain(|row| only.contains(manifest.entries.paths.value(*row)));
+            }
+        }
         let mut list = FileList {
             sets: Vec::new(),
             equality_deletes: Vec::new(),
@@ -170,7 +189,7 @@ impl IcebergSnapshot {
             if rows.is_empty() {
                 continue;
             }
-            let (constant_columns, files) = self.data_files(manifest, rows, request.wanted, &index)?;
+            let (constant_columns, files) = self.data_files(manifest, rows, request, &index)?;
             if !index.is_empty() {
                 let keys = rows.iter().map(|row| deletes::partition(manifest, *row));
                 partitions
@@ -200,12 +219,12 @@ impl IcebergSnapshot {
         &self,
         manifest: &LoadedManifest,
         rows: &[usize],
-        wanted: &[usize],
+        request: FileRequest<'_>,
         index: &DeleteIndex,
     ) -> Result<(Vec<usize>, Vec<DataFile>)> {
         let indices: UInt64Array = rows.iter().map(|row| Some(count(*row))).collect();
         let (constant_columns, constants) = self.constants(manifest, &indices)?;
-        let wanted = wanted.iter().map(|column| {
+        let wanted = request.wanted.iter().map(|column| {
             let field = self.schema.field(*column);
             let id = field_id(field);
             let bounds = |end| prune::column_bounds(&manifest.entries, id?, field.data_type(), end, Some(&indices));
@@ -214,6 +233,7 @@ impl IcebergSnapshot {
         });
         let wanted: Vec<_> = wanted.collect();
         let mut files = Vec::with_capacity(rows.len());
+        let first_row_ids = request.with_origin.then(|| manifest.first_row_ids());
         for (position, row) in rows.iter().enumerate() {
             let path = manifest.entries.paths.value(*row);
             let entry = &manifest.entries.entries[*row];
@@ -254,6 +274,14 @@ impl IcebergSnapshot {
                 deletes,
                 sequence,
                 table_partition: None,
+                origin: first_row_ids.as_ref().map(|first_row_ids| {
+                    let first_row_id = first_row_ids[*row];
+                    Box::new(RowOrigin {
+                        location: path.to_owned(),
+                        first_row_id,
+                        sequence: first_row_id.and(known),
+                    })
+                }),
             });
         }
         Ok((constant_columns, files))

@@ -28,11 +28,12 @@ mod reading;
 mod restructure;
 
 pub(crate) use matching::field_id;
-use matching::{MappedField, Matching, has_ids, is_virtual, parse_name_mapping};
+use matching::{MappedField, Matching, has_ids, has_only_a_name, is_virtual, parse_name_mapping};
 use reading::{Planner, Reading};
 use restructure::{RestructureExpr, sources};
 
 use crate::error::Error;
+use crate::scan::row_metadata::is_position;
 use crate::snapshot::ColumnMapping;
 
 /// Makes one adapter per data file.
@@ -260,6 +261,22 @@ impl LakeExprAdapter {
             let made_up = files.iter().rposition(|file| file.as_ref() == field);
             let at = made_up.ok_or_else(|| planner.corrupt(path, "the reader does not make it up"))?;
             return Ok(Found::At(at, Reading::Same));
+        }
+        if is_position(field) {
+            let made_up = files.iter().rposition(|file| is_virtual(file));
+            let at = made_up.ok_or_else(|| planner.corrupt(path, "the reader does not count rows"))?;
+            return Ok(Found::At(at, Reading::Same));
+        }
+        if has_only_a_name(field) {
+            return Ok(
+                match Matching::Name
+                    .find(field, files)
+                    .map_err(|detail| planner.corrupt(path, detail))?
+                {
+                    Some((at, matching)) => Found::At(at, planner.read(field, &files[at], matching, path)?),
+                    None => Found::Value(planner.missing(field, path)?),
+                },
+            );
         }
         let found = match &self.finder {
             Finder::Ids(positions) => {

@@ -19,6 +19,7 @@ use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
 
 use super::adapt::field_id;
+use super::row_metadata::RowMetadata;
 use super::{Layout, Scan, by_store};
 use crate::snapshot::{Column as Bounds, DataFile, EqualityDeleteFile, FileSet};
 
@@ -78,7 +79,7 @@ impl EqualityDeletes {
         let wide = WideTable::new(scan, &self.groups);
         let mut data = Vec::new();
         for set in sets {
-            let layout = Layout::new(&wide.columns, &set.constant_columns, &hidden_constants());
+            let layout = Layout::new(&wide.columns, &set.constant_columns, &hidden_constants(), scan.rows);
             let files = set.files.into_iter().map(|file| lend(file, wide.columns.len()));
             for part in by_store(files.collect()) {
                 data.push(scan.of_files(&layout, part, &wide.projection, None)?);
@@ -89,7 +90,8 @@ impl EqualityDeletes {
             rows = group.anti_join(scan, &wide, rows)?;
         }
         let schema = rows.schema();
-        let asked = (0..scan.projection.len()).map(|index| {
+        let of_rows = wide.projection.len()..wide.projection.len() + scan.rows.asked.len();
+        let asked = (0..scan.projection.len()).chain(of_rows).map(|index| {
             let name = schema.field(index).name();
             ProjectionExpr::new(Arc::new(Column::new(name, index)), name)
         });
@@ -189,7 +191,8 @@ impl Group {
             .into_iter()
             .map(|key| Arc::new(key.as_ref().clone().with_nullable(true)))
             .collect();
-        let layout = Layout::new(&keys, &[], &hidden_constants());
+        let rows = RowMetadata::default();
+        let layout = Layout::new(&keys, &[], &hidden_constants(), &rows);
         let projection: Vec<usize> = (0..keys.len() + 2).collect();
         let files = self.files.iter().map(|delete| {
             let file = DataFile {
@@ -202,10 +205,11 @@ impl Group {
                 deletes: None,
                 sequence: delete.sequence,
                 table_partition: delete.table_partition,
+                origin: None,
             };
             lend(file, keys.len())
         });
-        let scan = scan.of_delete_files();
+        let scan = scan.of_delete_files(&rows);
         let scans = by_store(files.collect()).into_iter();
         let scans = scans.map(|part| scan.of_files(&layout, part, &projection, None));
         union(scans.collect::<Result<Vec<_>>>()?)

@@ -26,7 +26,7 @@ use datafusion::functions::core::file_row_index;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, ScalarFunctionExpr};
-use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
+use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::morsel::Morselizer;
@@ -36,8 +36,9 @@ use object_store::path::Path;
 use super::adapt::LakeExprAdapterFactory;
 use super::deletes::RowDeletes;
 use super::deletes::cache::{DeleteCache, DeleteLoader};
+use super::row_metadata::{is_position, reads_positions};
 use crate::snapshot::{ColumnMapping, Pruned};
-use morsel::{LakeMorselizer, Origin};
+use morsel::{Counted, LakeMorselizer, Origin};
 use reader::LakeReaderFactory;
 
 /// Reads the data files of one table.
@@ -223,9 +224,16 @@ impl FileSource for LakeParquetSource {
         // Rows are dropped after decoding: only who counts what is left may stop at the limit.
         config.limit = None;
         let positioned = self.with_positions()?.create_morselizer(store, &config, partition)?;
+        let positioned: Arc<dyn Morselizer> = positioned.into();
+        let in_files = self.table_schema().file_schema();
+        let parquet: Arc<dyn Morselizer> = match in_files.fields().iter().any(|field| is_position(field)) {
+            // Only with positions of its own does the reader count rows.
+            true => Arc::new(Counted(Arc::clone(&positioned))),
+            false => parquet.into(),
+        };
         Ok(Box::new(LakeMorselizer {
-            parquet: parquet.into(),
-            positioned: positioned.into(),
+            parquet,
+            positioned,
             readers: Arc::clone(&self.readers),
             deletes: self.deletes.clone(),
             origin: Origin {
@@ -286,7 +294,20 @@ impl FileSource for LakeParquetSource {
         filters: Vec<Arc<dyn PhysicalExpr>>,
         config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn FileSource>>> {
+        // Rows are counted where they are decoded: a filter over their positions comes after.
+        let mut held_back = Vec::with_capacity(filters.len());
+        for filter in &filters {
+            held_back.push(reads_positions(filter)?);
+        }
+        let mut at = held_back.iter();
+        let filters = filters.into_iter().filter(|_| at.next() == Some(&false)).collect();
         let mut pushed = self.parquet.try_pushdown_filters(filters, config)?;
+        let mut outcomes = pushed.filters.into_iter();
+        let outcome = |held_back| match held_back {
+            true => Some(PushedDown::No),
+            false => outcomes.next(),
+        };
+        pushed.filters = held_back.into_iter().filter_map(outcome).collect();
         pushed.updated_node = pushed.updated_node.map(|parquet| self.with_parquet(parquet));
         Ok(pushed)
     }

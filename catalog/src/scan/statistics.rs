@@ -5,9 +5,9 @@ use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 
 use crate::snapshot::{Column, DataFile};
 
-/// The statistics of the rows in `files`. `positions` tells where in the scan the n-th column stands. The row count is
+/// The statistics of the rows in `files`, in a scan of `width` columns. `positions` tells where the n-th column of the table stands. The row count is
 /// exact where every file's is known after its deletes; bounds may be wider than the values and are never exact.
-pub(crate) fn of_scan(files: &[DataFile], positions: &[usize]) -> Statistics {
+pub(crate) fn of_scan(files: &[DataFile], positions: &[usize], width: usize) -> Statistics {
     let exact: Option<u64> = files.iter().map(rows).sum();
     let physical: Option<u64> = files.iter().map(|file| file.rows).sum();
     let count = |rows: Option<u64>| rows.and_then(|rows| usize::try_from(rows).ok());
@@ -17,7 +17,7 @@ pub(crate) fn of_scan(files: &[DataFile], positions: &[usize]) -> Statistics {
         (None, None) => Precision::Absent,
     };
     let bytes = files.iter().map(|file| file.size_bytes).sum::<u64>();
-    let mut column_statistics = vec![ColumnStatistics::new_unknown(); positions.len()];
+    let mut column_statistics = vec![ColumnStatistics::new_unknown(); width];
     for (index, position) in positions.iter().enumerate() {
         column_statistics[*position] = of_column(files, index);
     }
@@ -39,8 +39,8 @@ fn rows(file: &DataFile) -> Option<u64> {
 
 /// Bounds for pruning one file while the scan runs. DataFusion prunes by bounds that claim to be exact and, where a
 /// count of NULLs is exact too, takes them for the values: so there is none, and no count of rows.
-pub(crate) fn of_file(file: &DataFile, positions: &[usize]) -> Statistics {
-    let mut column_statistics = vec![ColumnStatistics::new_unknown(); positions.len()];
+pub(crate) fn of_file(file: &DataFile, positions: &[usize], width: usize) -> Statistics {
+    let mut column_statistics = vec![ColumnStatistics::new_unknown(); width];
     for (column, position) in file.columns.iter().zip(positions) {
         let bound = |value: &Option<ScalarValue>| value.clone().map_or(Precision::Absent, Precision::Exact);
         column_statistics[*position].min_value = bound(&column.lower);

@@ -197,29 +197,42 @@ pub struct SortKey {
     #[prost(bool, tag = "3")]
     pub nulls_first: bool,
 }
-/// One writer of data files: rows in, a row per file out.
+/// A node of a write: of rows in, and a row per file out; or of rows in, and the same rows with their partition values
+/// out.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LakeWrite {
-    #[prost(message, optional, tag = "1")]
-    pub target: ::core::option::Option<WriteTarget>,
-    /// In the name of every file that it writes.
-    #[prost(string, tag = "2")]
-    pub write_id: ::prost::alloc::string::String,
     /// Which fields this message has and what they mean: whoever knows another number refuses it.
-    #[prost(uint32, tag = "3")]
+    #[prost(uint32, tag = "1")]
     pub format: u32,
-    /// Position of the column that says what is done with a row; absent where every row is written.
-    #[prost(uint32, optional, tag = "4")]
-    pub action_column: ::core::option::Option<u32>,
-}
-/// The partition values of rows as further columns.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct LakePartition {
-    #[prost(message, optional, tag = "1")]
+    #[prost(message, optional, tag = "2")]
     pub target: ::core::option::Option<WriteTarget>,
-    #[prost(uint32, tag = "2")]
-    pub format: u32,
+    #[prost(oneof = "lake_write::Node", tags = "3, 4")]
+    pub node: ::core::option::Option<lake_write::Node>,
 }
+/// Nested message and enum types in `LakeWrite`.
+pub mod lake_write {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Node {
+        #[prost(message, tag = "3")]
+        Files(super::WriteFiles),
+        #[prost(message, tag = "4")]
+        PartitionValues(super::PartitionValues),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteFiles {
+    /// How the names of all files begin.
+    #[prost(string, tag = "1")]
+    pub write_id: ::prost::alloc::string::String,
+    /// Whether rows say what is done with them; otherwise all join the table.
+    #[prost(bool, tag = "2")]
+    pub with_actions: bool,
+    /// Whether all rows go through one writer.
+    #[prost(bool, tag = "3")]
+    pub gather: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PartitionValues {}
 /// How rows become data files of a table.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WriteTarget {

@@ -25,6 +25,9 @@ use self::pin::Pin;
 use super::information_schema::InformationSchema;
 use crate::session::{CURRENT_CATALOG, CURRENT_NAMESPACE};
 
+/// Behind `$`, what is no metadata but the rows of a table and of each where it lies.
+const ROWS: &str = "rows";
+
 /// What a statement calls a table of the lake.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Place {
@@ -165,6 +168,9 @@ impl PinnedTables {
             return Ok(self.table(&place, as_of).await?);
         };
         let base = place.with_table(base);
+        if suffix == ROWS {
+            return Ok(Arc::new(self.table(&base, as_of).await?.with_row_metadata()?));
+        }
         let Some(metadata_table) = MetadataTable::parse(suffix) else {
             return match self.table(&place, as_of).await {
                 Err(error) if error.kind() == ErrorKind::NotFound && self.table(&base, as_of).await.is_ok() => {
@@ -213,7 +219,9 @@ async fn once<K: Eq + Hash, T>(
 fn no_such_metadata(name: &str) -> catalog::Error {
     let known: Vec<_> = MetadataTable::ALL
         .into_iter()
-        .map(|known| format!("${}", known.name()))
+        .map(MetadataTable::name)
+        .chain([ROWS])
+        .map(|known| format!("${known}"))
         .collect();
     catalog::Error::NotFound {
         what: "metadata table",

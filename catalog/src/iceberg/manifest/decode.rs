@@ -93,6 +93,7 @@ fn manifest_file(fields: &[Field], cursor: &mut Cursor<'_>) -> Result<ManifestFi
             (505, _) => file.files[1] = cursor.integer(kind)?,
             (506, _) => file.files[2] = cursor.integer(kind)?,
             (507, _) => file.partitions = summaries(kind, cursor)?,
+            (520, _) | (142, "first_row_id") => file.first_row_id = cursor.integer(kind)?,
             (519, _) | (131, "key_metadata") => file.encrypted = cursor.bytes(kind)?.is_some_and(|key| !key.is_empty()),
             _ => cursor.skip(kind)?,
         }
@@ -211,6 +212,7 @@ impl Rows {
             encrypted: false,
             rows: 0,
             size_bytes: 0,
+            first_row_id: None,
         };
         let mut delete = DeleteEntry::default();
         let (mut path, mut rows, mut size) = (None, None, None);
@@ -233,6 +235,7 @@ impl Rows {
                         .push(int(cursor.integer(item)?.ok_or("an equality id is null")?)?);
                     Ok(())
                 })?,
+                142 => entry.first_row_id = cursor.integer(kind)?,
                 143 => delete.referenced_data_file = cursor.text(kind)?.map(str::to_owned),
                 144 => delete.content_offset = cursor.integer(kind)?,
                 145 => delete.content_size = cursor.integer(kind)?,

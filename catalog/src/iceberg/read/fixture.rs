@@ -121,6 +121,8 @@ impl Fixture {
         let snapshot = self.at(&AsOf::Latest)?;
         let predicate = filter.map(|filter| predicate(snapshot.schema(), filter));
         let request = FileRequest {
+            only: None,
+            with_origin: false,
             wanted: &[0, 1, 2, 3, 4],
             predicate: predicate.as_ref(),
         };

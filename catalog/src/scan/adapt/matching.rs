@@ -134,6 +134,11 @@ pub(super) fn is_virtual(field: &Field) -> bool {
         .is_some_and(|name| name.starts_with(VIRTUAL))
 }
 
+/// True for a column that is known by its name in files, whatever the others of its table are known by.
+pub(super) fn has_only_a_name(field: &Field) -> bool {
+    field_id(field).is_none() && field.metadata().contains_key(PHYSICAL_NAME)
+}
+
 fn physical_name(field: &Field) -> &str {
     field.metadata().get(PHYSICAL_NAME).unwrap_or(field.name())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, BooleanArray, BooleanBufferBuilder, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{Int64Type, Schema};
 use datafusion::common::internal_err;
 use datafusion::error::Result;
 use roaring::RoaringTreemap;
@@ -39,16 +39,17 @@ impl LiveRows {
 
     /// The batch without its deleted rows and without its positions.
     pub(crate) fn of(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let Some((positions, columns)) = batch.columns().split_last() else {
+        let Some(positions) = batch.columns().last() else {
             return internal_err!("a batch without positions");
         };
         let Some(positions) = positions.as_primitive_opt::<Int64Type>() else {
             return internal_err!("positions of the type {}", positions.data_type());
         };
         let live = self.mask(positions.values())?;
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let rows = RecordBatch::try_new_with_options(without_last(&batch.schema()), columns.to_vec(), &options)?;
-        Ok(filter_record_batch(&rows, &BooleanArray::new(live, None))?)
+        Ok(filter_record_batch(
+            &without_positions(batch)?,
+            &BooleanArray::new(live, None),
+        )?)
     }
 
     /// Which of the rows at these positions are left.
@@ -78,9 +79,15 @@ impl LiveRows {
     }
 }
 
-fn without_last(schema: &SchemaRef) -> SchemaRef {
-    let fields = &schema.fields()[..schema.fields().len().saturating_sub(1)];
-    Arc::new(Schema::new_with_metadata(fields.to_vec(), schema.metadata().clone()))
+/// The batch without its last column.
+pub(crate) fn without_positions(batch: &RecordBatch) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let (Some((_, fields)), Some((_, columns))) = (schema.fields().split_last(), batch.columns().split_last()) else {
+        return internal_err!("a batch without positions");
+    };
+    let schema = Arc::new(Schema::new_with_metadata(fields.to_vec(), schema.metadata().clone()));
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema, columns.to_vec(), &options)?)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use parquet::errors::ParquetError;
 use crate::error::Error;
 use crate::scan::deletes::RowDeletes;
 use crate::scan::deletes::cache::DeleteLoader;
-use crate::scan::deletes::live::LiveRows;
+use crate::scan::deletes::live::{LiveRows, without_positions};
 use crate::scan::deletes::selection::{RowsToRead, rows, rows_to_read};
 
 /// Opens the files of one partition of a scan.
@@ -73,6 +73,17 @@ impl Morselizer for LakeMorselizer {
     }
 }
 
+/// Gives rows whose positions were counted: what counts them reads one more column, which is dropped.
+#[derive(Debug)]
+pub(super) struct Counted(pub(super) Arc<dyn Morselizer>);
+
+impl Morselizer for Counted {
+    fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
+        let inner = self.0.plan_file(file)?;
+        Ok(Box::new(Live { inner, rows: None }))
+    }
+}
+
 /// A file that has to learn its deleted rows first.
 #[derive(Debug)]
 struct WithDeletes {
@@ -121,15 +132,16 @@ impl WithDeletes {
         let rows = LiveRows::new(deleted.positions(), within)?;
         file.extensions.insert(plan);
         let inner = positioned.plan_file(file)?;
+        let rows = Some(rows);
         Ok(Box::new(Live { inner, rows }))
     }
 }
 
-/// What is read below loses its deleted rows and its positions.
+/// What is read below loses its deleted rows, of which there may be none, and its positions.
 #[derive(Debug)]
 struct Live<T> {
     inner: T,
-    rows: LiveRows,
+    rows: Option<LiveRows>,
 }
 
 impl MorselPlanner for Live<Box<dyn MorselPlanner>> {
@@ -153,7 +165,10 @@ impl MorselPlanner for Live<Box<dyn MorselPlanner>> {
 impl Morsel for Live<Box<dyn Morsel>> {
     fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
         let Self { inner, rows } = *self;
-        let live = inner.into_stream().map(move |batch| rows.of(&batch?));
+        let live = inner.into_stream().map(move |batch| match &rows {
+            Some(rows) => rows.of(&batch?),
+            None => without_positions(&batch?),
+        });
         live.try_filter(|batch| future::ready(batch.num_rows() > 0)).boxed()
     }
 }
