@@ -2,6 +2,7 @@
 //!
 //! Which files and columns a table format wants is the catalog client's word; this module writes them.
 
+pub mod alter;
 pub mod change;
 pub(crate) mod exec;
 pub(crate) mod message;
