@@ -19,6 +19,7 @@ mod metrics;
 pub(crate) mod read;
 mod replay;
 mod vector;
+mod write;
 
 pub(crate) use cache::DeltaCache;
 pub(crate) use read::DeltaSnapshot;

@@ -2,7 +2,14 @@
 //!
 //! Which files and columns a table format wants is the catalog client's word; this module writes them.
 
+pub mod alter;
+pub mod change;
+pub(crate) mod message;
 mod parquet;
+pub mod target;
+pub(crate) mod vector;
+
+use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -20,6 +27,8 @@ use crate::stores::Stores;
 /// Objects deleted at once after a failure.
 const DELETES_AT_ONCE: usize = 16;
 
+use target::{SortField, Transform};
+
 /// A table to create.
 #[derive(Debug, Clone)]
 pub struct NewTable {
@@ -29,22 +38,61 @@ pub struct NewTable {
     pub properties: Vec<(String, String)>,
     /// A data file ends after so many rows, or earlier when it has grown large. Must not be 0.
     pub file_rows_max: usize,
+    /// The partition spec: columns by position, their transforms, and the fields' names where they are given.
+    pub partition: Vec<(usize, Transform, Option<String>)>,
+    /// The order of rows within a file.
+    pub sort_order: Vec<SortField>,
+    /// Where the table lies; the catalog chooses where it is not told.
+    pub location: Option<String>,
+    /// Values of new rows that give none, by the column's position.
+    pub defaults: BTreeMap<usize, ScalarValue>,
+}
+
+impl NewTable {
+    /// An unpartitioned, unsorted table of these columns, where the catalog wants it.
+    pub fn new(schema: SchemaRef) -> Self {
+        Self {
+            schema,
+            properties: Vec::new(),
+            file_rows_max: usize::MAX,
+            partition: Vec::new(),
+            sort_order: Vec::new(),
+            location: None,
+            defaults: BTreeMap::new(),
+        }
+    }
 }
 
 /// A data file that is complete but that no table refers to yet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WrittenFile {
     pub(crate) location: String,
     pub(crate) size_bytes: u64,
     pub(crate) rows: u64,
     /// Where each row group begins in the file.
     pub(crate) row_group_offsets: Vec<i64>,
-    /// In the order of the schema.
+    /// In the order of [`target::WriteTarget::file_schema`]. Of a nested column only its size and its rows are known.
     pub(crate) columns: Vec<WrittenColumn>,
+    /// Transformed values, in the order of [`target::WriteTarget::partition`].
+    pub(crate) partition: Vec<ScalarValue>,
+    /// The partition spec's id.
+    pub(crate) spec_id: i32,
+}
+
+impl WrittenFile {
+    /// Where it lies.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// Its number of rows.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
 }
 
 /// What is known of one column of a written file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WrittenColumn {
     /// Compressed size.
     pub(crate) size_bytes: u64,
@@ -115,11 +163,16 @@ pub(crate) async fn settle(stores: &Stores, written: &[String], outcome: Result<
         .as_ref()
         .is_err_and(|error| !matches!(error, Error::CommitUnknown { .. }))
     {
-        for some in written.chunks(DELETES_AT_ONCE) {
-            join_all(some.iter().map(|location| delete(stores, location))).await;
-        }
+        delete_all(stores, written).await;
     }
     outcome
+}
+
+/// Deletes objects that nothing refers to, as far as the store allows.
+pub(crate) async fn delete_all(stores: &Stores, locations: &[String]) {
+    for some in locations.chunks(DELETES_AT_ONCE) {
+        join_all(some.iter().map(|location| delete(stores, location))).await;
+    }
 }
 
 async fn delete(stores: &Stores, location: &str) {

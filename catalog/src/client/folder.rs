@@ -14,6 +14,7 @@ use crate::delta;
 use crate::error::{Error, Result};
 use crate::name::TableName;
 use crate::stores::Stores;
+use crate::write::target::WriteTarget;
 use crate::write::{NewTable, WrittenFile};
 
 /// The folders below one root.
@@ -49,6 +50,13 @@ impl FolderClient {
         Ok(names)
     }
 
+    fn unsupported(&self, name: &str, feature: &str) -> Error {
+        Error::Unsupported {
+            table: name.to_owned(),
+            feature: feature.to_owned(),
+        }
+    }
+
     async fn has_log(&self, root: &str) -> Result<bool> {
         let location = format!("{root}/_delta_log");
         let at = self.stores.locate(&location)?;
@@ -81,8 +89,16 @@ impl CatalogClient for FolderClient {
     }
 
     /// A namespace exists as soon as it has a table: object stores have no empty folders.
-    async fn create_namespace(&self, namespace: &str) -> Result<()> {
-        check_new(namespace)
+    async fn create_namespace(&self, namespace: &str, properties: &[(String, String)]) -> Result<()> {
+        check_new(namespace)?;
+        match properties.is_empty() {
+            true => Ok(()),
+            false => Err(self.unsupported(namespace, "properties of a namespace")),
+        }
+    }
+
+    async fn drop_namespace(&self, namespace: &str) -> Result<()> {
+        Err(self.unsupported(namespace, "DROP SCHEMA in a catalog of folders"))
     }
 
     async fn stage(&self, name: &TableName, new: &NewTable) -> Result<StagedTable> {
@@ -97,8 +113,7 @@ impl CatalogClient for FolderClient {
         }
         let file_schema = delta::commit::file_schema(name, &new.schema)?;
         Ok(StagedTable {
-            data_folder: root,
-            file_schema,
+            target: WriteTarget::new(name.to_string(), root, file_schema).with_rows_max(new.file_rows_max),
             format: StagedFormat::Delta(new.properties.clone()),
         })
     }
@@ -108,5 +123,13 @@ impl CatalogClient for FolderClient {
             return Err(staged.foreign(name));
         };
         delta::commit::create(&self.stores, name, &staged, properties.clone(), files).await
+    }
+
+    async fn drop_table(&self, name: &TableName, _purge: bool) -> Result<()> {
+        Err(self.unsupported(&name.to_string(), "DROP TABLE in a catalog of folders"))
+    }
+
+    async fn rename_table(&self, from: &TableName, _to: &TableName) -> Result<()> {
+        Err(self.unsupported(&from.to_string(), "renaming in a catalog of folders"))
     }
 }

@@ -86,14 +86,14 @@ pub(crate) async fn create(
     properties: Vec<(String, String)>,
     files: &[WrittenFile],
 ) -> Result<()> {
-    let log = Log::new(stores, &name.to_string(), &staged.data_folder)?;
+    let log = Log::new(stores, &name.to_string(), &staged.target.data_folder)?;
     if let Ok(folder) = log.root_url.to_file_path() {
         // The kernel wants a local folder to be there; without rows no file has made it.
         let made = tokio::fs::create_dir_all(&folder).await;
         made.map_err(|error| failed(name, format!("the folder {} cannot be made: {error}", folder.display())))?;
     }
     let (url, engine) = (log.root_url.to_string(), log.engine());
-    let (schema, added) = (Arc::clone(&staged.file_schema), files.to_vec());
+    let (schema, added) = (Arc::clone(&staged.target.file_schema), files.to_vec());
     let commit = move || {
         let transaction = match begin(&url, &schema, properties, &engine) {
             Err(KernelError::TableAlreadyExistsAtPath(_)) => return Ok(Outcome::Exists),
@@ -159,7 +159,7 @@ async fn settle(
     files: &[WrittenFile],
     error: KernelError,
 ) -> Result<()> {
-    let location = format!("{}/_delta_log/{:020}.json", staged.data_folder, 0);
+    let location = format!("{}/_delta_log/{:020}.json", staged.target.data_folder, 0);
     let lost = matches!(
         error.without_backtrace(),
         KernelError::ObjectStore(_) | KernelError::IOError(_)
@@ -193,7 +193,7 @@ fn names(commit: &[u8], file: &WrittenFile) -> bool {
 fn refused(name: &TableName, staged: &StagedTable, error: KernelError) -> Error {
     match error {
         KernelError::Backtraced { source, .. } => refused(name, staged, *source),
-        KernelError::ObjectStore(source) => Error::storage(&staged.data_folder, source),
+        KernelError::ObjectStore(source) => Error::storage(&staged.target.data_folder, source),
         other => failed(name, other),
     }
 }

@@ -61,7 +61,10 @@ struct OpenFile {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(stores: &'a Stores, table: &'a TableName, staged: &'a StagedTable, file_rows_max: usize) -> Self {
-        let (folder, schema) = (staged.data_folder.as_str(), Arc::clone(&staged.file_schema));
+        let (folder, schema) = (
+            staged.target.data_folder.as_str(),
+            Arc::clone(&staged.target.file_schema),
+        );
         Self {
             stores,
             table,
@@ -121,6 +124,8 @@ impl<'a> Writer<'a> {
             rows: file.rows as u64,
             row_group_offsets: row_group_offsets(&metadata),
             columns: columns.map_err(|error| self.failed(error))?,
+            partition: Vec::new(),
+            spec_id: 0,
         });
         Ok(())
     }

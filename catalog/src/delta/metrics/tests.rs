@@ -64,6 +64,8 @@ fn an_add_action_has_statistics_that_the_protocol_defines() {
     ]);
     let decimal = |unscaled| Some(ScalarValue::Decimal128(Some(unscaled), 15, 2));
     let file = WrittenFile {
+        partition: Vec::new(),
+        spec_id: 0,
         location: "s3://bucket/t/a.parquet".to_owned(),
         size_bytes: 500,
         rows: 3,
@@ -103,6 +105,8 @@ fn only_wanted_columns_have_statistics() {
     ]);
     let none = || column(0, None, None);
     let file = WrittenFile {
+        partition: Vec::new(),
+        spec_id: 0,
         location: "s3://bucket/t/a.parquet".to_owned(),
         size_bytes: 1,
         rows: 3,

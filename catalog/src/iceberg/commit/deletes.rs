@@ -11,8 +11,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, Struct};
-use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
@@ -53,7 +53,8 @@ pub(super) fn position_file(location: &str, deletes: &[Positions]) -> Result<(Da
     let least = position(deletes.iter().filter_map(|delete| delete.positions.min()).min())?;
     let greatest = position(deletes.iter().filter_map(|delete| delete.positions.max()).max())?;
     // Bounds of locations are whole, since equal ones say which file is meant.
-    let bounds = |path: &str, position| HashMap::from([(FILE_PATH.1, Datum::string(path)), (POS.1, Datum::long(position))]);
+    let bounds =
+        |path: &str, position| HashMap::from([(FILE_PATH.1, Datum::string(path)), (POS.1, Datum::long(position))]);
     let file = DataFileBuilder::default()
         .content(DataContentType::PositionDeletes)
         .file_path(location.to_owned())

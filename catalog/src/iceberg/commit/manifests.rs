@@ -13,8 +13,8 @@ use iceberg::spec::{
     ManifestStatus, ManifestWriterBuilder, PartitionSpec, PrimitiveType, SchemaRef, Snapshot, TableMetadata, Type,
 };
 
-use super::failed;
 use super::super::manifest::{self, decode};
+use super::failed;
 use crate::error::{Error, Result};
 use crate::stores::Stores;
 use crate::write;
@@ -104,7 +104,8 @@ impl Manifests<'_> {
             return Err(self.unsupported("writing behind a manifest list that is not of its table's format version"));
         }
         let mut files = Vec::with_capacity(own.len());
-        for mut file in list.consume_entries() {
+        for file in list.entries() {
+            let mut file = file.clone();
             if file.key_metadata.is_some() {
                 return Err(self.unsupported("table encryption"));
             }
@@ -118,7 +119,11 @@ impl Manifests<'_> {
 
     /// Fills in the counts that a list of format version 1 may lack.
     async fn count(&self, file: &mut ManifestFile) -> Result<()> {
-        let known = [file.added_files_count, file.existing_files_count, file.deleted_files_count];
+        let known = [
+            file.added_files_count,
+            file.existing_files_count,
+            file.deleted_files_count,
+        ];
         let rows = [file.added_rows_count, file.existing_rows_count, file.deleted_rows_count];
         if known.iter().all(Option::is_some) && rows.iter().all(Option::is_some) {
             return Ok(());
@@ -143,9 +148,10 @@ impl Manifests<'_> {
     pub(super) async fn load(&self, file: &ManifestFile) -> Result<Loaded> {
         let manifest = self.manifest(&file.manifest_path).await?;
         let (entries, metadata) = manifest.into_parts();
-        let mut next_row_id = file.first_row_id.map(i64::try_from).transpose().map_err(|error| {
-            self.corrupt(&file.manifest_path, format!("its first row id is too large: {error}"))
-        })?;
+        let mut next_row_id =
+            file.first_row_id.map(i64::try_from).transpose().map_err(|error| {
+                self.corrupt(&file.manifest_path, format!("its first row id is too large: {error}"))
+            })?;
         let mut live = Vec::with_capacity(entries.len());
         for entry in entries {
             if !entry.is_alive() {
@@ -262,7 +268,11 @@ impl Manifests<'_> {
             }
         }
         let width = partition.fields().len();
-        let entries = contents.existing.iter().chain(&contents.removed).map(|entry| &entry.file);
+        let entries = contents
+            .existing
+            .iter()
+            .chain(&contents.removed)
+            .map(|entry| &entry.file);
         for file in entries.chain(&contents.added) {
             if file.partition().fields().len() != width {
                 let values = file.partition().fields().len();

@@ -8,7 +8,7 @@
 //! ```
 //! Everything that is written has a new name, so that nobody sees it before the catalog points to it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -60,7 +60,9 @@ impl Producer<'_> {
     pub(super) async fn produce(&mut self, change: &Change, touched: &Touched) -> Result<Snapshot> {
         let version = self.metadata.format_version();
         if version == FormatVersion::V1 && !change.deleted.is_empty() {
-            return Err(self.manifests.unsupported("row-level deletes in a table of format version 1"));
+            return Err(self
+                .manifests
+                .unsupported("row-level deletes in a table of format version 1"));
         }
         let mut changes = Changes::default();
         let listed = match &self.parent {
@@ -77,7 +79,10 @@ impl Producer<'_> {
             }
         }
         let mut manifests = Vec::new();
-        for (content, groups) in [(ManifestContentType::Data, added), (ManifestContentType::Deletes, deletes)] {
+        for (content, groups) in [
+            (ManifestContentType::Data, added),
+            (ManifestContentType::Deletes, deletes),
+        ] {
             for group in groups.into_values() {
                 let contents = Contents {
                     added: group.files,
@@ -102,10 +107,14 @@ impl Producer<'_> {
         let mut groups = Groups::new();
         for written in &change.added {
             let Some(spec) = self.metadata.partition_spec_by_id(written.spec_id) else {
-                let detail = format!("it was written for the partition spec {}, which is gone", written.spec_id);
+                let detail = format!(
+                    "it was written for the partition spec {}, which is gone",
+                    written.spec_id
+                );
                 return Err(failed(self.manifests.table, detail));
             };
-            let file = metrics::data_file(written, schema, spec).map_err(|error| failed(self.manifests.table, error))?;
+            let file =
+                metrics::data_file(written, schema, spec).map_err(|error| failed(self.manifests.table, error))?;
             changes.add(written.spec_id, &file);
             push(&mut groups, schema, spec, file);
         }
@@ -295,9 +304,4 @@ fn operation(change: &Change) -> Operation {
         Statement::Delete if change.added.is_empty() => Operation::Delete,
         _ => Operation::Overwrite,
     }
-}
-
-/// The locations of a set of files, for lookups.
-pub(super) fn locations<'a>(files: impl Iterator<Item = &'a String>) -> HashSet<&'a str> {
-    files.map(String::as_str).collect()
 }

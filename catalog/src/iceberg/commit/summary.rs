@@ -101,8 +101,16 @@ impl Changes {
             ("total-delete-files", added.delete_files, removed.delete_files),
             ("total-records", added.records, removed.records),
             ("total-files-size", added.bytes, removed.bytes),
-            ("total-position-deletes", added.position_deletes, removed.position_deletes),
-            ("total-equality-deletes", added.equality_deletes, removed.equality_deletes),
+            (
+                "total-position-deletes",
+                added.position_deletes,
+                removed.position_deletes,
+            ),
+            (
+                "total-equality-deletes",
+                added.equality_deletes,
+                removed.equality_deletes,
+            ),
         ];
         for (key, added, removed) in totals {
             let before = match parent {

@@ -77,7 +77,11 @@ impl Touched {
                 }
             }
         }
-        let wanted = touched.removed.iter().map(String::as_str).chain(deleted.keys().copied());
+        let wanted = touched
+            .removed
+            .iter()
+            .map(String::as_str)
+            .chain(deleted.keys().copied());
         if wanted.into_iter().any(|path| !places.contains_key(path)) {
             return Err(Error::Conflict {
                 table: manifests.table.to_owned(),
@@ -102,7 +106,9 @@ impl Touched {
         let stores: Arc<dyn ObjectStoreRegistry> = Arc::clone(now.manifests.stores()) as _;
         let loader = DeleteLoader::new(Arc::clone(cache), stores, manifests.table.into());
         for positions in &mut touched.positions {
-            let Some(place) = places.get(&positions.file) else { continue };
+            let Some(place) = places.get(&positions.file) else {
+                continue;
+            };
             if let Some(earlier) = index
                 .as_ref()
                 .map(|index| earlier(now, index, place, &positions.file))
@@ -112,7 +118,10 @@ impl Touched {
                 let rows = place.manifest.entries.entries[place.row].rows;
                 let loaded = loader.load(&earlier).await.map_err(|error| Error::Write {
                     table: manifests.table.to_owned(),
-                    detail: format!("the rows that were deleted from {} before cannot be read", positions.file),
+                    detail: format!(
+                        "the rows that were deleted from {} before cannot be read",
+                        positions.file
+                    ),
                     source: Some(Box::new(error)),
                 })?;
                 positions.positions |= loaded.of_file(rows)?.positions();
@@ -136,7 +145,10 @@ impl Touched {
         let wanted: HashSet<&str> = of.map(|place| place.manifest.file.path.as_str()).collect();
         let Some(snapshot) = &now.snapshot else { return Ok(()) };
         let listed = manifests.list(&now.metadata.table, snapshot).await?;
-        for file in listed.iter().filter(|file| wanted.contains(file.manifest_path.as_str())) {
+        for file in listed
+            .iter()
+            .filter(|file| wanted.contains(file.manifest_path.as_str()))
+        {
             let loaded = manifests.load(file).await?;
             let origin = Origin {
                 schema: loaded.schema,
@@ -181,7 +193,12 @@ impl Touched {
 }
 
 /// What is deleted by position from a data file so far.
-fn earlier(now: &IcebergSnapshot, index: &DeleteIndex, place: &Place<'_>, path: &str) -> Result<Option<Arc<RowDeletes>>> {
+fn earlier(
+    now: &IcebergSnapshot,
+    index: &DeleteIndex,
+    place: &Place<'_>,
+    path: &str,
+) -> Result<Option<Arc<RowDeletes>>> {
     let sequence = deletes::sequence(place.manifest, place.row).ok_or_else(|| Error::Corrupt {
         table: now.table.clone(),
         file: place.manifest.file.path.clone(),

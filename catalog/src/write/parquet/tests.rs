@@ -9,8 +9,11 @@ use crate::client::StagedFormat;
 
 fn staged(folder: &tempfile::TempDir, fields: Vec<Field>) -> StagedTable {
     StagedTable {
-        data_folder: format!("file://{}", folder.path().display()),
-        file_schema: Arc::new(Schema::new(fields)),
+        target: crate::write::target::WriteTarget::new(
+            "t",
+            format!("file://{}", folder.path().display()),
+            Arc::new(Schema::new(fields)),
+        ),
         format: StagedFormat::Delta(Vec::new()),
     }
 }
