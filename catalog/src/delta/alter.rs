@@ -92,69 +92,7 @@ pub(crate) async fn alter(base: &Arc<DeltaSnapshot>, alterations: &[Alteration])
 
 impl Altered<'_> {
     fn apply(&mut self, alteration: &Alteration) -> Result<()> {
-        let unsupported = |feature: String| self.base.log.unsupported(feature);
         match alteration {
-            Alteration::AddColumn { default: Some(_), .. } => Err(unsupported(
-                "a default for rows that exist, which Delta tables have not,".to_owned(),
-            )),
-            Alteration::AddColumn {
-                parent,
-                field,
-                comment,
-                position,
-                if_not_exists,
-                ..
-            } => self
-                .columns
-                .add(parent, field, comment.as_deref(), position, *if_not_exists)
-                .map_err(|error| error.of(self.base)),
-            Alteration::DropColumn { column, if_exists } => {
-                self.is_free(column)?;
-                self.columns
-                    .remove(column, *if_exists)
-                    .map_err(|error| error.of(self.base))
-            }
-            Alteration::RenameColumn { column, to } => {
-                self.is_free(column)?;
-                self.columns.rename(column, to).map_err(|error| error.of(self.base))
-            }
-            Alteration::MoveColumn { column, position } => self
-                .columns
-                .reorder(column, position)
-                .map_err(|error| error.of(self.base)),
-            Alteration::WidenColumn { column, to } => {
-                if !self.base.is_set("delta.enableTypeWidening") {
-                    let feature = "type widening, which its property delta.enableTypeWidening leaves off,";
-                    return Err(unsupported(feature.to_owned()));
-                }
-                self.is_free(column)?;
-                self.columns.widen(column, to).map_err(|error| error.of(self.base))
-            }
-            Alteration::SetNullable { column, nullable } => {
-                if !*nullable {
-                    match column.as_slice() {
-                        [name] => self.tightened.push(name.clone()),
-                        _ => return Err(unsupported("NOT NULL of a nested column".to_owned())),
-                    }
-                }
-                let set = json!(nullable);
-                self.columns
-                    .set(column, |field| field["nullable"] = set)
-                    .map_err(|error| error.of(self.base))
-            }
-            Alteration::SetDefault { column, value } => {
-                let text = match value {
-                    Some(value) => Some(literal(value).ok_or_else(|| unsupported(format!("the default {value}")))?),
-                    None => None,
-                };
-                self.columns
-                    .set_metadata(column, DEFAULT, text)
-                    .map_err(|error| error.of(self.base))
-            }
-            Alteration::CommentColumn { column, comment } => self
-                .columns
-                .set_metadata(column, COMMENT, comment.clone())
-                .map_err(|error| error.of(self.base)),
             Alteration::CommentTable { comment } => {
                 self.description.clone_from(comment);
                 Ok(())
@@ -165,24 +103,87 @@ impl Altered<'_> {
             Alteration::UnsetProperties { keys, if_exists } => {
                 keys.iter().try_for_each(|key| self.unset_property(key, *if_exists))
             }
-            Alteration::DropConstraint { name, if_exists } => {
-                let key = self.properties.keys().find(|key| {
-                    key.strip_prefix(CONSTRAINT)
-                        .is_some_and(|known| known.eq_ignore_ascii_case(name))
-                });
-                match key.cloned() {
-                    Some(key) => {
-                        self.properties.remove(&key);
-                        Ok(())
-                    }
-                    None if *if_exists => Ok(()),
-                    None => Err(missing("constraint", name)),
-                }
+            Alteration::DropConstraint { name, if_exists } => self.drop_constraint(name, *if_exists),
+            Alteration::SetDefault { column, value } => {
+                let unsupported = || self.base.log.unsupported("the default of that type".to_owned());
+                let text = value.as_ref().map(|value| literal(value).ok_or_else(unsupported));
+                let set = self.columns.set_metadata(column, DEFAULT, text.transpose()?);
+                set.map_err(|refusal| refusal.of(self.base))
             }
-            other => Err(unsupported(format!(
-                "{}, which Delta tables have not,",
-                other.feature()
-            ))),
+            Alteration::SetNullable { column, nullable } => {
+                match (nullable, column.as_slice()) {
+                    (true, _) => {}
+                    (false, [name]) => self.tightened.push(name.clone()),
+                    (false, _) => return Err(self.base.log.unsupported("NOT NULL of a nested column".to_owned())),
+                }
+                let set = json!(nullable);
+                let changed = self.columns.set(column, |field| field["nullable"] = set);
+                changed.map_err(|refusal| refusal.of(self.base))
+            }
+            other => self.change_column(other),
+        }
+    }
+
+    fn change_column(&mut self, alteration: &Alteration) -> Result<()> {
+        let changed = match alteration {
+            Alteration::AddColumn { default: Some(_), .. } => {
+                let feature = "a default for rows that exist, which Delta tables have not,";
+                return Err(self.base.log.unsupported(feature.to_owned()));
+            }
+            Alteration::AddColumn {
+                parent,
+                field,
+                comment,
+                position,
+                if_not_exists,
+                ..
+            } => {
+                let mut field = field.as_ref().clone();
+                if let Some(comment) = comment {
+                    field.metadata_mut().insert(COMMENT.to_owned(), comment.clone());
+                }
+                self.columns.add(parent, &field, position, *if_not_exists)
+            }
+            Alteration::DropColumn { column, if_exists } => {
+                self.is_free(column)?;
+                self.columns.remove(column, *if_exists)
+            }
+            Alteration::RenameColumn { column, to } => {
+                self.is_free(column)?;
+                self.columns.rename(column, to)
+            }
+            Alteration::MoveColumn { column, position } => self.columns.reorder(column, position),
+            Alteration::WidenColumn { column, to } => {
+                if !self.base.is_set("delta.enableTypeWidening") {
+                    let feature = "type widening, which its property delta.enableTypeWidening leaves off,";
+                    return Err(self.base.log.unsupported(feature.to_owned()));
+                }
+                self.is_free(column)?;
+                self.columns.widen(column, to)
+            }
+            Alteration::CommentColumn { column, comment } => {
+                self.columns.set_metadata(column, COMMENT, comment.clone())
+            }
+            other => {
+                let feature = format!("{}, which Delta tables have not,", other.feature());
+                return Err(self.base.log.unsupported(feature));
+            }
+        };
+        changed.map_err(|refusal| refusal.of(self.base))
+    }
+
+    fn drop_constraint(&mut self, name: &str, if_exists: bool) -> Result<()> {
+        let is_named = |key: &&String| {
+            let known = key.strip_prefix(CONSTRAINT);
+            known.is_some_and(|known| known.eq_ignore_ascii_case(name))
+        };
+        match self.properties.keys().find(is_named).cloned() {
+            Some(key) => {
+                self.properties.remove(&key);
+                Ok(())
+            }
+            None if if_exists => Ok(()),
+            None => Err(missing("constraint", name)),
         }
     }
 

@@ -81,7 +81,6 @@ impl Columns {
         &mut self,
         parent: &[String],
         field: &Field,
-        comment: Option<&str>,
         position: &Position,
         if_not_exists: bool,
     ) -> Result<(), Refusal> {
@@ -95,7 +94,7 @@ impl Columns {
         let file_field = schema::file_field(field)
             .map_err(|found| Refusal::Needs(format!("the type {found} (column {})", field.name())))?;
         let mut ids = Ids(self.ids.0);
-        let added = schema::field_json(&file_field, comment.or_else(|| schema::comment(field)), &mut ids);
+        let added = schema::field_json(&file_field, schema::comment(field), &mut ids);
         let fields = self.fields(parent)?;
         if find(fields, field.name()).is_some() {
             return match if_not_exists {
