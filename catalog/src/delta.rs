@@ -5,6 +5,7 @@
 //! or field id; partition columns are not in the files. Source: the Delta transaction log protocol. `delta_kernel`
 //! replays the log; it works in threads of its own ([`log::Log::blocking`]), since its calls block.
 
+pub(crate) mod alter;
 mod bounds;
 pub(crate) mod cache;
 mod columns;
@@ -20,6 +21,7 @@ pub(crate) mod read;
 mod replay;
 mod statistics;
 mod vector;
+mod write;
 
 pub(crate) use cache::DeltaCache;
 pub(crate) use read::DeltaSnapshot;

@@ -113,6 +113,14 @@ pub enum Error {
         /// What came back.
         detail: String,
     },
+    /// A row that the table does not allow.
+    #[error("cannot write table \"{table}\": {detail}")]
+    Violation {
+        /// The table's name.
+        table: String,
+        /// The rule, and what breaks it.
+        detail: String,
+    },
     /// Rows that cannot be written as the table wants them.
     #[error("cannot write table \"{table}\": {detail}")]
     Write {
@@ -130,7 +138,7 @@ impl Error {
     /// The kind that decides the client's status code.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Config { .. } | Error::InvalidName { .. } => ErrorKind::InvalidInput,
+            Error::Config { .. } | Error::InvalidName { .. } | Error::Violation { .. } => ErrorKind::InvalidInput,
             Error::NotFound { .. } => ErrorKind::NotFound,
             Error::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Error::Unsupported { .. } => ErrorKind::Unsupported,

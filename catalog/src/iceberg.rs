@@ -19,5 +19,6 @@ mod read;
 pub(crate) mod schema;
 mod transform;
 mod values;
+mod write;
 
 pub(crate) use read::IcebergSnapshot;

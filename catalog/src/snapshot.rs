@@ -14,8 +14,12 @@ use proto::ColumnMatch;
 use crate::delta::DeltaSnapshot;
 use crate::error::Result;
 use crate::iceberg::IcebergSnapshot;
+use crate::lakehouse::Lakehouse;
+use crate::name::TableName;
 use crate::scan::deletes::RowDeletes;
 use crate::system_table::MetadataTable;
+use crate::write::change::{Change, Committed, Operation};
+use crate::write::target::{RowChange, WriteDefault, WriteTarget};
 
 /// An immutable version of a table. Whatever is planned from it reads the same rows, whoever commits meanwhile.
 #[derive(Debug, Clone)]
@@ -287,6 +291,47 @@ impl TableSnapshot {
         match &self.format {
             Format::Iceberg(snapshot) => snapshot.property(key),
             Format::Delta(snapshot) => snapshot.property(key),
+        }
+    }
+
+    /// How rows become data files of this table. Refuses by name what this writer cannot write right.
+    pub fn write_target(&self) -> Result<WriteTarget> {
+        match &self.format {
+            Format::Iceberg(snapshot) => snapshot.write_target(),
+            Format::Delta(snapshot) => snapshot.write_target(),
+        }
+    }
+
+    /// How DELETE, UPDATE and MERGE change the rows of this table. `operation` names the property that decides.
+    pub fn row_change(&self, operation: Operation) -> Result<RowChange> {
+        match &self.format {
+            Format::Iceberg(snapshot) => snapshot.row_change(operation),
+            Format::Delta(snapshot) => snapshot.row_change(operation),
+        }
+    }
+
+    /// Conditions that every row must fulfil (it may also be unknown whether it does): their names and SQL texts over
+    /// the table's columns. NOT NULL is in the schema.
+    pub fn constraints(&self) -> Vec<(String, String)> {
+        match &self.format {
+            Format::Iceberg(_) => Vec::new(),
+            Format::Delta(snapshot) => snapshot.constraints(),
+        }
+    }
+
+    /// The value of the column at `index` in new rows that give none; NULL where there is no default.
+    pub fn write_default(&self, index: usize) -> Result<WriteDefault> {
+        match &self.format {
+            Format::Iceberg(snapshot) => snapshot.write_default(index),
+            Format::Delta(snapshot) => snapshot.write_default(index),
+        }
+    }
+
+    /// Commits `change`, which was computed from this version.
+    pub(crate) async fn commit(&self, lakehouse: &Lakehouse, name: &TableName, change: Change) -> Result<Committed> {
+        match &self.format {
+            Format::Iceberg(snapshot) => snapshot.commit(lakehouse, name, change).await,
+            Format::Delta(snapshot) => snapshot.commit(lakehouse, name, change).await,
         }
     }
 

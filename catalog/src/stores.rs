@@ -2,7 +2,7 @@
 //!
 //! The same type serves the catalog readers and, as DataFusion's registry, the plans of coordinators and executors.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path as FilePath;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -27,6 +27,8 @@ const CLIENTS_MAX: usize = 1024;
 pub struct Stores {
     profiles: Vec<StorageProfile>,
     clients: RwLock<HashMap<String, Arc<dyn ObjectStore>>>,
+    /// Buckets whose store was seen to refuse to overwrite an object.
+    exclusive: RwLock<HashSet<String>>,
 }
 
 /// One object: its store and its key in it.
@@ -58,22 +60,16 @@ impl Stores {
         Ok(Arc::new(Self {
             profiles: profiles.to_vec(),
             clients: RwLock::default(),
+            exclusive: RwLock::default(),
         }))
     }
 
     /// The store and key of `location`: `s3://bucket/key`, `file:///path` or an absolute path. Keys are taken as they
     /// are written: table formats store them without percent-encoding.
     pub fn locate(&self, location: &str) -> Result<Location> {
-        let parts = split(location)?;
-        let path = Path::parse(parts.key).map_err(|error| Error::InvalidName {
-            detail: format!("location \"{location}\" has a key that no object can have: {error}"),
-        })?;
-        let bucket = bucket_of(&parts);
-        let store_url = ObjectStoreUrl::parse(&bucket).map_err(|error| Error::InvalidName {
-            detail: format!("location \"{location}\" is no URL: {error}"),
-        })?;
+        let (store_url, path) = address(location)?;
         Ok(Location {
-            store: self.client(&bucket)?,
+            store: self.client(store_url.as_str())?,
             store_url,
             path,
         })
@@ -118,6 +114,23 @@ impl Stores {
             got.bytes().await
         };
         read.await.map_err(|error| Error::storage(location, error))
+    }
+
+    /// True where the store of that bucket was seen to refuse to overwrite an object.
+    pub(crate) fn has_conditional_put(&self, bucket: &str) -> bool {
+        self.exclusive
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(bucket)
+    }
+
+    /// Remembers that the store of that bucket refuses to overwrite an object.
+    pub(crate) fn keep_conditional_put(&self, bucket: &str) {
+        let mut exclusive = self.exclusive.write().unwrap_or_else(PoisonError::into_inner);
+        if exclusive.len() >= CLIENTS_MAX {
+            exclusive.clear();
+        }
+        exclusive.insert(bucket.to_owned());
     }
 
     fn client(&self, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
@@ -194,6 +207,18 @@ fn s3(profile: &StorageProfile, bucket: &str) -> object_store::Result<object_sto
         builder = builder.with_token(token.expose());
     }
     builder.with_skip_signature(profile.anonymous).build()
+}
+
+/// The bucket and the key of a location, as [`Stores::locate`] finds them.
+pub(crate) fn address(location: &str) -> Result<(ObjectStoreUrl, Path)> {
+    let parts = split(location)?;
+    let path = Path::parse(parts.key).map_err(|error| Error::InvalidName {
+        detail: format!("location \"{location}\" has a key that no object can have: {error}"),
+    })?;
+    let store_url = ObjectStoreUrl::parse(bucket_of(&parts)).map_err(|error| Error::InvalidName {
+        detail: format!("location \"{location}\" is no URL: {error}"),
+    })?;
+    Ok((store_url, path))
 }
 
 struct Parts<'a> {

@@ -2,7 +2,18 @@
 //!
 //! Which files and columns a table format wants is the catalog client's word; this module writes them.
 
+pub mod alter;
+pub mod change;
+pub(crate) mod exec;
+pub(crate) mod message;
 mod parquet;
+mod partition;
+pub mod plan;
+pub mod target;
+pub(crate) mod vector;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -11,11 +22,14 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use futures::future::join_all;
 use object_store::ObjectStoreExt;
+use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::lakehouse::Lakehouse;
 use crate::name::TableName;
 use crate::stores::Stores;
+
+use target::{SortField, Transform};
 
 /// Objects deleted at once after a failure.
 const DELETES_AT_ONCE: usize = 16;
@@ -29,22 +43,61 @@ pub struct NewTable {
     pub properties: Vec<(String, String)>,
     /// A data file ends after so many rows, or earlier when it has grown large. Must not be 0.
     pub file_rows_max: usize,
+    /// The partition spec: columns by position, their transforms, and the fields' names where they are given.
+    pub partition: Vec<(usize, Transform, Option<String>)>,
+    /// The order of rows within a file.
+    pub sort_order: Vec<SortField>,
+    /// Where the table lies; the catalog chooses where it is not told.
+    pub location: Option<String>,
+    /// Values of new rows that give none, by the column's position.
+    pub defaults: BTreeMap<usize, ScalarValue>,
+}
+
+impl NewTable {
+    /// An unpartitioned, unsorted table of these columns, where the catalog wants it.
+    pub fn new(schema: SchemaRef) -> Self {
+        Self {
+            schema,
+            properties: Vec::new(),
+            file_rows_max: usize::MAX,
+            partition: Vec::new(),
+            sort_order: Vec::new(),
+            location: None,
+            defaults: BTreeMap::new(),
+        }
+    }
 }
 
 /// A data file that is complete but that no table refers to yet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WrittenFile {
     pub(crate) location: String,
     pub(crate) size_bytes: u64,
     pub(crate) rows: u64,
     /// Where each row group begins in the file.
     pub(crate) row_group_offsets: Vec<i64>,
-    /// In the order of the schema.
+    /// In the order of [`target::WriteTarget::file_schema`]. Of a nested column only its size and its rows are known.
     pub(crate) columns: Vec<WrittenColumn>,
+    /// Transformed values, in the order of [`target::WriteTarget::partition`].
+    pub(crate) partition: Vec<ScalarValue>,
+    /// The partition spec's id.
+    pub(crate) spec_id: i32,
+}
+
+impl WrittenFile {
+    /// Where it lies.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// Its number of rows.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
 }
 
 /// What is known of one column of a written file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WrittenColumn {
     /// Compressed size.
     pub(crate) size_bytes: u64,
@@ -71,22 +124,29 @@ pub async fn create_table(
     let client = lakehouse.client(&name.catalog)?;
     let stores = lakehouse.stores();
     let staged = client.stage(name, new).await?;
-    let mut writer = parquet::Writer::new(stores, name, &staged, new.file_rows_max);
-    let written = write_rows(&mut writer, name, rows).await;
-    let (files, locations) = writer.close().await;
-    let outcome = match written {
-        Ok(()) => client.create(name, staged, &files).await,
-        Err(error) => Err(error),
-    };
-    settle(stores, &locations, outcome).await?;
+    let store = stores.locate(&staged.target.data_folder)?.store;
+    let target = Arc::new(staged.target.clone());
+    let mut writer = parquet::Writer::new(store, target, &new_write_id())?;
+    if let Err(error) = write_rows(&mut writer, name, rows).await {
+        writer.discard().await;
+        return Err(error);
+    }
+    let files = writer.into_files();
+    let outcome = client.create(name, staged, &files).await;
+    settle(stores, &locations(&files), outcome).await?;
     Ok(files.iter().map(|file| file.rows).sum())
 }
 
-async fn write_rows(
-    writer: &mut parquet::Writer<'_>,
-    name: &TableName,
-    mut rows: SendableRecordBatchStream,
-) -> Result<()> {
+/// A new id for the files of one write; later ids sort behind earlier ones.
+pub(crate) fn new_write_id() -> String {
+    Uuid::now_v7().simple().to_string()
+}
+
+fn locations(files: &[WrittenFile]) -> Vec<String> {
+    files.iter().map(|file| file.location.clone()).collect()
+}
+
+async fn write_rows(writer: &mut parquet::Writer, name: &TableName, mut rows: SendableRecordBatchStream) -> Result<()> {
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|error| Error::Write {
             table: name.to_string(),
@@ -115,11 +175,16 @@ pub(crate) async fn settle(stores: &Stores, written: &[String], outcome: Result<
         .as_ref()
         .is_err_and(|error| !matches!(error, Error::CommitUnknown { .. }))
     {
-        for some in written.chunks(DELETES_AT_ONCE) {
-            join_all(some.iter().map(|location| delete(stores, location))).await;
-        }
+        delete_all(stores, written).await;
     }
     outcome
+}
+
+/// Deletes objects that nothing refers to, as far as the store allows.
+pub(crate) async fn delete_all(stores: &Stores, locations: &[String]) {
+    for some in locations.chunks(DELETES_AT_ONCE) {
+        join_all(some.iter().map(|location| delete(stores, location))).await;
+    }
 }
 
 async fn delete(stores: &Stores, location: &str) {

@@ -17,6 +17,7 @@ use std::thread::available_parallelism;
 
 use async_trait::async_trait;
 use catalog::Stores;
+use catalog::write::plan::LakePlanner;
 use datafusion::catalog::CatalogProviderList;
 use datafusion::config::ConfigNonZeroUsize;
 use datafusion::error::DataFusionError;
@@ -125,6 +126,7 @@ impl Engines {
             .with_config(config)
             .with_default_features()
             .with_runtime_env(Arc::clone(self.memory.runtime()))
+            .with_query_planner(Arc::new(LakePlanner))
             .with_physical_optimizer_rule(Arc::new(Yielding))
             .with_catalog_list(catalogs)
             .with_type_planner(types);

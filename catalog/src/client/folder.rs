@@ -3,10 +3,12 @@
 //! A folder of the root is a namespace, a folder of that is a table. Whether it really is one shows when it is loaded:
 //! looking into every folder would make listing as slow as loading.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::{CatalogClient, StagedFormat, StagedTable, TableLocation, check_new, fits_in_path};
@@ -15,6 +17,9 @@ use crate::error::{Error, Result};
 use crate::name::TableName;
 use crate::stores::Stores;
 use crate::write::{NewTable, WrittenFile};
+
+/// The folder of a table's log.
+const LOG: &str = "_delta_log";
 
 /// The folders below one root.
 #[derive(Debug)]
@@ -49,6 +54,37 @@ impl FolderClient {
         Ok(names)
     }
 
+    /// Deletes everything in a table's folder: the log from its first commit on, so that what is left of it after a
+    /// failure is either whole or no table, then the files.
+    async fn purge(&self, root: &str) -> Result<()> {
+        let at = self.stores.locate(root)?;
+        let failed = |error| Error::storage(root, error);
+        let mut log: Vec<Path> = at
+            .store
+            .list(Some(&at.path.clone().join(LOG)))
+            .map_ok(|object| object.location)
+            .try_collect()
+            .await
+            .map_err(failed)?;
+        log.sort();
+        for path in log {
+            at.store.delete(&path).await.map_err(failed)?;
+        }
+        let files = at.store.list(Some(&at.path)).map_ok(|object| object.location).boxed();
+        at.store
+            .delete_stream(files)
+            .try_for_each(|_| ready(Ok(())))
+            .await
+            .map_err(failed)
+    }
+
+    fn unsupported(&self, name: &str, feature: &str) -> Error {
+        Error::Unsupported {
+            table: name.to_owned(),
+            feature: feature.to_owned(),
+        }
+    }
+
     async fn has_log(&self, root: &str) -> Result<bool> {
         let location = format!("{root}/_delta_log");
         let at = self.stores.locate(&location)?;
@@ -81,8 +117,16 @@ impl CatalogClient for FolderClient {
     }
 
     /// A namespace exists as soon as it has a table: object stores have no empty folders.
-    async fn create_namespace(&self, namespace: &str) -> Result<()> {
-        check_new(namespace)
+    async fn create_namespace(&self, namespace: &str, properties: &[(String, String)]) -> Result<()> {
+        check_new(namespace)?;
+        match properties.is_empty() {
+            true => Ok(()),
+            false => Err(self.unsupported(namespace, "properties of a namespace")),
+        }
+    }
+
+    async fn drop_namespace(&self, namespace: &str) -> Result<()> {
+        Err(self.unsupported(namespace, "DROP SCHEMA in a catalog of folders"))
     }
 
     async fn stage(&self, name: &TableName, new: &NewTable) -> Result<StagedTable> {
@@ -95,18 +139,37 @@ impl CatalogClient for FolderClient {
                 name: name.to_string(),
             });
         }
-        let file_schema = delta::commit::file_schema(name, &new.schema)?;
+        let (target, log) = delta::commit::create::stage(name, new, root)?;
         Ok(StagedTable {
-            data_folder: root,
-            file_schema,
-            format: StagedFormat::Delta(new.properties.clone()),
+            target,
+            format: StagedFormat::Delta(Box::new(log)),
         })
     }
 
     async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()> {
-        let StagedFormat::Delta(properties) = &staged.format else {
+        let StagedFormat::Delta(log) = &staged.format else {
             return Err(staged.foreign(name));
         };
-        delta::commit::create(&self.stores, name, &staged, properties.clone(), files).await
+        delta::commit::create::create(&self.stores, name, log, files).await
+    }
+
+    /// The folder is the table: it can only be deleted, and that has to be asked for.
+    async fn drop_table(&self, name: &TableName, purge: bool) -> Result<()> {
+        if !purge {
+            let feature = "DROP TABLE ... PURGE, since its folder is all that there is of it: DROP TABLE without PURGE";
+            return Err(self.unsupported(&name.to_string(), feature));
+        }
+        match self.load(name).await? {
+            Some(_) => self.purge(&self.table_root(name)).await,
+            None => Err(Error::NotFound {
+                what: "table",
+                name: name.to_string(),
+                hint: None,
+            }),
+        }
+    }
+
+    async fn rename_table(&self, from: &TableName, _to: &TableName) -> Result<()> {
+        Err(self.unsupported(&from.to_string(), "renaming in a catalog of folders"))
     }
 }

@@ -3,6 +3,7 @@
 //! A node that cannot be shipped whole is refused while it is encoded: what is lost silently comes back as wrong rows.
 
 mod message;
+mod write;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -28,7 +29,11 @@ use super::source::{Access, LakeParquetSource, with_deletes};
 /// Number of the message's form. It changes with every field that a reader must not overlook.
 const FORMAT: u32 = 2;
 
-/// Encodes and decodes lake scans. Both ends must be of one build. Scans that one codec or its clones decode share what
+/// The byte before the message of a write: no scan's message can begin with it, so that whoever knows scans alone
+/// refuses it.
+const WRITE: u8 = 0;
+
+/// Encodes and decodes lake scans and writes. Both ends must be of one build. Scans that one codec or its clones decode share what
 /// they load of row deletes: a process needs one.
 #[derive(Debug, Clone, Default)]
 pub struct LakeCodec {
@@ -42,6 +47,10 @@ impl PhysicalExtensionCodec for LakeCodec {
         buf: &mut Vec<u8>,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
+        if let Some(message) = write::encode(&node)? {
+            buf.push(WRITE);
+            return message.encode(buf).map_err(external);
+        }
         let scan = node.downcast_ref::<DataSourceExec>();
         let Some((config, source)) = scan.and_then(DataSourceExec::downcast_to_file_source::<LakeParquetSource>) else {
             return Err(refused(format!("{} is no node of the lake", node.name())));
@@ -74,10 +83,13 @@ impl PhysicalExtensionCodec for LakeCodec {
     fn try_decode(
         &self,
         buf: &[u8],
-        _inputs: &[Arc<dyn ExecutionPlan>],
+        inputs: &[Arc<dyn ExecutionPlan>],
         ctx: &TaskContext,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        if let Some((&WRITE, message)) = buf.split_first() {
+            return write::decode(message, inputs);
+        }
         let scan = LakeScan::decode(buf).map_err(external)?;
         if scan.format != FORMAT {
             let format = scan.format;

@@ -1,52 +1,55 @@
 //! One rolling Parquet writer: batches in, files and what is known of their columns out.
 //!
-//! It holds one row group and one part of an upload in memory, however many rows come.
+//! It holds one row group and one part of an upload in memory, however many rows come. Rows of one table partition
+//! after another: a file has rows of one.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema, SchemaRef};
-use arrow::error::ArrowError;
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema};
 use datafusion::common::ScalarValue;
+use futures::future::join_all;
 use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
+use super::target::WriteTarget;
 use super::{WrittenColumn, WrittenFile};
-use crate::client::StagedTable;
 use crate::error::{Error, Result};
-use crate::name::TableName;
-use crate::stores::Stores;
+use crate::stores;
 
-/// A file ends when it has this size. Larger files make fewer requests, smaller ones share work between executors.
-const FILE_BYTES_TARGET: usize = 256 << 20;
 /// Rows of one row group: the unit that readers skip, and share between threads.
 const ROW_GROUP_ROWS: usize = 256 << 10;
-/// Wide rows make a row group end earlier.
-const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Parts of an upload under way at once.
 const UPLOADS_AT_ONCE: usize = 4;
+/// Objects deleted at once after a failure.
+const DELETES_AT_ONCE: usize = 16;
 
-/// Writes the data files of one table.
-pub(super) struct Writer<'a> {
-    stores: &'a Stores,
-    table: &'a TableName,
-    folder: &'a str,
-    schema: SchemaRef,
-    file_rows_max: usize,
+/// Writes data files of one table.
+pub(super) struct Writer {
+    target: Arc<WriteTarget>,
+    store: Arc<dyn ObjectStore>,
+    /// The key of [`WriteTarget::data_folder`].
+    folder: Path,
+    /// How the names of all files begin.
+    prefix: String,
+    /// The partition values of the rows that come.
+    partition: Vec<ScalarValue>,
     open: Option<OpenFile>,
     files: Vec<WrittenFile>,
-    /// Locations of all files, the open one and failed ones too.
-    begun: Vec<String>,
+    /// Keys of all files, the open one and failed ones too.
+    begun: Vec<Path>,
 }
 
 /// A file that takes rows.
@@ -59,39 +62,49 @@ struct OpenFile {
     nans: Vec<Option<u64>>,
 }
 
-impl<'a> Writer<'a> {
-    pub(super) fn new(stores: &'a Stores, table: &'a TableName, staged: &'a StagedTable, file_rows_max: usize) -> Self {
-        let (folder, schema) = (staged.data_folder.as_str(), Arc::clone(&staged.file_schema));
-        Self {
-            stores,
-            table,
+impl Writer {
+    /// Files of `target` in `store`, which is that of its folder. Their names begin with `write_id`, and no other
+    /// writer's do so in the same way.
+    pub(super) fn new(store: Arc<dyn ObjectStore>, target: Arc<WriteTarget>, write_id: &str) -> Result<Self> {
+        let (_, folder) = stores::address(&target.data_folder)?;
+        let own = Uuid::new_v4().simple().to_string();
+        Ok(Self {
+            target,
+            store,
             folder,
-            schema,
-            file_rows_max,
+            prefix: format!("{write_id}-{}", &own[..12]),
+            partition: Vec::new(),
             open: None,
             files: Vec::new(),
             begun: Vec::new(),
-        }
+        })
     }
 
-    /// Appends the batch. Its columns are taken by position.
+    /// Rows that come from now on have these partition values.
+    pub(super) async fn begin_partition(&mut self, values: Vec<ScalarValue>) -> Result<()> {
+        if self.partition != values {
+            self.finish().await?;
+            self.partition = values;
+        }
+        Ok(())
+    }
+
+    /// Appends rows of the table. Their columns are taken by position.
     pub(super) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let batch = conform(batch, &self.schema).map_err(|error| self.failed(error))?;
+        let batch = self.conform(batch)?;
+        let rows_max = self.target.file_rows_max;
         let mut offset = 0;
         while offset < batch.num_rows() {
             if self.open.is_none() {
                 self.open = Some(self.begin()?);
             }
             let Some(file) = &mut self.open else { break };
-            let rows = self
-                .file_rows_max
-                .saturating_sub(file.rows)
-                .clamp(1, batch.num_rows() - offset);
+            let rows = rows_max.saturating_sub(file.rows).clamp(1, batch.num_rows() - offset);
             let encoded = file.encode(&batch.slice(offset, rows));
-            encoded.map_err(|error| failed(self.table, error))?;
+            encoded.map_err(|error| failed(&self.target.table, error))?;
             file.send().await?;
             offset += rows;
-            if file.is_full(self.file_rows_max) {
+            if file.is_full(&self.target) {
                 self.finish().await?;
             }
         }
@@ -113,7 +126,7 @@ impl<'a> Writer<'a> {
                 Ok(error) => Error::storage(&file.location, error),
                 Err(error) => self.failed(error),
             })?;
-        let column = |(index, nans)| column(&metadata, &self.schema, index, nans);
+        let column = |(index, nans)| column(&metadata, &self.target.file_schema, index, nans);
         let columns: Result<_, ParquetError> = file.nans.iter().copied().enumerate().map(column).collect();
         self.files.push(WrittenFile {
             location: file.location,
@@ -121,51 +134,126 @@ impl<'a> Writer<'a> {
             rows: file.rows as u64,
             row_group_offsets: row_group_offsets(&metadata),
             columns: columns.map_err(|error| self.failed(error))?,
+            partition: self.partition.clone(),
+            spec_id: self.target.spec_id,
         });
         Ok(())
     }
 
-    /// Gives up the file that is being written. Returns the complete files, and the locations of all that were begun.
-    pub(super) async fn close(mut self) -> (Vec<WrittenFile>, Vec<String>) {
-        if let Some(mut file) = self.open.take()
-            && let Err(error) = file.upload.abort().await
+    /// What the encoder of the open file holds in memory.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.open.as_ref().map_or(0, |file| file.encoder.memory_size())
+    }
+
+    /// Ends the row group that is being encoded, so that its memory is free.
+    pub(super) async fn flush(&mut self) -> Result<()> {
+        let Some(file) = &mut self.open else { return Ok(()) };
+        file.encoder
+            .flush()
+            .map_err(|error| failed(&self.target.table, error))?;
+        file.send().await
+    }
+
+    /// The complete files. The one that is being written is lost: it has to be finished before.
+    pub(super) fn into_files(self) -> Vec<WrittenFile> {
+        self.files
+    }
+
+    /// Gives up what is being written, and deletes all files as far as the store allows.
+    pub(super) async fn discard(self) {
+        let Self { store, open, begun, .. } = self;
+        if let Some(OpenFile {
+            location, mut upload, ..
+        }) = open
+            && let Err(error) = upload.abort().await
         {
-            tracing::warn!(location = %file.location, %error, "an upload that failed cannot be aborted");
+            tracing::warn!(%location, %error, "an upload that failed cannot be aborted");
         }
-        (self.files, self.begun)
+        for some in begun.chunks(DELETES_AT_ONCE) {
+            join_all(some.iter().map(|path| delete(store.as_ref(), path))).await;
+        }
     }
 
     fn begin(&mut self) -> Result<OpenFile> {
-        let location = format!("{}/{}.parquet", self.folder, Uuid::now_v7());
-        let at = self.stores.locate(&location)?;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-            .build();
+        let name = format!("{}-{:05}.parquet", self.prefix, self.begun.len());
+        let location = format!("{}/{name}", self.target.data_folder);
+        let path = self.folder.clone().join(name);
         // Readers go by the Parquet types, which every engine understands; an embedded Arrow schema could only differ.
         let options = ArrowWriterOptions::new()
-            .with_properties(properties)
+            .with_properties(self.properties().build())
             .with_skip_arrow_metadata(true);
-        let encoder = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&self.schema), options);
-        let nans = self
-            .schema
-            .fields()
-            .iter()
-            .map(|field| field.data_type().is_floating().then_some(0));
+        let schema = &self.target.file_schema;
+        let encoder = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(schema), options);
+        let nans = schema.fields().iter();
+        let nans = nans.map(|field| field.data_type().is_floating().then_some(0));
         let file = OpenFile {
             encoder: encoder.map_err(|error| self.failed(error))?,
-            upload: BufWriter::new(at.store, at.path).with_max_concurrency(UPLOADS_AT_ONCE),
+            upload: BufWriter::new(Arc::clone(&self.store), path.clone()).with_max_concurrency(UPLOADS_AT_ONCE),
             rows: 0,
             nans: nans.collect(),
-            location: location.clone(),
+            location,
         };
-        self.begun.push(location);
+        self.begun.push(path);
         Ok(file)
     }
 
+    fn properties(&self) -> WriterPropertiesBuilder {
+        let row_group_bytes = usize::try_from(self.target.row_group_bytes).unwrap_or(usize::MAX);
+        let mut properties = WriterProperties::builder()
+            .set_compression(self.target.compression)
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_max_row_group_bytes(Some(row_group_bytes.max(1)));
+        for column in &self.target.bloom_columns {
+            let name = self.target.file_schema.field(*column).name();
+            properties = properties.set_column_bloom_filter_enabled(ColumnPath::from(name.as_str()), true);
+        }
+        properties
+    }
+
+    /// The rows in the columns and types of files. A value that does not fit is an error, and so is a NULL that the
+    /// table does not allow.
+    fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let target = &self.target;
+        if batch.num_columns() != target.table_schema.fields().len() {
+            let wanted = target.table_schema.fields().len();
+            return Err(self.failed(format!(
+                "{} columns are given where {wanted} are wanted",
+                batch.num_columns()
+            )));
+        }
+        for (field, column) in target.table_schema.fields().iter().zip(batch.columns()) {
+            if !field.is_nullable() && column.logical_null_count() > 0 {
+                return Err(Error::Violation {
+                    table: target.table.clone(),
+                    detail: format!("the column \"{}\" is NOT NULL, and a row has NULL there", field.name()),
+                });
+            }
+        }
+        let strict = CastOptions {
+            safe: false,
+            ..CastOptions::default()
+        };
+        let columns = target.file_columns.iter().zip(target.file_schema.fields());
+        let columns = columns.map(|(index, field)| {
+            let cast = cast_with_options(batch.column(*index), field.data_type(), &strict);
+            cast.map_err(|error| Error::Violation {
+                table: target.table.clone(),
+                detail: format!("a value does not fit into the column \"{}\": {error}", field.name()),
+            })
+        });
+        RecordBatch::try_new(Arc::clone(&target.file_schema), columns.collect::<Result<_>>()?)
+            .map_err(|error| self.failed(error))
+    }
+
     fn failed(&self, error: impl std::fmt::Display) -> Error {
-        failed(self.table, error)
+        failed(&self.target.table, error)
+    }
+}
+
+async fn delete(store: &dyn ObjectStore, path: &Path) {
+    match store.delete(path).await {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+        Err(error) => tracing::warn!(%path, %error, "a file of a failed write stays behind"),
     }
 }
 
@@ -193,29 +281,10 @@ impl OpenFile {
             .map_err(|error| Error::storage(&self.location, error))
     }
 
-    fn is_full(&self, rows_max: usize) -> bool {
+    fn is_full(&self, target: &WriteTarget) -> bool {
         let bytes = self.encoder.bytes_written() + self.encoder.in_progress_size();
-        self.rows >= rows_max || bytes >= FILE_BYTES_TARGET
+        self.rows >= target.file_rows_max || bytes as u64 >= target.file_bytes_target
     }
-}
-
-/// The batch in the file's types. A value that does not fit is an error.
-fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    if batch.num_columns() != schema.fields().len() {
-        let detail = format!(
-            "{} columns are given where {} are wanted",
-            batch.num_columns(),
-            schema.fields().len()
-        );
-        return Err(ArrowError::SchemaError(detail));
-    }
-    let strict = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    let fields = schema.fields().iter().zip(batch.columns());
-    let columns = fields.map(|(field, column)| cast_with_options(column, field.data_type(), &strict));
-    RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
 }
 
 fn count_nans(column: &ArrayRef) -> u64 {
@@ -245,7 +314,7 @@ fn row_group_offsets(metadata: &ParquetMetaData) -> Vec<i64> {
     metadata.row_groups().iter().filter_map(first).collect()
 }
 
-/// What the footer says of a column. No column is nested, so that the Parquet leaves are the schema's fields.
+/// What the footer says of a column; of a nested one its size and its rows alone.
 fn column(
     metadata: &ParquetMetaData,
     schema: &Schema,
@@ -254,7 +323,19 @@ fn column(
 ) -> Result<WrittenColumn, ParquetError> {
     let groups = metadata.row_groups();
     let parquet_schema = metadata.file_metadata().schema_descr();
-    let converter = StatisticsConverter::from_column_index(index, schema.field(index), parquet_schema)?;
+    let leaves = (0..parquet_schema.num_columns()).filter(|leaf| parquet_schema.get_column_root_idx(*leaf) == index);
+    let leaves: Vec<usize> = leaves.collect();
+    let sizes = groups
+        .iter()
+        .flat_map(|group| leaves.iter().map(|leaf| group.column(*leaf)));
+    let size_bytes = sizes.map(|chunk| chunk.compressed_size().unsigned_abs()).sum();
+    let &[leaf] = leaves.as_slice() else {
+        return Ok(of_nested(groups, size_bytes));
+    };
+    if schema.field(index).data_type().is_nested() {
+        return Ok(of_nested(groups, size_bytes));
+    }
+    let converter = StatisticsConverter::from_column_index(leaf, schema.field(index), parquet_schema)?;
     let nulls = converter.row_group_null_counts(groups)?;
     // A row group of NULLs alone has no bounds and needs none.
     let only_nulls: Vec<bool> = (0..groups.len())
@@ -269,19 +350,27 @@ fn column(
         }
     };
     Ok(WrittenColumn {
-        size_bytes: groups
-            .iter()
-            .map(|group| group.column(index).compressed_size().unsigned_abs())
-            .sum(),
+        size_bytes,
         values: groups
             .iter()
-            .map(|group| group.column(index).num_values().unsigned_abs())
+            .map(|group| group.column(leaf).num_values().unsigned_abs())
             .sum(),
         nulls: (nulls.null_count() == 0).then(|| nulls.values().iter().sum()),
         nans,
         min: bound(converter.row_group_mins(groups)?, Ordering::Less),
         max: bound(converter.row_group_maxes(groups)?, Ordering::Greater),
     })
+}
+
+fn of_nested(groups: &[RowGroupMetaData], size_bytes: u64) -> WrittenColumn {
+    WrittenColumn {
+        size_bytes,
+        values: groups.iter().map(|group| group.num_rows().unsigned_abs()).sum(),
+        nulls: None,
+        nans: None,
+        min: None,
+        max: None,
+    }
 }
 
 /// The least or greatest of the row groups' bounds; `None` where one is unknown.
@@ -299,9 +388,9 @@ fn extreme(bounds: &ArrayRef, only_nulls: &[bool], keep: Ordering) -> Option<Sca
     extreme
 }
 
-fn failed(table: &TableName, error: impl std::fmt::Display) -> Error {
+fn failed(table: &str, error: impl std::fmt::Display) -> Error {
     Error::Write {
-        table: table.to_string(),
+        table: table.to_owned(),
         detail: error.to_string(),
         source: None,
     }

@@ -212,6 +212,167 @@ pub struct SortKey {
     #[prost(bool, tag = "3")]
     pub nulls_first: bool,
 }
+/// A node of a write: of rows in, and a row per file out; or of rows in, and the same rows with their partition values
+/// out.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LakeWrite {
+    /// Which fields this message has and what they mean: whoever knows another number refuses it.
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    #[prost(message, optional, tag = "2")]
+    pub target: ::core::option::Option<WriteTarget>,
+    #[prost(oneof = "lake_write::Node", tags = "3, 4")]
+    pub node: ::core::option::Option<lake_write::Node>,
+}
+/// Nested message and enum types in `LakeWrite`.
+pub mod lake_write {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Node {
+        #[prost(message, tag = "3")]
+        Files(super::WriteFiles),
+        #[prost(message, tag = "4")]
+        PartitionValues(super::PartitionValues),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteFiles {
+    /// How the names of all files begin.
+    #[prost(string, tag = "1")]
+    pub write_id: ::prost::alloc::string::String,
+    /// Whether rows say what is done with them; otherwise all join the table.
+    #[prost(bool, tag = "2")]
+    pub with_actions: bool,
+    /// Whether all rows go through one writer.
+    #[prost(bool, tag = "3")]
+    pub gather: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PartitionValues {}
+/// How rows become data files of a table.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WriteTarget {
+    #[prost(string, tag = "1")]
+    pub table: ::prost::alloc::string::String,
+    /// Location without a slash at its end.
+    #[prost(string, tag = "2")]
+    pub data_folder: ::prost::alloc::string::String,
+    /// datafusion_common.Schema: the columns of the table, in table order.
+    #[prost(bytes = "vec", tag = "3")]
+    pub table_schema: ::prost::alloc::vec::Vec<u8>,
+    /// datafusion_common.Schema: the columns of data files.
+    #[prost(bytes = "vec", tag = "4")]
+    pub file_schema: ::prost::alloc::vec::Vec<u8>,
+    /// For each column of a data file, its position in the table.
+    #[prost(uint32, repeated, tag = "5")]
+    pub file_columns: ::prost::alloc::vec::Vec<u32>,
+    #[prost(message, repeated, tag = "6")]
+    pub partition: ::prost::alloc::vec::Vec<PartitionField>,
+    #[prost(int32, tag = "7")]
+    pub spec_id: i32,
+    #[prost(message, repeated, tag = "8")]
+    pub sort_order: ::prost::alloc::vec::Vec<SortField>,
+    #[prost(int32, tag = "9")]
+    pub sort_order_id: i32,
+    #[prost(uint64, tag = "10")]
+    pub file_bytes_target: u64,
+    #[prost(uint64, tag = "11")]
+    pub file_rows_max: u64,
+    #[prost(uint64, tag = "12")]
+    pub row_group_bytes: u64,
+    /// As the Parquet library writes it, such as ZSTD(1).
+    #[prost(string, tag = "13")]
+    pub compression: ::prost::alloc::string::String,
+    /// Positions in file_schema.
+    #[prost(uint32, repeated, tag = "14")]
+    pub bloom_columns: ::prost::alloc::vec::Vec<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PartitionField {
+    /// Position in the table.
+    #[prost(uint32, tag = "1")]
+    pub column: u32,
+    #[prost(enumeration = "PartitionTransform", tag = "2")]
+    pub transform: i32,
+    /// Number of buckets or width.
+    #[prost(uint32, tag = "3")]
+    pub parameter: u32,
+    #[prost(string, tag = "4")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SortField {
+    /// Position in the table.
+    #[prost(uint32, tag = "1")]
+    pub column: u32,
+    #[prost(bool, tag = "2")]
+    pub descending: bool,
+    #[prost(bool, tag = "3")]
+    pub nulls_first: bool,
+}
+/// A row of a writer's output.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WriteOutput {
+    #[prost(oneof = "write_output::Output", tags = "1, 2")]
+    pub output: ::core::option::Option<write_output::Output>,
+}
+/// Nested message and enum types in `WriteOutput`.
+pub mod write_output {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Output {
+        #[prost(message, tag = "1")]
+        File(super::WrittenFile),
+        #[prost(message, tag = "2")]
+        Deleted(super::DeletedRows),
+    }
+}
+/// A data file that is complete but that no table refers to yet.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WrittenFile {
+    #[prost(string, tag = "1")]
+    pub location: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub size_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub rows: u64,
+    #[prost(int64, repeated, tag = "4")]
+    pub row_group_offsets: ::prost::alloc::vec::Vec<i64>,
+    #[prost(message, repeated, tag = "5")]
+    pub columns: ::prost::alloc::vec::Vec<WrittenColumn>,
+    /// datafusion_common.ScalarValue, in the order of the partition spec.
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub partition: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(int32, tag = "7")]
+    pub spec_id: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WrittenColumn {
+    #[prost(uint64, tag = "1")]
+    pub size_bytes: u64,
+    #[prost(uint64, tag = "2")]
+    pub values: u64,
+    #[prost(uint64, optional, tag = "3")]
+    pub nulls: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub nans: ::core::option::Option<u64>,
+    /// datafusion_common.ScalarValue.
+    #[prost(bytes = "vec", optional, tag = "5")]
+    pub min: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "6")]
+    pub max: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+}
+/// Rows of one data file that a statement deletes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeletedRows {
+    /// The data file's location as the table's metadata spells it.
+    #[prost(string, tag = "1")]
+    pub file: ::prost::alloc::string::String,
+    /// A portable 64-bit roaring bitmap.
+    #[prost(bytes = "vec", tag = "2")]
+    pub positions: ::prost::alloc::vec::Vec<u8>,
+    /// How many rows were deleted because they were changed: their new version is among the written rows.
+    #[prost(uint64, tag = "3")]
+    pub updated: u64,
+}
 /// How a column of the table finds its column in a data file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -270,6 +431,53 @@ impl VectorFrame {
             "VECTOR_FRAME_UNSPECIFIED" => Some(Self::Unspecified),
             "VECTOR_FRAME_PUFFIN" => Some(Self::Puffin),
             "VECTOR_FRAME_DELTA" => Some(Self::Delta),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PartitionTransform {
+    Unspecified = 0,
+    Identity = 1,
+    Bucket = 2,
+    Truncate = 3,
+    Year = 4,
+    Month = 5,
+    Day = 6,
+    Hour = 7,
+    Void = 8,
+}
+impl PartitionTransform {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PARTITION_TRANSFORM_UNSPECIFIED",
+            Self::Identity => "PARTITION_TRANSFORM_IDENTITY",
+            Self::Bucket => "PARTITION_TRANSFORM_BUCKET",
+            Self::Truncate => "PARTITION_TRANSFORM_TRUNCATE",
+            Self::Year => "PARTITION_TRANSFORM_YEAR",
+            Self::Month => "PARTITION_TRANSFORM_MONTH",
+            Self::Day => "PARTITION_TRANSFORM_DAY",
+            Self::Hour => "PARTITION_TRANSFORM_HOUR",
+            Self::Void => "PARTITION_TRANSFORM_VOID",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PARTITION_TRANSFORM_UNSPECIFIED" => Some(Self::Unspecified),
+            "PARTITION_TRANSFORM_IDENTITY" => Some(Self::Identity),
+            "PARTITION_TRANSFORM_BUCKET" => Some(Self::Bucket),
+            "PARTITION_TRANSFORM_TRUNCATE" => Some(Self::Truncate),
+            "PARTITION_TRANSFORM_YEAR" => Some(Self::Year),
+            "PARTITION_TRANSFORM_MONTH" => Some(Self::Month),
+            "PARTITION_TRANSFORM_DAY" => Some(Self::Day),
+            "PARTITION_TRANSFORM_HOUR" => Some(Self::Hour),
+            "PARTITION_TRANSFORM_VOID" => Some(Self::Void),
             _ => None,
         }
     }

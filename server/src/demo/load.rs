@@ -64,7 +64,7 @@ async fn missing_tables(lakehouse: &Lakehouse, catalog: &str, scale: f64) -> Res
         .iter()
         .any(|namespace| namespace == NAMESPACE)
     {
-        lakehouse.client(catalog)?.create_namespace(NAMESPACE).await?;
+        lakehouse.client(catalog)?.create_namespace(NAMESPACE, &[]).await?;
         return Ok(names.to_vec());
     }
     let existing = lakehouse.list_tables(catalog, NAMESPACE).await?;
@@ -125,9 +125,9 @@ async fn create(
     let file_rows = (rows_expected + rows_expected / 100).div_ceil(FILES);
     let file_rows = usize::try_from(file_rows).unwrap_or(FILE_ROWS_MAX);
     let new = NewTable {
-        schema: Arc::clone(&schema),
         properties: vec![(SCALE_PROPERTY.to_owned(), generator.scale().to_string())],
         file_rows_max: file_rows.clamp(FILE_ROWS_MIN, FILE_ROWS_MAX),
+        ..NewTable::new(Arc::clone(&schema))
     };
     let rows = generator.rows(table)?.inspect_ok(move |batch| {
         done.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);

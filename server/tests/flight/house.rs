@@ -48,14 +48,13 @@ impl House {
             app.lakehouse()
                 .client(catalog)
                 .unwrap()
-                .create_namespace("shop")
+                .create_namespace("shop", &[])
                 .await
                 .unwrap();
             let rows = orders();
             let new = NewTable {
-                schema: rows.schema(),
-                properties: Vec::new(),
                 file_rows_max: 2,
+                ..NewTable::new(rows.schema())
             };
             let rows = Box::pin(RecordBatchStreamAdapter::new(rows.schema(), stream::iter([Ok(rows)])));
             create_table(app.lakehouse(), &TableName::new(catalog, "shop", "orders"), &new, rows)

@@ -109,6 +109,8 @@ fn a_manifest_entry_has_counts_and_bounds_by_field_id() {
         ..column(0, Some(2), text("x"), text("x"))
     };
     let file = WrittenFile {
+        partition: Vec::new(),
+        spec_id: 0,
         location: "file:///t/data/a.parquet".to_owned(),
         size_bytes: 500,
         rows: 3,
@@ -125,7 +127,7 @@ fn a_manifest_entry_has_counts_and_bounds_by_field_id() {
             unknown,
         ],
     };
-    let entry = data_file(&file, &schema, 0).unwrap();
+    let entry = data_file(&file, &schema, &PartitionSpec::unpartition_spec()).unwrap();
     assert_eq!(
         (entry.record_count(), entry.file_size_in_bytes(), entry.split_offsets()),
         (3, 500, Some(&[4_i64][..]))

@@ -2,31 +2,24 @@
 
 use arrow::array::{Decimal128Array, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::Field;
-use object_store::ObjectStoreExt;
 
 use super::*;
-use crate::client::StagedFormat;
+use crate::stores::Stores;
 
-fn staged(folder: &tempfile::TempDir, fields: Vec<Field>) -> StagedTable {
-    StagedTable {
-        data_folder: format!("file://{}", folder.path().display()),
-        file_schema: Arc::new(Schema::new(fields)),
-        format: StagedFormat::Delta(Vec::new()),
-    }
+fn staged(folder: &tempfile::TempDir, fields: Vec<Field>) -> WriteTarget {
+    let folder = format!("file://{}", folder.path().display());
+    WriteTarget::new("lake.ns.t", folder, Arc::new(Schema::new(fields)))
 }
 
-fn name() -> TableName {
-    TableName::new("lake", "ns", "t")
-}
-
-async fn write_all(staged: &StagedTable, batches: &[RecordBatch], file_rows_max: usize) -> Result<Vec<WrittenFile>> {
-    let (stores, name) = (Stores::new(&[])?, name());
-    let mut writer = Writer::new(&stores, &name, staged, file_rows_max);
+async fn write_all(target: &WriteTarget, batches: &[RecordBatch], file_rows_max: usize) -> Result<Vec<WrittenFile>> {
+    let store = Stores::new(&[])?.locate(&target.data_folder)?.store;
+    let target = target.clone().with_rows_max(file_rows_max);
+    let mut writer = Writer::new(store, Arc::new(target), "w")?;
     for batch in batches {
         writer.write(batch).await?;
     }
     writer.finish().await?;
-    Ok(writer.close().await.0)
+    Ok(writer.into_files())
 }
 
 #[tokio::test]
@@ -105,7 +98,7 @@ async fn values_that_do_not_fit_are_refused() {
         "Can't cast value 9223372036854775807 to type Int32",
     )
     .await;
-    check(Int64Array::from(vec![None, Some(1)]), "declared as non-nullable").await;
+    check(Int64Array::from(vec![None, Some(1)]), "is NOT NULL").await;
 }
 
 #[test]
