@@ -8,6 +8,7 @@ mod conformance;
 mod corruption;
 mod executors;
 mod delta_commits;
+mod ddl;
 mod listing;
 mod replicas;
 mod slow_reader;
