@@ -83,11 +83,12 @@ impl Cluster {
         self.members.ready(excluded, self.wait).await
     }
 
-    /// The first of `peers` that does not answer at once, or is another process by now.
-    pub(crate) async fn find_lost(&self, peers: &[Peer]) -> Option<Peer> {
-        let lost = probe::find_lost(&self.channels, peers).await?;
-        self.members.suspect(&lost.address);
-        Some(lost)
+    /// Those of `peers` that do not answer at once, or are other processes by now. They get no new queries until they
+    /// have answered again.
+    pub(crate) async fn find_lost(&self, peers: &[Peer]) -> Vec<Peer> {
+        let lost = probe::find_lost(&self.channels, peers).await;
+        lost.iter().for_each(|peer| self.members.suspect(&peer.address));
+        lost
     }
 
     /// Where the executors are that the configuration names, alive or not.

@@ -78,14 +78,14 @@ pub(super) async fn supervise(members: Arc<Members>, channels: Arc<Channels>, fo
     }
 }
 
-/// The first of `peers` that does not answer soon, or is another process by now.
-pub(super) async fn find_lost(channels: &Channels, peers: &[Peer]) -> Option<Peer> {
+/// Those of `peers` that do not answer soon, or are other processes by now.
+pub(super) async fn find_lost(channels: &Channels, peers: &[Peer]) -> Vec<Peer> {
     let asked = peers.iter().map(|peer| async {
         let status = tokio::time::timeout(CHECK_TIMEOUT, ask(channels, &peer.address)).await;
         let lives = matches!(status, Ok(Ok(status)) if status.instance == peer.instance);
         (!lives).then(|| peer.clone())
     });
-    join_all(asked).await.into_iter().flatten().next()
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 async fn resolve(scheme: &str, host: &str, port: u16) -> std::io::Result<Vec<Url>> {

@@ -173,7 +173,12 @@ impl Engine for StreamingEngine {
             Some(Loss { peer, died })
         };
         match Error::recognise(error) {
-            Some(Error::Unreachable { address, .. }) => suspected(&address, true),
+            Some(Error::Unreachable { address, .. }) => {
+                let loss = suspected(&address, true);
+                // Where one is lost others may be: each would cost an attempt.
+                self.cluster.find_lost(peers).await;
+                loss
+            }
             Some(Error::Refused { address, .. } | Error::Draining { address }) => suspected(&address, false),
             Some(Error::Expired) => Some(Loss {
                 peer: None,
@@ -183,7 +188,7 @@ impl Engine for StreamingEngine {
             None => match query_kind(error) {
                 // It may be what is left of a connection that broke two processes away.
                 ErrorKind::Internal | ErrorKind::Unavailable => {
-                    let peer = self.cluster.find_lost(peers).await?;
+                    let peer = self.cluster.find_lost(peers).await.into_iter().next()?;
                     Some(Loss {
                         peer: Some(peer),
                         died: true,

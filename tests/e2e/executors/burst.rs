@@ -60,7 +60,7 @@ async fn two_hundred_clients_and_four_places() -> Result<()> {
     let (took, (most, longest)) = tokio::try_join!(asking, watching)?;
     let last = took.into_iter().max().unwrap_or_default();
     let grown = lake.server.resident_mb()? - idle;
-    println!("{CLIENTS} queries in {last:?}, at most {most} waited, the server grew by {grown:.0} MB");
+    eprintln!("{CLIENTS} queries in {last:?}, at most {most} waited, the server grew by {grown:.0} MB");
     ensure!(longest >= 20, "the longest queue seen was {longest}");
     ensure!(grown < 600.0, "the server grew by {grown:.0} MB");
     Ok(())

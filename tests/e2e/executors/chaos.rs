@@ -31,7 +31,7 @@ struct Outcomes {
 async fn queries_survive_their_executors() -> Result<()> {
     let seed = number("LAKEWING_CHAOS_SEED", SEED);
     let seconds = Duration::from_secs(number("LAKEWING_CHAOS_SECONDS", SECONDS));
-    println!("LAKEWING_CHAOS_SEED={seed}, for {seconds:?}");
+    eprintln!("LAKEWING_CHAOS_SEED={seed}, for {seconds:?}");
     let (data, scratch) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let folder = data.path().to_str().context("a path that is no text")?;
     demo(SCALE, &["--data-dir", folder]).await?;
@@ -60,7 +60,7 @@ async fn queries_survive_their_executors() -> Result<()> {
     let asked = asked?;
     let right: usize = asked.iter().map(|outcomes| outcomes.right).sum();
     let unavailable: Vec<_> = asked.iter().flat_map(|outcomes| &outcomes.unavailable).collect();
-    println!("{right} queries answered, {} not, after {broken}", unavailable.len());
+    eprintln!("{right} queries answered, {} not, after {broken}", unavailable.len());
     ensure!(right > 20, "only {right} queries were answered");
     ensure!(
         unavailable.len() * 99 <= right,
