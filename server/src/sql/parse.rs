@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use uuid::Uuid;
 
 use super::command::Command;
+use super::ddl::Ddl;
 use super::queries;
 use super::show::Show;
 use crate::error::{Error, Result};
@@ -51,6 +52,8 @@ pub(crate) enum Statement {
     Show(Show),
     /// A change to the session; gives no rows.
     Command(Command),
+    /// A change of tables or schemas; gives no rows.
+    Ddl(Ddl),
     /// The end of a query; gives no rows.
     Kill(Uuid),
 }
@@ -67,6 +70,12 @@ impl Statement {
         }
         if let Some(id) = queries::parse(&tokens)? {
             return Ok(Statement::Kill(id));
+        }
+        if let Some(ddl) = Ddl::parse(&tokens)? {
+            return match parameters {
+                0 => Ok(Statement::Ddl(ddl)),
+                _ => Err(Error::statement("only queries take parameters")),
+            };
         }
         let (tokens, versions) = versions::extract(tokens)?;
         let mut parser = DFParserBuilder::new(tokens)
@@ -86,7 +95,7 @@ impl Statement {
 
     /// Whether it changes something and gives no rows.
     pub(crate) fn is_update(&self) -> bool {
-        matches!(self, Statement::Command(_) | Statement::Kill(_))
+        matches!(self, Statement::Command(_) | Statement::Ddl(_) | Statement::Kill(_))
     }
 
     fn classify(statement: Parsed, sql: &str, parameters: usize, versions: Vec<Version>) -> Result<Self> {

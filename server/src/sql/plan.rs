@@ -99,7 +99,9 @@ impl Planner {
                     Vec::new(),
                 )
             }
-            Statement::Command(_) | Statement::Kill(_) => return Err(Error::statement("this statement gives no rows")),
+            Statement::Command(_) | Statement::Ddl(_) | Statement::Kill(_) => {
+                return Err(Error::statement("this statement gives no rows"));
+            }
         };
         execute::expand(&mut query, &mut versions, session)?;
         let tables = Arc::new(PinnedTables::new(

@@ -80,12 +80,12 @@ fn writes_are_refused_by_name_however_they_are_wrapped() {
         "SELECT INTO is not supported: this server reads tables and does not write them",
     );
     check(
-        "CREATE TABLE t (a int)",
-        "CREATE TABLE is not supported: this server reads tables and does not write them",
+        "CREATE INDEX i ON t (a)",
+        "CREATE INDEX is not supported: this server reads tables and does not write them",
     );
     check(
-        "DROP TABLE t",
-        "DROP TABLE is not supported: this server reads tables and does not write them",
+        "DROP INDEX i",
+        "DROP INDEX is not supported: this server reads tables and does not write them",
     );
     check(
         "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
