@@ -47,9 +47,9 @@ impl Lakehouse {
         }
     }
 
-    /// Makes a staged table visible with all of `files` in one step. After [`Error::CommitUnknown`](crate::Error::CommitUnknown) the files must stay;
-    /// after every other error nothing refers to them. [`Error::Conflict`](crate::Error::Conflict): the table that was to be replaced has
-    /// changed since.
+    /// Makes a staged table visible with all of `files` in one step. After
+    /// [`Error::CommitUnknown`](crate::Error::CommitUnknown) the files must stay; after every other error nothing refers
+    /// to them. [`Error::Conflict`](crate::Error::Conflict): the table that was to be replaced has changed since.
     pub async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()> {
         match staged.format {
             StagedFormat::Replacement(replacement) => commit::replace(self, name, *replacement, files).await,
