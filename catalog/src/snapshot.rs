@@ -12,7 +12,7 @@ use object_store::path::Path;
 use proto::ColumnMatch;
 
 use crate::delta::DeltaSnapshot;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::iceberg::IcebergSnapshot;
 use crate::lakehouse::Lakehouse;
 use crate::name::TableName;
@@ -341,6 +341,27 @@ impl TableSnapshot {
             Format::Iceberg(snapshot) => snapshot.inspect(metadata_table).await,
             Format::Delta(snapshot) => Arc::clone(snapshot).inspect(metadata_table).await,
         }
+    }
+
+    /// The locations of all data files, as the table's metadata write them.
+    pub async fn data_files(&self) -> Result<Vec<String>> {
+        let request = FileRequest {
+            wanted: &[],
+            predicate: None,
+            only: None,
+            with_origin: true,
+        };
+        let list = self.files(request).await?;
+        let files = list.sets.into_iter().flat_map(|set| set.files);
+        let location = |file: DataFile| match file.origin {
+            Some(origin) => Ok(origin.location),
+            None => Err(Error::Corrupt {
+                table: self.table().to_owned(),
+                file: file.path.to_string(),
+                detail: "its location is not known".to_owned(),
+            }),
+        };
+        files.map(location).collect()
     }
 
     /// Where data files keep what their rows took over.

@@ -15,8 +15,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use uuid::Uuid;
 
 use super::command::Command;
-use super::queries;
 use super::show::Show;
+use super::{queries, write};
 use crate::error::{Error, Result};
 
 pub(super) use versions::check_constant;
@@ -45,6 +45,15 @@ pub(crate) enum Statement {
         /// How many parameters it takes.
         parameters: usize,
         /// The tables that it names at a certain version.
+        versions: Vec<VersionedTable>,
+    },
+    /// Rows that a table of the lake gets or loses: INSERT, UPDATE, DELETE, MERGE, TRUNCATE.
+    Write {
+        /// The statement with its parameters numbered from `$1`.
+        statement: Box<Parsed>,
+        /// How many parameters it takes.
+        parameters: usize,
+        /// The tables that it reads at a certain version.
         versions: Vec<VersionedTable>,
     },
     /// Rows about the lake or the session.
@@ -86,7 +95,10 @@ impl Statement {
 
     /// Whether it changes something and gives no rows.
     pub(crate) fn is_update(&self) -> bool {
-        matches!(self, Statement::Command(_) | Statement::Kill(_))
+        matches!(
+            self,
+            Statement::Command(_) | Statement::Kill(_) | Statement::Write { .. }
+        )
     }
 
     fn classify(statement: Parsed, sql: &str, parameters: usize, versions: Vec<Version>) -> Result<Self> {
@@ -102,6 +114,20 @@ impl Statement {
             Some(found) => Ok(found),
             None => {
                 let mut query = Show::describe(statement)?;
+                if let Parsed::Statement(inner) = &mut query {
+                    write::hoist(inner)?;
+                }
+                if let Parsed::Statement(inner) = &query
+                    && write::is_one(inner)
+                {
+                    write::check(inner)?;
+                    let versions = versions::name_versions(&mut query, versions)?;
+                    return Ok(Statement::Write {
+                        statement: Box::new(query),
+                        parameters,
+                        versions,
+                    });
+                }
                 refuse_all_but_queries(&query)?;
                 let versions = versions::name_versions(&mut query, versions)?;
                 Ok(Statement::Query {
@@ -232,8 +258,8 @@ pub(super) fn refusal(statement: &ast::Statement) -> Error {
         S::CreateView(_) => NO_VIEWS,
         _ => match name.split(' ').next() {
             Some(
-                "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" | "CREATE" | "DROP" | "ALTER" | "COPY"
-                | "OPTIMIZE" | "VACUUM" | "COMMENT" | "GRANT" | "REVOKE",
+                "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "CREATE" | "DROP" | "ALTER" | "COPY" | "OPTIMIZE" | "VACUUM"
+                | "COMMENT" | "GRANT" | "REVOKE",
             ) => READ_ONLY,
             _ => "",
         },

@@ -3,17 +3,20 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use catalog::Lakehouse;
 use datafusion::catalog::{CatalogProviderList, TableProvider};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{ParamValues, ScalarValue, TableReference};
-use datafusion::datasource::ViewTable;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, ParamValues, ScalarValue, TableReference};
+use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, SessionStateDefaults};
+use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::expr::{Cast, Placeholder, TryCast};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, Projection, WriteOp};
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement as Parsed;
 use executor::Engines;
@@ -24,6 +27,7 @@ use proto::TablePin;
 use super::parse::{Statement, VersionedTable};
 use super::pinned::{PinnedCatalogs, PinnedTables};
 use super::type_names::TypeNames;
+use super::write::Write;
 use super::{execute, time_travel};
 use crate::error::{Error, Result};
 use crate::query::Registry;
@@ -75,7 +79,11 @@ impl Planner {
     pub(crate) async fn plan_text(&self, session: &Session, sql: &str, pins: &[TablePin]) -> Result<Plan> {
         let statement = Statement::parse(sql)?;
         // What SHOW and EXECUTE stand for is not what the user wrote.
-        let is_written = matches!(&statement, Statement::Query { query, .. } if !execute::is_one(query));
+        let is_written = match &statement {
+            Statement::Query { query, .. } => !execute::is_one(query),
+            Statement::Write { .. } => true,
+            _ => false,
+        };
         let planned = self.plan(session, statement, pins).await;
         match is_written {
             true => planned.map_err(|error| error.located(sql)),
@@ -85,9 +93,15 @@ impl Planner {
 
     /// Plans `statement` as [`Planner::plan_text`] does.
     pub(crate) async fn plan(&self, session: &Session, statement: Statement, pins: &[TablePin]) -> Result<Plan> {
+        let writes = matches!(statement, Statement::Write { .. });
         let (mut query, parameters, mut versions) = match statement {
             Statement::Query {
                 query,
+                parameters,
+                versions,
+            }
+            | Statement::Write {
+                statement: query,
                 parameters,
                 versions,
             } => (*query, parameters, versions),
@@ -121,13 +135,18 @@ impl Planner {
             depth: 0,
         };
         let plan = naming.plan(&state, query, versions).await?;
-        only_reads().verify_plan(&plan)?;
+        only_reads().with_allow_dml(writes).verify_plan(&plan)?;
         Ok(Plan {
             state,
             plan,
             parameters,
             tables,
         })
+    }
+
+    /// The engines that run plans.
+    pub(crate) fn engines(&self) -> &Arc<Engines> {
+        &self.engines
     }
 
     /// The lake that statements are about.
@@ -201,6 +220,42 @@ impl Naming<'_> {
 }
 
 impl Plan {
+    /// Whether it writes rows and gives none.
+    pub(crate) fn is_write(&self) -> bool {
+        matches!(self.plan, LogicalPlan::Dml(_))
+    }
+
+    /// What the statement writes.
+    pub(crate) fn into_write(self, session: &Session) -> Result<(SessionState, Write)> {
+        match self.plan {
+            LogicalPlan::Dml(dml) => {
+                let write = Write::of(dml, session, &self.state)?;
+                Ok((self.state, write))
+            }
+            _ => Err(Error::statement(
+                "this statement gives rows: run it as a query, not as an update",
+            )),
+        }
+    }
+
+    /// Puts rows of values in the place of the parameters, so that the statement writes once for each of them; `None`
+    /// where it has to run once for each. Only INSERT of one row of VALUES can take them together.
+    pub(crate) fn bind_rows(mut self, rows: &[RecordBatch]) -> Result<Option<Self>> {
+        let expected = self.parameter_schema()?;
+        let LogicalPlan::Dml(dml) = &self.plan else {
+            return Ok(None);
+        };
+        match together(dml, &expected, rows)? {
+            Some(input) => {
+                let input = Arc::new(input);
+                self.plan = LogicalPlan::Dml(DmlStatement { input, ..dml.clone() });
+                self.parameters = 0;
+                Ok(Some(self))
+            }
+            None => Ok(None),
+        }
+    }
+
     /// The columns of the result.
     pub(crate) fn schema(&self) -> Result<SchemaRef> {
         match &self.plan {
@@ -355,6 +410,94 @@ fn typed(value: ScalarValue, expected: &DataType) -> Result<ScalarValue> {
         return Ok(value);
     }
     Ok(value.cast_to(expected)?)
+}
+
+/// The rows that an INSERT of one row of VALUES makes of several rows of parameters.
+fn together(dml: &DmlStatement, expected: &Schema, rows: &[RecordBatch]) -> Result<Option<LogicalPlan>> {
+    let mut templates = Vec::new();
+    let mut elsewhere = false;
+    dml.input.apply_with_subqueries(|plan| {
+        match plan {
+            LogicalPlan::Values(values) => templates.push(values.clone()),
+            plan => plan
+                .apply_expressions(|expr| {
+                    elsewhere |= expr.exists(|expr| Ok(matches!(expr, Expr::Placeholder(_))))?;
+                    Ok(TreeNodeRecursion::Continue)
+                })
+                .map(|_| ())?,
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let [template] = templates.as_slice() else {
+        return Ok(None);
+    };
+    let [template_row] = template.values.as_slice() else {
+        return Ok(None);
+    };
+    if elsewhere || !matches!(dml.op, WriteOp::Insert(InsertOp::Append)) {
+        return Ok(None);
+    }
+    let columns = expected.fields().len();
+    let fields: Vec<_> = expected.fields().iter().enumerate().collect();
+    let mut typed_rows = Vec::with_capacity(rows.len());
+    let mut schema: Option<SchemaRef> = None;
+    for batch in rows {
+        if batch.num_columns() != columns {
+            return Err(Error::statement(format!(
+                "the statement takes {columns} parameters, and {} are bound",
+                batch.num_columns()
+            )));
+        }
+        let typed = fields
+            .iter()
+            .map(|(index, field)| typed_column(batch.column(*index), field.data_type()));
+        let typed = typed.collect::<Result<Vec<_>>>()?;
+        let of = typed.iter().zip(&fields);
+        let of = of.map(|(column, (_, field))| Field::new(field.name(), column.data_type().clone(), true));
+        let of = SchemaRef::new(Schema::new(of.collect::<Vec<_>>()));
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let schema = schema.get_or_insert(of);
+        let batch = RecordBatch::try_new_with_options(Arc::clone(schema), typed, &options);
+        typed_rows.push(batch.map_err(DataFusionError::from)?);
+    }
+    let Some(schema) = schema else { return Ok(None) };
+    let table: Arc<dyn TableProvider> = Arc::new(MemTable::try_new(schema, vec![typed_rows])?);
+    let scan = LogicalPlanBuilder::scan(PARAMETERS, provider_as_source(table), None)?.build()?;
+    let values = template_row.iter().zip(template.schema.fields()).map(|(value, field)| {
+        let value = value.clone().transform(|expr| match &expr {
+            Expr::Placeholder(Placeholder { id, .. }) => {
+                let column = Column::new(Some(TableReference::bare(PARAMETERS)), id);
+                Ok(Transformed::yes(Expr::Column(column)))
+            }
+            _ => Ok(Transformed::no(expr)),
+        });
+        let value = datafusion::logical_expr::cast(value.data()?, field.data_type().clone());
+        Ok(value.alias(field.name()))
+    });
+    let values = values.collect::<Result<Vec<_>, DataFusionError>>()?;
+    let values = LogicalPlan::Projection(Projection::try_new(values, Arc::new(scan))?);
+    let input = dml.input.as_ref().clone();
+    let input = input.transform_down(|plan| match plan {
+        LogicalPlan::Values(_) => Ok(Transformed::yes(values.clone())),
+        plan => Ok(Transformed::no(plan)),
+    });
+    Ok(Some(input.data()?))
+}
+
+/// The table of parameters that are bound in several rows.
+const PARAMETERS: &str = "\u{0}parameters";
+
+/// As [`typed`], of a column; NULLs alone take the type that is expected.
+fn typed_column(column: &ArrayRef, expected: &DataType) -> Result<ArrayRef> {
+    let is_text = column.data_type().is_string() && !expected.is_string();
+    if expected.is_null() || !(is_text || column.data_type().is_null()) {
+        return Ok(Arc::clone(column));
+    }
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    Ok(cast_with_options(column, expected, &strict).map_err(DataFusionError::from)?)
 }
 
 /// The index of the parameter `$n`.
