@@ -19,6 +19,7 @@ use self::rest::RestClient;
 use self::rest::token::Tokens;
 use self::sql::{Database, SqlClient};
 use crate::config::CatalogConfig;
+use crate::delta::commit::create::NewLog;
 use crate::error::{Error, Result};
 use crate::name::TableName;
 use crate::stores::Stores;
@@ -80,8 +81,8 @@ pub struct StagedTable {
 pub(crate) enum StagedFormat {
     /// The table's metadata before its first snapshot.
     Iceberg(Box<TableMetadata>),
-    /// The table's properties.
-    Delta(Vec<(String, String)>),
+    /// The first commit of the table's log.
+    Delta(Box<NewLog>),
 }
 
 impl StagedTable {

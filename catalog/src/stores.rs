@@ -2,7 +2,7 @@
 //!
 //! The same type serves the catalog readers and, as DataFusion's registry, the plans of coordinators and executors.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path as FilePath;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -27,6 +27,8 @@ const CLIENTS_MAX: usize = 1024;
 pub struct Stores {
     profiles: Vec<StorageProfile>,
     clients: RwLock<HashMap<String, Arc<dyn ObjectStore>>>,
+    /// Buckets whose store was seen to refuse to overwrite an object.
+    exclusive: RwLock<HashSet<String>>,
 }
 
 /// One object: its store and its key in it.
@@ -58,6 +60,7 @@ impl Stores {
         Ok(Arc::new(Self {
             profiles: profiles.to_vec(),
             clients: RwLock::default(),
+            exclusive: RwLock::default(),
         }))
     }
 
@@ -111,6 +114,23 @@ impl Stores {
             got.bytes().await
         };
         read.await.map_err(|error| Error::storage(location, error))
+    }
+
+    /// True where the store of that bucket was seen to refuse to overwrite an object.
+    pub(crate) fn has_conditional_put(&self, bucket: &str) -> bool {
+        self.exclusive
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(bucket)
+    }
+
+    /// Remembers that the store of that bucket refuses to overwrite an object.
+    pub(crate) fn keep_conditional_put(&self, bucket: &str) {
+        let mut exclusive = self.exclusive.write().unwrap_or_else(PoisonError::into_inner);
+        if exclusive.len() >= CLIENTS_MAX {
+            exclusive.clear();
+        }
+        exclusive.insert(bucket.to_owned());
     }
 
     fn client(&self, bucket: &str) -> Result<Arc<dyn ObjectStore>> {

@@ -9,6 +9,7 @@ mod parquet;
 mod partition;
 pub mod plan;
 pub mod target;
+pub(crate) mod vector;
 
 use std::sync::Arc;
 

@@ -14,7 +14,6 @@ use crate::delta;
 use crate::error::{Error, Result};
 use crate::name::TableName;
 use crate::stores::Stores;
-use crate::write::target::WriteTarget;
 use crate::write::{NewTable, WrittenFile};
 
 /// The folders below one root.
@@ -96,17 +95,17 @@ impl CatalogClient for FolderClient {
                 name: name.to_string(),
             });
         }
-        let file_schema = delta::commit::file_schema(name, &new.schema)?;
+        let (target, log) = delta::commit::create::stage(name, new, root)?;
         Ok(StagedTable {
-            target: WriteTarget::new(name.to_string(), root, file_schema).with_rows_max(new.file_rows_max),
-            format: StagedFormat::Delta(new.properties.clone()),
+            target,
+            format: StagedFormat::Delta(Box::new(log)),
         })
     }
 
     async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()> {
-        let StagedFormat::Delta(properties) = &staged.format else {
+        let StagedFormat::Delta(log) = &staged.format else {
             return Err(staged.foreign(name));
         };
-        delta::commit::create(&self.stores, name, &staged, properties.clone(), files).await
+        delta::commit::create::create(&self.stores, name, log, files).await
     }
 }

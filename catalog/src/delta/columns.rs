@@ -36,11 +36,12 @@ const FEATURES_READ: [&str; 11] = [
 const SHREDDING: &str = "variantShredding";
 const SHREDDING_PREVIEW: &str = "variantShredding-preview";
 
-/// Where a field keeps the name of its column in data files.
+/// The key of a column's name in the log and in data files.
 pub(crate) const PHYSICAL_NAME: &str = "delta.columnMapping.physicalName";
-const COLUMN_ID: &str = "delta.columnMapping.id";
+/// The key of a column's id.
+pub(crate) const COLUMN_ID: &str = "delta.columnMapping.id";
 /// Where Arrow keeps the field id of a Parquet column.
-const PARQUET_FIELD_ID: &str = "PARQUET:field_id";
+pub(crate) const PARQUET_FIELD_ID: &str = "PARQUET:field_id";
 
 /// The columns of one version of a table.
 #[derive(Debug, PartialEq)]

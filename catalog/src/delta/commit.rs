@@ -1,229 +1,227 @@
-//! A new Delta table with its rows: the first commit of its log, made by the kernel.
+//! One change of a Delta table as one commit of its log.
 //!
-//! The commit is one object that must not exist yet; the store decides who created the table.
+//! The log is written here and not by the kernel, which refuses constraints, changes whose rows stay the same, and
+//! whatever has to be tried again on a newer version. A commit is one object that must not exist yet; whoever makes it
+//! makes the version. The loser looks at what won ([`conflict`]) and either tries the next version with the same files or
+//! gives up, so that the statement is planned again.
 
+mod actions;
+mod added;
+pub(crate) mod checkpoint;
+mod conflict;
+pub(crate) mod constraints;
+pub(crate) mod create;
+mod gate;
+mod live;
+mod protocol;
+mod put;
+mod schema;
+mod vectors;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::Utc;
-use datafusion::common::runtime::SpawnedTask;
-use delta_kernel::KernelError;
-use delta_kernel::committer::FileSystemCommitter;
-use delta_kernel::engine::arrow_conversion::TryIntoKernel;
-use delta_kernel::engine::arrow_data::ArrowEngineData;
-use delta_kernel::schema::StructType;
-use delta_kernel::transaction::CommitResult;
-use delta_kernel::transaction::create_table::{CreateTableTransaction, create_table};
+use delta_kernel::table_features::TableFeature;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
-use super::log::{Engine, Log};
-use super::metrics;
-use crate::client::StagedTable;
-use crate::error::{Error, Result};
-use crate::name::TableName;
-use crate::stores::Stores;
-use crate::write::WrittenFile;
+use self::actions::{Draft, Ground};
+use self::added::Added;
+use self::conflict::{Stake, Winner};
+use self::live::{LiveFile, Wanted};
+use self::put::Outcome;
+use super::read::DeltaSnapshot;
+use crate::error::Result;
+use crate::write::change::{Change, Committed, Operation, Reads};
+use crate::write::settle;
 
-const ENGINE_INFO: &str = concat!("Lakewing/", env!("CARGO_PKG_VERSION"));
-
-/// A first commit with a few files is small; this bounds what is read of another writer's.
-const COMMIT_BYTES_MAX: u64 = 1 << 30;
-
-/// What became of a commit.
-enum Outcome {
-    Committed,
-    /// There is a table already.
-    Exists,
-    /// The kernel gave up before or after the commit.
-    Failed(KernelError),
-}
-
-/// The columns of the table's data files: the table's own, in types that Delta has, without metadata of another
-/// format.
-pub(crate) fn file_schema(name: &TableName, schema: &Schema) -> Result<SchemaRef> {
-    let field = |field: &Arc<Field>| match file_type(field.data_type()) {
-        Some(file_type) => Ok(Field::new(field.name(), file_type, field.is_nullable())),
-        None => {
-            let feature = format!("the type {} (column {})", field.data_type(), field.name());
-            Err(Error::Unsupported {
-                table: name.to_string(),
-                feature,
+/// Races that a commit loses before it gives up: each of them was won by another commit.
+const TRIES_MAX: usize = 1000;
+/// The longest pause before the next try, which keeps many writers from trying all at once.
+const PAUSE_MS_MAX: u64 = 200;
+/// Commits `change`, which was computed from `base`. After an error other than [`Error::CommitUnknown`](crate::Error::CommitUnknown) nothing of it
+/// is left; the data files are the caller's to delete.
+pub(crate) async fn commit(base: &Arc<DeltaSnapshot>, change: &Change) -> Result<Committed> {
+    base.check_change(change)?;
+    let mut written = Vec::new();
+    let outcome = attempt(base, change, &mut written).await;
+    let stores = base.cache.stores();
+    match outcome {
+        Ok(version) => {
+            checkpoint::when_due(base, version).await;
+            Ok(Committed {
+                version: i64::try_from(version).unwrap_or(i64::MAX),
             })
         }
-    };
-    Ok(Arc::new(Schema::new(
-        schema.fields().iter().map(field).collect::<Result<Vec<_>>>()?,
-    )))
-}
-
-/// The Delta type that holds every value of an Arrow type. Delta counts microseconds.
-fn file_type(arrow: &DataType) -> Option<DataType> {
-    Some(match arrow {
-        DataType::Boolean
-        | DataType::Int8
-        | DataType::Int16
-        | DataType::Int32
-        | DataType::Int64
-        | DataType::Float32
-        | DataType::Float64
-        | DataType::Decimal128(_, 0..)
-        | DataType::Date32 => arrow.clone(),
-        DataType::UInt8 => DataType::Int16,
-        DataType::UInt16 => DataType::Int32,
-        DataType::UInt32 => DataType::Int64,
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => return None,
-        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.as_ref().map(|_| "UTC".into())),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8View,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => DataType::BinaryView,
-        _ => return None,
-    })
-}
-
-/// Creates the table in its folder, with all of `files`.
-pub(crate) async fn create(
-    stores: &Stores,
-    name: &TableName,
-    staged: &StagedTable,
-    properties: Vec<(String, String)>,
-    files: &[WrittenFile],
-) -> Result<()> {
-    let log = Log::new(stores, &name.to_string(), &staged.target.data_folder)?;
-    if let Ok(folder) = log.root_url.to_file_path() {
-        // The kernel wants a local folder to be there; without rows no file has made it.
-        let made = tokio::fs::create_dir_all(&folder).await;
-        made.map_err(|error| failed(name, format!("the folder {} cannot be made: {error}", folder.display())))?;
+        Err(error) => match settle(stores, &written, Err(error)).await {
+            Err(error) => Err(error),
+            Ok(()) => Err(conflict::conflict(&base.log)),
+        },
     }
-    let (url, engine) = (log.root_url.to_string(), log.engine());
-    let (schema, added) = (Arc::clone(&staged.target.file_schema), files.to_vec());
-    let commit = move || {
-        let transaction = match begin(&url, &schema, properties, &engine) {
-            Err(KernelError::TableAlreadyExistsAtPath(_)) => return Ok(Outcome::Exists),
-            begun => begun?,
+}
+
+async fn attempt(base: &Arc<DeltaSnapshot>, change: &Change, written: &mut Vec<String>) -> Result<u64> {
+    let deleted = change.deleted.iter().map(|rows| rows.file.clone());
+    let paths: HashSet<String> = change.removed.iter().cloned().chain(deleted).collect();
+    let live = live::find(&base.log, &base.version.kernel, Wanted::Paths(paths)).await?;
+    let stake = Stake {
+        operation: change.operation,
+        reads: &change.reads,
+        touched: live
+            .keys()
+            .map(|path| conflict::location(base, path))
+            .collect::<Result<_>>()?,
+    };
+    let draft = draft(base, change, &live, written).await?;
+    publish(base, &draft, &stake).await
+}
+
+/// Makes the next version of `draft`, after those of others that do not conflict with `stake`.
+pub(crate) async fn publish(base: &Arc<DeltaSnapshot>, draft: &Draft, stake: &Stake<'_>) -> Result<u64> {
+    put::probe(&base.log, base.cache.stores()).await?;
+    let mut ground = ground(base).await?;
+    for round in 0..TRIES_MAX {
+        let id = Uuid::new_v4().to_string();
+        let bytes = draft
+            .bytes(ground, Utc::now().timestamp_millis(), &id)
+            .map_err(|feature| base.log.unsupported(feature))?;
+        match put::commit(&base.log, ground.version, bytes.into(), &id).await? {
+            Outcome::Committed => return Ok(ground.version),
+            Outcome::Taken => {}
+        }
+        let winners = conflict::winners(base, ground.version).await?;
+        conflict::check(base, stake, &winners).await?;
+        for winner in &winners {
+            follow(&mut ground, winner);
+        }
+        tokio::time::sleep(pause(round)).await;
+    }
+    Err(conflict::conflict(&base.log))
+}
+
+/// A pause that differs between writers and grows with the number of lost races.
+fn pause(round: usize) -> Duration {
+    let bound = PAUSE_MS_MAX.min(5 << round.min(6));
+    let random = Uuid::new_v4().as_u64_pair().0;
+    Duration::from_millis(random % bound)
+}
+
+/// What the version after `base` stands on.
+async fn ground(base: &DeltaSnapshot) -> Result<Ground> {
+    let (kernel, engine) = (Arc::clone(&base.version.kernel), base.log.engine());
+    let timed = base.supports(&TableFeature::InCommitTimestamp) && base.is_set("delta.enableInCommitTimestamps");
+    let numbered = base.supports(&TableFeature::RowTracking) && !base.is_set("delta.rowTrackingSuspended");
+    let read = move || {
+        let timestamp = match timed {
+            true => Some(kernel.get_in_commit_timestamp(&engine)?.unwrap_or(i64::MIN)),
+            false => None,
         };
-        commit(transaction, &schema, &added, &engine)
+        let row_id = match numbered {
+            true => Some(kernel.get_row_tracking_high_water_mark(&engine)?.unwrap_or(-1)),
+            false => None,
+        };
+        Ok(Ground {
+            version: kernel.version() + 1,
+            timestamp,
+            row_id,
+        })
     };
-    match SpawnedTask::spawn_blocking(commit).await {
-        Ok(Ok(Outcome::Committed)) => Ok(()),
-        Ok(Ok(Outcome::Exists)) => Err(Error::AlreadyExists {
-            what: "table",
-            name: name.to_string(),
-        }),
-        Ok(Ok(Outcome::Failed(error))) => settle(stores, name, staged, files, error).await,
-        Ok(Err(error)) => Err(refused(name, staged, error)),
-        Err(panic) => Err(Error::CommitUnknown {
-            table: name.to_string(),
-            detail: panic.to_string(),
-        }),
+    base.log.blocking(read).await
+}
+
+fn follow(ground: &mut Ground, winner: &Winner) {
+    ground.version = winner.version + 1;
+    if let (Some(known), Some(newer)) = (&mut ground.timestamp, winner.timestamp) {
+        *known = newer.max(*known);
+    }
+    if let (Some(known), Some(newer)) = (&mut ground.row_id, winner.row_id) {
+        *known = newer.max(*known);
     }
 }
 
-fn begin(
-    url: &str,
-    schema: &Schema,
-    properties: Vec<(String, String)>,
-    engine: &Engine,
-) -> Result<CreateTableTransaction, KernelError> {
-    let columns: StructType = schema.try_into_kernel()?;
-    let builder = create_table(url, Arc::new(columns), ENGINE_INFO, true).with_table_properties(properties);
-    builder.build(engine, Box::new(FileSystemCommitter::new()))
-}
-
-fn commit(
-    mut transaction: CreateTableTransaction,
-    schema: &Schema,
-    files: &[WrittenFile],
-    engine: &Engine,
-) -> Result<Outcome, KernelError> {
-    if !files.is_empty() {
-        let wanted = transaction.stats_columns();
-        let wanted = wanted
+/// The actions of `change`. Writes its deletion vectors, whose locations `written` gets.
+async fn draft(
+    base: &DeltaSnapshot,
+    change: &Change,
+    live: &HashMap<String, LiveFile>,
+    written: &mut Vec<String>,
+) -> Result<Draft> {
+    let now_ms = Utc::now().timestamp_millis();
+    let data_change = change.operation != Operation::Rewrite;
+    let stores = base.cache.stores();
+    let mut removed: BTreeSet<&String> = change.removed.iter().collect();
+    let mut deletions = vectors::merge(&base.log, live, &change.deleted).await?;
+    // A file that goes whole needs no vector.
+    deletions.retain(|deletion| !removed.contains(&deletion.path));
+    let descriptors = vectors::write(&base.log, stores, &deletions, written).await?;
+    removed.extend(
+        deletions
             .iter()
-            .filter_map(|column| schema.index_of(column.first()?).ok())
-            .collect::<Vec<_>>();
-        let added = metrics::add_files(files, schema, &wanted, Utc::now().timestamp_millis())?;
-        transaction.add_files(Box::new(ArrowEngineData::new(added)));
-    }
-    Ok(match transaction.commit(engine) {
-        Ok(CommitResult::Committed(_)) => Outcome::Committed,
-        Ok(CommitResult::Conflicted(_)) => Outcome::Exists,
-        Ok(CommitResult::Retryable(retryable)) => Outcome::Failed(retryable.error),
-        Err(error) => Outcome::Failed(error),
-    })
-}
-
-/// Finds out whether a commit that failed took place: the kernel may fail after the store has taken it, and a store may
-/// lose its answer.
-async fn settle(
-    stores: &Stores,
-    name: &TableName,
-    staged: &StagedTable,
-    files: &[WrittenFile],
-    error: KernelError,
-) -> Result<()> {
-    let location = format!("{}/_delta_log/{:020}.json", staged.target.data_folder, 0);
-    let lost = matches!(
-        error.without_backtrace(),
-        KernelError::ObjectStore(_) | KernelError::IOError(_)
+            .filter(|deletion| deletion.is_whole())
+            .map(|deletion| &deletion.path),
     );
-    match (stores.read(&location, COMMIT_BYTES_MAX).await, files.first()) {
-        (Ok(found), Some(file)) if names(&found, file) => Ok(()),
-        (Ok(_), Some(_)) => Err(Error::AlreadyExists {
-            what: "table",
-            name: name.to_string(),
-        }),
-        (
-            Err(Error::Storage {
-                source: object_store::Error::NotFound { .. },
-                ..
-            }),
-            _,
-        ) if !lost => Err(refused(name, staged, error)),
-        _ => Err(Error::CommitUnknown {
-            table: name.to_string(),
-            detail: error.to_string(),
-        }),
+    let mut draft = Draft {
+        info: info(change, removed.len(), &deletions),
+        ..Draft::default()
+    };
+    for file in removed.iter().filter_map(|path| live.get(*path)) {
+        draft.lines.push(actions::remove(file, now_ms, data_change));
     }
-}
-
-/// True where a commit adds `file`, whose name nobody else uses.
-fn names(commit: &[u8], file: &WrittenFile) -> bool {
-    let name = file.location.rsplit('/').next().unwrap_or_default().as_bytes();
-    commit.windows(name.len()).any(|window| window == name)
-}
-
-fn refused(name: &TableName, staged: &StagedTable, error: KernelError) -> Error {
-    match error {
-        KernelError::Backtraced { source, .. } => refused(name, staged, *source),
-        KernelError::ObjectStore(source) => Error::storage(&staged.target.data_folder, source),
-        other => failed(name, other),
+    for (path, vector) in descriptors {
+        let Some(file) = live.get(&path) else { continue };
+        if file.rows().is_none() {
+            return Err(base
+                .log
+                .unsupported(format!("a number of rows in the statistics of {path}")));
+        }
+        draft.lines.push(actions::remove(file, now_ms, true));
+        draft.adds.push((actions::replace_vector(file, vector), file.rows()));
     }
+    let files = Added::of(base).await?;
+    for file in &change.added {
+        let mut add = files.action(file, now_ms)?;
+        add.insert("dataChange".to_owned(), json!(data_change));
+        draft.adds.push((add, Some(file.rows)));
+    }
+    Ok(draft)
 }
 
-fn failed(name: &TableName, error: impl std::fmt::Display) -> Error {
-    Error::Write {
-        table: name.to_string(),
-        detail: error.to_string(),
-        source: None,
+/// The members of `commitInfo` that say what was done.
+fn info(change: &Change, removed: usize, deletions: &[vectors::Deletion]) -> Map<String, Value> {
+    let (operation, parameters) = match change.operation {
+        Operation::Append => ("WRITE", json!({ "mode": "Append" })),
+        Operation::Overwrite => ("WRITE", json!({ "mode": "Overwrite" })),
+        Operation::Delete => ("DELETE", json!({})),
+        Operation::Update => ("UPDATE", json!({})),
+        Operation::Merge => ("MERGE", json!({})),
+        Operation::Rewrite => ("OPTIMIZE", json!({})),
+    };
+    let text = |number: u64| json!(number.to_string());
+    let added = &change.added;
+    let metrics = json!({
+        "numFiles": text(added.len() as u64),
+        "numAddedFiles": text(added.len() as u64),
+        "numRemovedFiles": text(removed as u64),
+        "numDeletionVectorsAdded": text(deletions.iter().filter(|deletion| !deletion.is_whole()).count() as u64),
+        "numDeletedRows": text(deletions.iter().map(|deletion| deletion.new_rows).sum()),
+        "numOutputRows": text(added.iter().map(|file| file.rows).sum()),
+        "numOutputBytes": text(added.iter().map(|file| file.size_bytes).sum()),
+    });
+    let only_adds = change.removed.is_empty() && change.deleted.is_empty();
+    let blind = change.operation == Operation::Append && only_adds && matches!(change.reads, Reads::Nothing);
+    let info = json!({
+        "operation": operation,
+        "operationParameters": parameters,
+        "operationMetrics": metrics,
+        "isBlindAppend": blind,
+    });
+    match info {
+        Value::Object(info) => info,
+        _ => Map::new(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_get_types_that_delta_has() {
-        let utc = || Some("UTC".into());
-        let check = |arrow: DataType, expect: Option<DataType>| assert_eq!(file_type(&arrow), expect, "{arrow}");
-        check(DataType::UInt32, Some(DataType::Int64));
-        check(DataType::LargeUtf8, Some(DataType::Utf8View));
-        check(DataType::Decimal128(15, 2), Some(DataType::Decimal128(15, 2)));
-        check(DataType::Decimal128(15, -2), None);
-        check(
-            DataType::Timestamp(TimeUnit::Millisecond, Some("+01:00".into())),
-            Some(DataType::Timestamp(TimeUnit::Microsecond, utc())),
-        );
-        check(DataType::Timestamp(TimeUnit::Nanosecond, None), None);
-        check(DataType::UInt64, None);
-        check(DataType::Time64(TimeUnit::Microsecond), None);
-    }
-}
+mod tests;

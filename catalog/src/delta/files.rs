@@ -274,7 +274,7 @@ impl Bounds<'_> {
 }
 
 /// The store and key of an `add` action's path: percent-encoded, relative to the table or a URL of its own.
-fn locate(log: &Log, stores: &Stores, path: &str) -> Result<Location> {
+pub(crate) fn locate(log: &Log, stores: &Stores, path: &str) -> Result<Location> {
     let decoded = decoded(path).map_err(|detail| log.corrupt(format!("{path}: {detail}")))?;
     if path.contains("://") || path.starts_with('/') || path.starts_with("file:/") {
         return stores.locate(&decoded);

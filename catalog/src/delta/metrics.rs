@@ -1,154 +1,129 @@
-//! What the Delta log says of a data file: the row of an `add` action, with statistics that every reader may prune by.
+//! What the Delta log says of a data file's columns: statistics that every reader may prune by.
 //!
-//! A bound may be wider than the values but never narrower. The kernel turns the statistics into JSON.
+//! A bound may be wider than the values but never narrower. Source: the Delta protocol, "Per-file Statistics".
 
-use std::sync::Arc;
-
-use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, StructArray,
-};
-use arrow::datatypes::{DataType, Field, Schema};
-use arrow::error::ArrowError;
+use arrow::datatypes::{DataType, Field};
+use chrono::DateTime;
 use datafusion::common::ScalarValue;
+use serde_json::json;
 
 use crate::write::{WrittenColumn, WrittenFile};
 
 /// What the protocol's reference implementation keeps of a text bound, in characters.
 const TEXT_BOUND_MAX: usize = 32;
+/// Columns that have statistics where the table does not say.
+const COLUMNS_DEFAULT: usize = 32;
 
-type Bound = fn(&WrittenColumn) -> Option<ScalarValue>;
-
-/// One row per file, in the columns that the kernel expects; statistics for the columns in `wanted`.
-pub(crate) fn add_files(
-    files: &[WrittenFile],
-    schema: &Schema,
-    wanted: &[usize],
-    modified_ms: i64,
-) -> Result<RecordBatch, ArrowError> {
-    let names = files
-        .iter()
-        .map(|file| file.location.rsplit('/').next().unwrap_or_default());
-    let columns: [(&str, ArrayRef, bool); 5] = [
-        ("path", Arc::new(StringArray::from_iter_values(names)), false),
-        ("partitionValues", no_partition_values(files.len())?, false),
-        ("size", integers(files.iter().map(|file| Some(file.size_bytes))), false),
-        (
-            "modificationTime",
-            Arc::new(Int64Array::from(vec![modified_ms; files.len()])),
-            false,
-        ),
-        ("stats", Arc::new(statistics(files, schema, wanted)?), true),
-    ];
-    RecordBatch::try_from_iter_with_nullable(columns)
+/// A column of the written files.
+#[derive(Debug, Clone)]
+pub(crate) struct StatsColumn {
+    /// Its position among the file's columns.
+    pub(crate) index: usize,
+    /// Its name in the log.
+    pub(crate) name: String,
 }
 
-fn no_partition_values(rows: usize) -> Result<ArrayRef, ArrowError> {
-    let names = MapFieldNames {
-        entry: "key_value".to_owned(),
-        key: "key".to_owned(),
-        value: "value".to_owned(),
+/// Which of the files' columns have statistics, as the table's properties say: the first so many leaves, or a list of
+/// names. `columns` are the files' columns with the names that they have in the table; `always` are names in the log of
+/// columns that need statistics whatever the properties say.
+pub(crate) fn wanted(
+    columns: &[(&str, &Field)],
+    first: Option<&str>,
+    listed: Option<&str>,
+    always: &[String],
+) -> Vec<StatsColumn> {
+    let limit = match first.map(str::parse::<i64>) {
+        Some(Ok(-1)) => usize::MAX,
+        Some(Ok(first)) => usize::try_from(first).unwrap_or(0),
+        Some(Err(_)) | None => COLUMNS_DEFAULT,
     };
-    let mut map = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
-    for _ in 0..rows {
-        map.append(true)?;
-    }
-    Ok(Arc::new(map.finish()))
-}
-
-fn statistics(files: &[WrittenFile], schema: &Schema, wanted: &[usize]) -> Result<StructArray, ArrowError> {
-    let mut sections = vec![("numRecords", integers(files.iter().map(|file| Some(file.rows))))];
-    let nulls = |index: usize| Ok(integers(files.iter().map(move |file| file.columns[index].nulls)));
-    sections.extend(section("nullCount", schema, wanted, nulls)?);
-    let bounded: Vec<usize> = wanted
-        .iter()
-        .copied()
-        .filter(|i| has_bounds(schema.field(*i).data_type()))
-        .collect();
-    let bounds: [(&str, Bound); 2] = [
-        ("minValues", |column| lower(column.min.as_ref()?)),
-        ("maxValues", |column| upper(column.max.as_ref()?)),
-    ];
-    for (name, bound) in bounds {
-        let values = |index: usize| {
-            let column_type = text_as_utf8(schema.field(index).data_type());
-            let unknown = ScalarValue::try_from(&column_type)?;
-            let values = files
-                .iter()
-                .map(|file| bound(&file.columns[index]).unwrap_or_else(|| unknown.clone()));
-            Ok(ScalarValue::iter_to_array(values)?)
+    let listed: Option<Vec<&str>> =
+        listed.map(|listed| listed.split(',').map(|name| name.trim().trim_matches('`')).collect());
+    let mut leaves = 0_usize;
+    let mut wanted = Vec::new();
+    for (index, (logical, field)) in columns.iter().enumerate() {
+        let within = leaves < limit;
+        leaves = leaves.saturating_add(leaf_count(field.data_type()));
+        let chosen = match &listed {
+            Some(listed) => listed.iter().any(|name| name.eq_ignore_ascii_case(logical)),
+            None => within,
         };
-        sections.extend(section(name, schema, &bounded, values)?);
+        if (chosen || always.contains(field.name())) && !field.data_type().is_nested() {
+            wanted.push(StatsColumn {
+                index,
+                name: field.name().clone(),
+            });
+        }
     }
-    sections.push(("tightBounds", Arc::new(BooleanArray::from(vec![true; files.len()]))));
-    structure(sections)
+    wanted
 }
 
-/// One part of the statistics: a field for each of `columns`; nothing where there are none.
-fn section<'a>(
-    name: &'a str,
-    schema: &Schema,
-    columns: &[usize],
-    values: impl Fn(usize) -> Result<ArrayRef, ArrowError>,
-) -> Result<Option<(&'a str, ArrayRef)>, ArrowError> {
-    if columns.is_empty() {
-        return Ok(None);
+fn leaf_count(column: &DataType) -> usize {
+    match column {
+        DataType::Struct(fields) => fields.iter().map(|field| leaf_count(field.data_type())).sum(),
+        _ => 1,
     }
-    let fields = columns
-        .iter()
-        .map(|index| Ok((schema.field(*index).name().as_str(), values(*index)?)));
-    Ok(Some((
-        name,
-        Arc::new(structure(fields.collect::<Result<_, ArrowError>>()?)?),
-    )))
 }
 
-fn structure(columns: Vec<(&str, ArrayRef)>) -> Result<StructArray, ArrowError> {
-    let fields: Vec<Field> = columns
-        .iter()
-        .map(|(name, values)| Field::new(*name, values.data_type().clone(), true))
-        .collect();
-    StructArray::try_new(
-        fields.into(),
-        columns.into_iter().map(|(_, values)| values).collect(),
-        None,
+/// The statistics of a new file as JSON.
+pub(crate) fn stats(file: &WrittenFile, wanted: &[StatsColumn]) -> String {
+    let known = |value: &dyn Fn(&WrittenColumn) -> Option<String>| {
+        let members = wanted.iter().filter_map(|column| {
+            let value = value(file.columns.get(column.index)?)?;
+            Some(format!("{}:{value}", json!(column.name)))
+        });
+        members.collect::<Vec<_>>().join(",")
+    };
+    let nulls = known(&|column| column.nulls.map(|nulls| nulls.to_string()));
+    let lower = known(&|column| text(&lower(column.min.as_ref()?)?));
+    let upper = known(&|column| text(&upper(column.max.as_ref()?)?));
+    format!(
+        r#"{{"numRecords":{},"minValues":{{{lower}}},"maxValues":{{{upper}}},"nullCount":{{{nulls}}},"tightBounds":true}}"#,
+        file.rows
     )
 }
 
-fn integers(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
-    Arc::new(
-        values
-            .map(|value| value.and_then(|value| i64::try_from(value).ok()))
-            .collect::<Int64Array>(),
-    )
-}
-
-/// True for types whose bounds the protocol defines.
-fn has_bounds(column: &DataType) -> bool {
-    column.is_numeric() || column.is_temporal() || column.is_string()
-}
-
-fn text_as_utf8(column: &DataType) -> DataType {
-    if column.is_string() {
-        DataType::Utf8
-    } else {
-        column.clone()
-    }
+/// A bound as JSON; `None` for types whose bounds the protocol does not define, and values that JSON has not.
+fn text(bound: &ScalarValue) -> Option<String> {
+    Some(match bound {
+        ScalarValue::Int8(Some(value)) => value.to_string(),
+        ScalarValue::Int16(Some(value)) => value.to_string(),
+        ScalarValue::Int32(Some(value)) => value.to_string(),
+        ScalarValue::Int64(Some(value)) => value.to_string(),
+        ScalarValue::Float32(Some(value)) if value.is_finite() => json!(value).to_string(),
+        ScalarValue::Float64(Some(value)) if value.is_finite() => json!(value).to_string(),
+        ScalarValue::Decimal128(Some(_), ..) => bound.to_string(),
+        ScalarValue::Utf8(Some(value)) | ScalarValue::Utf8View(Some(value)) | ScalarValue::LargeUtf8(Some(value)) => {
+            json!(value).to_string()
+        }
+        ScalarValue::Date32(Some(_)) => json!(bound.to_string()).to_string(),
+        ScalarValue::TimestampMicrosecond(Some(micros), zone) => {
+            let time = DateTime::from_timestamp_micros(*micros)?;
+            let zone = if zone.is_some() { "Z" } else { "" };
+            json!(format!("{}{zone}", time.format("%Y-%m-%dT%H:%M:%S%.3f"))).to_string()
+        }
+        _ => return None,
+    })
 }
 
 fn lower(value: &ScalarValue) -> Option<ScalarValue> {
     Some(match value {
-        ScalarValue::Utf8View(Some(text)) => ScalarValue::Utf8(Some(text.chars().take(TEXT_BOUND_MAX).collect())),
-        // The log cuts timestamps to milliseconds, downwards.
+        ScalarValue::Utf8View(Some(text)) | ScalarValue::Utf8(Some(text)) => {
+            ScalarValue::Utf8(Some(text.chars().take(TEXT_BOUND_MAX).collect()))
+        }
+        ScalarValue::TimestampMicrosecond(Some(micros), zone) => {
+            ScalarValue::TimestampMicrosecond(micros.div_euclid(1000).checked_mul(1000), zone.clone())
+        }
         other => other.clone(),
     })
 }
 
 fn upper(value: &ScalarValue) -> Option<ScalarValue> {
     Some(match value {
-        ScalarValue::Utf8View(Some(text)) => ScalarValue::Utf8(Some(upper_text(text)?)),
+        ScalarValue::Utf8View(Some(text)) | ScalarValue::Utf8(Some(text)) => ScalarValue::Utf8(Some(upper_text(text)?)),
         ScalarValue::TimestampMicrosecond(Some(micros), zone) => {
             let millis = micros.checked_add(999)?.div_euclid(1000);
-            ScalarValue::TimestampMicrosecond(Some(millis * 1000), zone.clone())
+            ScalarValue::TimestampMicrosecond(Some(millis.checked_mul(1000)?), zone.clone())
         }
         other => other.clone(),
     })
@@ -160,6 +135,52 @@ fn upper_text(text: &str) -> Option<String> {
         return Some(text.to_owned());
     };
     (next != char::MAX).then(|| format!("{}{}", &text[..cut], char::MAX))
+}
+
+/// A partition value as the log writes it; `Ok(None)` for NULL, an error that says what cannot be written.
+pub(crate) fn partition_text(value: &ScalarValue) -> Result<Option<String>, String> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    let text = match value {
+        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
+            text.clone()
+        }
+        ScalarValue::Boolean(Some(value)) => value.to_string(),
+        ScalarValue::Float32(Some(value)) => float_text(f64::from(*value), value.to_string()),
+        ScalarValue::Float64(Some(value)) => float_text(*value, value.to_string()),
+        ScalarValue::Int8(_) | ScalarValue::Int16(_) | ScalarValue::Int32(_) | ScalarValue::Int64(_) => {
+            value.to_string()
+        }
+        ScalarValue::Decimal128(..) | ScalarValue::Date32(_) => value.to_string(),
+        ScalarValue::TimestampMicrosecond(Some(micros), zone) => {
+            let time = DateTime::from_timestamp_micros(*micros).ok_or("a timestamp is out of range")?;
+            match zone {
+                Some(_) => time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+                None => time.format("%Y-%m-%d %H:%M:%S%.6f").to_string(),
+            }
+        }
+        other => {
+            return Err(format!(
+                "values of the type {} cannot be partition values",
+                other.data_type()
+            ));
+        }
+    };
+    match text.is_empty() {
+        true => Err("an empty text cannot be a partition value: Delta reads it as NULL".to_owned()),
+        false => Ok(Some(text)),
+    }
+}
+
+fn float_text(value: f64, plain: String) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        (if value > 0.0 { "Infinity" } else { "-Infinity" }).to_owned()
+    } else {
+        plain
+    }
 }
 
 #[cfg(test)]

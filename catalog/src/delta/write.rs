@@ -1,42 +1,196 @@
-//! What a writer asks of a version of a Delta table: how its files look, and the commit of a change.
+//! What a writer asks of a version of a Delta table: how its files look, and how rows leave it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use delta_kernel::engine::arrow_conversion::TryIntoArrow;
+use delta_kernel::table_features::ColumnMappingMode;
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 
 use super::DeltaSnapshot;
-use crate::error::{Error, Result};
+use super::columns::{COLUMN_ID, PARQUET_FIELD_ID, PHYSICAL_NAME};
+use super::commit::constraints;
+use crate::error::Result;
 use crate::lakehouse::Lakehouse;
 use crate::name::TableName;
 use crate::write::change::{Change, Committed, Operation};
-use crate::write::target::{RowChange, WriteDefault, WriteTarget};
+use crate::write::target::{PartitionField, RowChange, Transform, WriteDefault, WriteTarget};
+
+const CURRENT_DEFAULT: &str = "CURRENT_DEFAULT";
 
 impl DeltaSnapshot {
     /// How rows become data files of this table.
     pub(crate) fn write_target(&self) -> Result<WriteTarget> {
-        Err(self.not_written())
+        self.check_columns()?;
+        let (file_schema, file_columns) = self.file_columns()?;
+        let mut target = WriteTarget::new(self.log.table.clone(), self.root(), Arc::clone(self.schema()));
+        target.file_schema = file_schema;
+        target.file_columns = file_columns;
+        target.partition = self
+            .version
+            .columns
+            .partition_columns
+            .iter()
+            .map(|column| PartitionField {
+                column: *column,
+                transform: Transform::Identity,
+                name: self.schema().field(*column).name().clone(),
+            })
+            .collect();
+        if let Some(size) = self.property("delta.targetFileSize") {
+            target.file_bytes_target = bytes(&size).ok_or_else(|| {
+                self.log
+                    .unsupported(format!("the property delta.targetFileSize = {size}"))
+            })?;
+        }
+        if let Some(codec) = self.property("delta.parquet.compression.codec") {
+            target.compression = compression(&codec).ok_or_else(|| {
+                self.log
+                    .unsupported(format!("the property delta.parquet.compression.codec = {codec}"))
+            })?;
+        }
+        Ok(target)
+    }
+
+    /// The columns of new data files, under their names there, and the position of each in the table. Partition
+    /// columns are not in the files.
+    pub(crate) fn file_columns(&self) -> Result<(SchemaRef, Vec<usize>)> {
+        let logical: Schema = self
+            .version
+            .kernel
+            .schema()
+            .as_ref()
+            .try_into_arrow()
+            .map_err(|error: arrow::error::ArrowError| self.log.corrupt(error.to_string()))?;
+        let mode = self.version.kernel.table_configuration().column_mapping_mode();
+        let partition = &self.version.columns.partition_columns;
+        let columns: Vec<usize> = (0..logical.fields().len())
+            .filter(|column| !partition.contains(column))
+            .collect();
+        let fields = columns.iter().map(|column| {
+            let field = physical(logical.field(*column), mode);
+            let data_type = self.schema().field(*column).data_type();
+            // Texts are taken as plans have them; what is nested is written as the table names it.
+            match data_type.is_nested() {
+                true => field,
+                false => field.with_data_type(data_type.clone()),
+            }
+        });
+        Ok((Arc::new(Schema::new(fields.collect::<Vec<_>>())), columns))
     }
 
     /// How rows leave this table.
     pub(crate) fn row_change(&self, _operation: Operation) -> Result<RowChange> {
-        Err(self.not_written())
+        self.check_protocol()?;
+        Ok(match self.has_vectors() {
+            true => RowChange::MergeOnRead,
+            false => RowChange::CopyOnWrite,
+        })
     }
 
-    /// Names and texts of the table's CHECK constraints.
+    /// Names and texts of the table's constraints; [`DeltaSnapshot::write_target`] has refused what is none of ours.
     pub(crate) fn constraints(&self) -> Vec<(String, String)> {
-        Vec::new()
+        constraints::of(self).unwrap_or_default()
     }
 
     /// The value of a column in new rows that give none.
-    pub(crate) fn write_default(&self, _index: usize) -> Result<WriteDefault> {
-        Err(self.not_written())
+    pub(crate) fn write_default(&self, index: usize) -> Result<WriteDefault> {
+        let schema = self.schema_json()?;
+        let default = &schema["fields"][index]["metadata"][CURRENT_DEFAULT];
+        Ok(match default.as_str() {
+            Some(text) => WriteDefault::Sql(text.to_owned()),
+            None => WriteDefault::Value(
+                self.schema()
+                    .field(index)
+                    .data_type()
+                    .try_into()
+                    .map_err(|error: datafusion::error::DataFusionError| self.log.corrupt(error.to_string()))?,
+            ),
+        })
     }
 
     /// Commits `change` as the next version.
-    pub(crate) async fn commit(&self, _lakehouse: &Lakehouse, _name: &TableName, _change: Change) -> Result<Committed> {
-        Err(self.not_written())
+    pub(crate) async fn commit(
+        self: &Arc<Self>,
+        _lakehouse: &Lakehouse,
+        _name: &TableName,
+        change: Change,
+    ) -> Result<Committed> {
+        super::commit::commit(self, &change).await
     }
 
-    fn not_written(&self) -> Error {
-        Error::Unsupported {
-            table: self.log.table.clone(),
-            feature: "a writer of Delta tables".to_owned(),
-        }
+    /// The folder of the table, without a slash at its end.
+    pub(crate) fn root(&self) -> String {
+        format!("{}{}", self.log.root.store_url, self.log.root.path)
+    }
+}
+
+/// The field as data files have it: under its physical name, with its id, and so the fields inside it.
+fn physical(field: &Field, mode: ColumnMappingMode) -> Field {
+    let metadata = field.metadata();
+    let mapped = |key: &str| match mode {
+        ColumnMappingMode::None => None,
+        ColumnMappingMode::Id | ColumnMappingMode::Name => metadata.get(key),
+    };
+    let id = mapped(COLUMN_ID).map(|id| (PARQUET_FIELD_ID.to_owned(), id.clone()));
+    Field::new(
+        mapped(PHYSICAL_NAME).unwrap_or(field.name()),
+        physical_type(field.data_type(), mode),
+        field.is_nullable(),
+    )
+    .with_metadata(id.into_iter().collect::<HashMap<_, _>>())
+}
+
+fn physical_type(column: &DataType, mode: ColumnMappingMode) -> DataType {
+    let inner = |field: &FieldRef| Arc::new(physical(field, mode));
+    match column {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
+        DataType::List(item) => DataType::List(inner(item)),
+        DataType::Map(entries, sorted) => DataType::Map(inner(entries), *sorted),
+        other => other.clone(),
+    }
+}
+
+/// A size such as `134217728`, `128mb` or `1g`.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+    let unit = match text[digits.len()..].trim() {
+        "" | "b" => 1,
+        "k" | "kb" => 1 << 10,
+        "m" | "mb" => 1 << 20,
+        "g" | "gb" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit).filter(|size| *size > 0)
+}
+
+fn compression(codec: &str) -> Option<Compression> {
+    Some(match codec.to_ascii_lowercase().as_str() {
+        "none" | "uncompressed" => Compression::UNCOMPRESSED,
+        "snappy" => Compression::SNAPPY,
+        "gzip" => Compression::GZIP(GzipLevel::default()),
+        "brotli" => Compression::BROTLI(BrotliLevel::default()),
+        "lz4" => Compression::LZ4,
+        "lz4_raw" => Compression::LZ4_RAW,
+        "zstd" => Compression::ZSTD(ZstdLevel::default()),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        let check = |text: &str, expect: Option<u64>| assert_eq!(bytes(text), expect, "{text}");
+        check("134217728", Some(128 << 20));
+        check("128 MB", Some(128 << 20));
+        check("1g", Some(1 << 30));
+        check("0", None);
+        check("1tib", None);
+        check("mb", None);
     }
 }

@@ -11,7 +11,7 @@ pub(crate) mod live;
 mod positions;
 mod rows;
 pub(crate) mod selection;
-mod vector;
+pub(crate) mod vector;
 
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use object_store::path::Path;

@@ -1,20 +1,18 @@
 //! What the log says of written columns, against the values.
 
-use arrow::array::AsArray;
 use arrow::datatypes::TimeUnit;
-use delta_kernel::engine::arrow_expression::evaluate_expression::to_json;
 
 use super::*;
 
-fn text(value: &str) -> ScalarValue {
+fn utf8(value: &str) -> ScalarValue {
     ScalarValue::Utf8View(Some(value.to_owned()))
 }
 
 #[test]
 fn text_bounds_are_cut_to_thirty_two_characters() {
     let check = |value: String, low: String, high: Option<String>| {
-        assert_eq!(lower(&text(&value)), Some(ScalarValue::Utf8(Some(low))));
-        assert_eq!(upper(&text(&value)), high.map(|high| ScalarValue::Utf8(Some(high))));
+        assert_eq!(lower(&utf8(&value)), Some(ScalarValue::Utf8(Some(low))));
+        assert_eq!(upper(&utf8(&value)), high.map(|high| ScalarValue::Utf8(Some(high))));
     };
     check("a".repeat(32), "a".repeat(32), Some("a".repeat(32)));
     check(
@@ -26,15 +24,15 @@ fn text_bounds_are_cut_to_thirty_two_characters() {
 }
 
 #[test]
-fn the_greatest_timestamp_is_rounded_up_to_milliseconds() {
-    let check = |micros, expect: Option<i64>| {
+fn timestamps_are_cut_to_milliseconds_outwards() {
+    let check = |micros, low: i64, high: Option<i64>| {
         let timestamp = |micros| ScalarValue::TimestampMicrosecond(Some(micros), None);
-        assert_eq!(upper(&timestamp(micros)), expect.map(timestamp), "{micros}");
+        assert_eq!(lower(&timestamp(micros)), Some(timestamp(low)), "{micros}");
+        assert_eq!(upper(&timestamp(micros)), high.map(timestamp), "{micros}");
     };
-    check(1_000, Some(1_000));
-    check(1_001, Some(2_000));
-    check(-1_001, Some(-1_000));
-    check(i64::MAX, None);
+    check(1_000, 1_000, Some(1_000));
+    check(1_001, 1_000, Some(2_000));
+    check(-1_001, -2_000, Some(-1_000));
 }
 
 fn column(nulls: u64, min: Option<ScalarValue>, max: Option<ScalarValue>) -> WrittenColumn {
@@ -48,76 +46,107 @@ fn column(nulls: u64, min: Option<ScalarValue>, max: Option<ScalarValue>) -> Wri
     }
 }
 
-/// The statistics as the kernel writes them into the log.
-#[test]
-fn an_add_action_has_statistics_that_the_protocol_defines() {
-    let micros = |micros| Some(ScalarValue::TimestampMicrosecond(Some(micros), None));
-    let days = |days| Some(ScalarValue::Date32(Some(days)));
-    let schema = Schema::new(vec![
-        Field::new("id", DataType::Int64, false),
-        Field::new("name", DataType::Utf8View, true),
-        Field::new("price", DataType::Decimal128(15, 2), true),
-        Field::new("day", DataType::Date32, true),
-        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
-        Field::new("flag", DataType::Boolean, true),
-        Field::new("rate", DataType::Float64, true),
-    ]);
-    let decimal = |unscaled| Some(ScalarValue::Decimal128(Some(unscaled), 15, 2));
-    let file = WrittenFile {
-        partition: Vec::new(),
-        spec_id: 0,
+fn file(columns: Vec<WrittenColumn>) -> WrittenFile {
+    WrittenFile {
         location: "s3://bucket/t/a.parquet".to_owned(),
         size_bytes: 500,
         rows: 3,
         row_group_offsets: vec![4],
-        columns: vec![
-            column(0, Some(ScalarValue::Int64(Some(-1))), Some(ScalarValue::Int64(Some(7)))),
-            column(1, Some(text("a\"b")), Some(text("ü"))),
-            column(0, decimal(-5), decimal(1234)),
-            column(0, days(-1), days(20_000)),
-            column(0, micros(-1), micros(1)),
-            column(
-                2,
-                Some(ScalarValue::Boolean(Some(false))),
-                Some(ScalarValue::Boolean(Some(true))),
-            ),
-            column(3, None, None),
-        ],
-    };
-    let added = add_files(&[file], &schema, &[0, 1, 2, 3, 4, 5, 6], 1_000).unwrap();
-    assert_eq!(added["path"].as_string::<i32>().value(0), "a.parquet");
-    let stats = to_json(added["stats"].as_struct()).unwrap();
-    let expect = concat!(
-        r#"{"numRecords":3,"#,
-        r#""nullCount":{"id":0,"name":1,"price":0,"day":0,"at":0,"flag":2,"rate":3},"#,
-        r#""minValues":{"id":-1,"name":"a\"b","price":-0.05,"day":"1969-12-31","at":"1969-12-31T23:59:59.999"},"#,
-        r#""maxValues":{"id":7,"name":"ü","price":12.34,"day":"2024-10-04","at":"1970-01-01T00:00:00.001"},"#,
-        r#""tightBounds":true}"#,
-    );
-    assert_eq!(stats.as_string::<i32>().value(0), expect);
+        columns,
+        partition: Vec::new(),
+        spec_id: 0,
+    }
 }
 
 #[test]
-fn only_wanted_columns_have_statistics() {
-    let schema = Schema::new(vec![
-        Field::new("a", DataType::Int64, false),
-        Field::new("b", DataType::Boolean, false),
+fn a_file_has_statistics_that_the_protocol_defines() {
+    let micros =
+        |micros, zone: Option<&str>| Some(ScalarValue::TimestampMicrosecond(Some(micros), zone.map(Into::into)));
+    let days = |days| Some(ScalarValue::Date32(Some(days)));
+    let decimal = |unscaled| Some(ScalarValue::Decimal128(Some(unscaled), 38, 2));
+    let flag = |flag| Some(ScalarValue::Boolean(Some(flag)));
+    let real = |real| Some(ScalarValue::Float64(Some(real)));
+    let file = file(vec![
+        column(
+            0,
+            Some(ScalarValue::Int64(Some(-1))),
+            Some(ScalarValue::Int64(Some(i64::MAX))),
+        ),
+        column(1, Some(utf8("a\"b")), Some(utf8("ü"))),
+        column(0, decimal(-5), decimal(123_456_789_012_345_678_901_234_567_890)),
+        column(0, days(-1), days(20_000)),
+        column(0, micros(-1, None), micros(1, Some("UTC"))),
+        column(2, flag(false), flag(true)),
+        column(3, None, None),
+        column(0, real(-0.5), real(f64::INFINITY)),
     ]);
-    let none = || column(0, None, None);
-    let file = WrittenFile {
-        partition: Vec::new(),
-        spec_id: 0,
-        location: "s3://bucket/t/a.parquet".to_owned(),
-        size_bytes: 1,
-        rows: 3,
-        row_group_offsets: Vec::new(),
-        columns: vec![none(), none()],
+    let wanted: Vec<StatsColumn> = ["id", "name", "price", "day", "at", "flag", "rate", "x"]
+        .iter()
+        .enumerate()
+        .map(|(index, name)| StatsColumn {
+            index,
+            name: (*name).to_owned(),
+        })
+        .collect();
+    let expect = concat!(
+        r#"{"numRecords":3,"#,
+        r#""minValues":{"id":-1,"name":"a\"b","price":-0.05,"day":"1969-12-31","at":"1969-12-31T23:59:59.999","x":-0.5},"#,
+        r#""maxValues":{"id":9223372036854775807,"name":"ü","price":1234567890123456789012345678.90,"#,
+        r#""day":"2024-10-04","at":"1970-01-01T00:00:00.001Z"},"#,
+        r#""nullCount":{"id":0,"name":1,"price":0,"day":0,"at":0,"flag":2,"rate":3,"x":0},"tightBounds":true}"#,
+    );
+    assert_eq!(stats(&file, &wanted), expect);
+}
+
+#[test]
+fn the_table_says_which_columns_have_statistics() {
+    let pair = DataType::Struct(
+        vec![
+            Field::new("x", DataType::Int64, true),
+            Field::new("y", DataType::Int64, true),
+        ]
+        .into(),
+    );
+    let fields = [
+        Field::new("col-a", DataType::Int64, false),
+        Field::new("col-b", pair, false),
+        Field::new("col-c", DataType::Boolean, false),
+        Field::new("col-d", DataType::Timestamp(TimeUnit::Microsecond, None), false),
+    ];
+    let columns: Vec<_> = ["a", "b", "c", "d"].into_iter().zip(&fields).collect();
+    let check = |first: Option<&str>, listed: Option<&str>, always: &[String], expect: &[usize]| {
+        let found: Vec<usize> = wanted(&columns, first, listed, always)
+            .iter()
+            .map(|column| column.index)
+            .collect();
+        assert_eq!(found, expect);
     };
-    let check = |wanted: &[usize], expect: &str| {
-        let added = add_files(std::slice::from_ref(&file), &schema, wanted, 0).unwrap();
-        let stats = to_json(added["stats"].as_struct()).unwrap();
-        assert_eq!(stats.as_string::<i32>().value(0), expect);
+    check(None, None, &[], &[0, 2, 3]);
+    check(Some("-1"), None, &[], &[0, 2, 3]);
+    check(Some("4"), None, &[], &[0, 2]);
+    check(Some("0"), None, &["col-d".to_owned()], &[3]);
+    check(Some("0"), Some("`c`, D"), &[], &[2, 3]);
+}
+
+#[test]
+fn partition_values_are_texts() {
+    let check = |value: ScalarValue, expect: Option<&str>| {
+        assert_eq!(partition_text(&value).unwrap().as_deref(), expect, "{value:?}");
     };
-    check(&[], r#"{"numRecords":3,"tightBounds":true}"#);
-    check(&[1], r#"{"numRecords":3,"nullCount":{"b":0},"tightBounds":true}"#);
+    check(ScalarValue::Int32(None), None);
+    check(utf8("a/b %"), Some("a/b %"));
+    check(ScalarValue::Boolean(Some(true)), Some("true"));
+    check(ScalarValue::Date32(Some(-1)), Some("1969-12-31"));
+    check(ScalarValue::Decimal128(Some(-5), 10, 2), Some("-0.05"));
+    check(
+        ScalarValue::TimestampMicrosecond(Some(1), Some("UTC".into())),
+        Some("1970-01-01T00:00:00.000001Z"),
+    );
+    check(
+        ScalarValue::TimestampMicrosecond(Some(1), None),
+        Some("1970-01-01 00:00:00.000001"),
+    );
+    check(ScalarValue::Float64(Some(f64::NEG_INFINITY)), Some("-Infinity"));
+    assert!(partition_text(&utf8("")).is_err());
+    assert!(partition_text(&ScalarValue::BinaryView(Some(vec![1]))).is_err());
 }

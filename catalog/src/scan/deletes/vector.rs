@@ -24,16 +24,18 @@ const DELTA_VERSION: u8 = 1;
 
 /// One deletion vector in a file.
 #[derive(Debug)]
-pub(super) struct Blob {
-    pub(super) offset: u64,
+pub(crate) struct Blob {
+    /// Where the frame begins in its file.
+    pub(crate) offset: u64,
     /// As the metadata counts it.
-    pub(super) size_bytes: u64,
-    pub(super) frame: VectorFrame,
+    pub(crate) size_bytes: u64,
+    /// Whose metadata name it.
+    pub(crate) frame: VectorFrame,
 }
 
 /// A blob as it was read.
 #[derive(Debug)]
-pub(super) struct BlobBytes {
+pub(crate) struct BlobBytes {
     /// The first byte of the file.
     version: Option<Bytes>,
     framed: Bytes,
@@ -48,7 +50,8 @@ impl Blob {
         }
     }
 
-    pub(super) async fn read(&self, store: &dyn ObjectStore, path: &Path) -> Result<BlobBytes> {
+    /// The bytes that [`Self::decode`] wants.
+    pub(crate) async fn read(&self, store: &dyn ObjectStore, path: &Path) -> Result<BlobBytes> {
         let framed = self.offset..self.offset.saturating_add(self.framed_bytes());
         let mut ranges = vec![framed];
         if self.frame == VectorFrame::Delta {
@@ -62,7 +65,7 @@ impl Blob {
     }
 
     /// The positions, or what is wrong with the blob.
-    pub(super) fn decode(&self, bytes: &BlobBytes) -> Result<RoaringTreemap, String> {
+    pub(crate) fn decode(&self, bytes: &BlobBytes) -> Result<RoaringTreemap, String> {
         if let Some(version) = &bytes.version
             && version.as_ref() != [DELTA_VERSION]
         {
@@ -96,6 +99,6 @@ impl Blob {
 }
 
 /// The positions of a bitmap in the portable format, or what is wrong with it.
-pub(super) fn bitmap(bytes: &[u8]) -> Result<RoaringTreemap, String> {
+pub(crate) fn bitmap(bytes: &[u8]) -> Result<RoaringTreemap, String> {
     RoaringTreemap::deserialize_from(bytes).map_err(|error| format!("its bitmap cannot be read: {error}"))
 }
