@@ -226,6 +226,8 @@ async fn locations(snapshot: &Arc<DeltaSnapshot>, filter: Option<&Arc<dyn Physic
     let request = FileRequest {
         wanted: &[],
         predicate: filter,
+        only: None,
+        with_origin: false,
     };
     let list = Arc::clone(snapshot).files(request).await?;
     let files = list.sets.iter().flat_map(|set| &set.files);
