@@ -21,6 +21,7 @@ use self::sql::{Database, SqlClient};
 use crate::config::CatalogConfig;
 use crate::delta::commit::create::NewLog;
 use crate::error::{Error, Result};
+use crate::iceberg::commit::{Replacement, TableCommit};
 use crate::name::TableName;
 use crate::stores::Stores;
 use crate::write::target::WriteTarget;
@@ -39,8 +40,12 @@ pub trait CatalogClient: fmt::Debug + Send + Sync {
     /// Where a table lies now; `None` where it does not exist.
     async fn load(&self, name: &TableName) -> Result<Option<TableLocation>>;
 
-    /// Creates a namespace; [`Error::AlreadyExists`] where the service can tell that there is one.
-    async fn create_namespace(&self, namespace: &str) -> Result<()>;
+    /// Creates a namespace; [`Error::AlreadyExists`] where the service can tell that there is one. A service that keeps
+    /// no properties of namespaces refuses them.
+    async fn create_namespace(&self, namespace: &str, properties: &[(String, String)]) -> Result<()>;
+
+    /// Drops a namespace, which must be empty.
+    async fn drop_namespace(&self, namespace: &str) -> Result<()>;
 
     /// Chooses where the files of a new table go and in which columns. Nobody sees the table yet, and nothing has to
     /// be undone when it is never created.
@@ -49,6 +54,22 @@ pub trait CatalogClient: fmt::Debug + Send + Sync {
     /// Makes a staged table visible with all of `files` in one step. After [`Error::CommitUnknown`] the files must
     /// stay; after every other error nothing refers to them.
     async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()>;
+
+    /// Makes the changes of `commit` in one step, if its requirements hold. After [`Error::CommitUnknown`] the files that
+    /// it refers to must stay; after every other error nothing refers to them. [`Error::Conflict`]: another commit came
+    /// first, and the same may be tried again on the table as it is then.
+    async fn commit(&self, name: &TableName, _commit: &TableCommit) -> Result<()> {
+        Err(Error::Unsupported {
+            table: name.to_string(),
+            feature: "commits through its catalog".to_owned(),
+        })
+    }
+
+    /// Takes the table out of the catalog, and with `purge` deletes its files.
+    async fn drop_table(&self, name: &TableName, purge: bool) -> Result<()>;
+
+    /// Gives the table another name, perhaps in another namespace of the same catalog.
+    async fn rename_table(&self, from: &TableName, to: &TableName) -> Result<()>;
 }
 
 /// Where a table lies.
@@ -81,6 +102,8 @@ pub struct StagedTable {
 pub(crate) enum StagedFormat {
     /// The table's metadata before its first snapshot.
     Iceberg(Box<TableMetadata>),
+    /// What takes the place of an Iceberg table.
+    Replacement(Box<Replacement>),
     /// The first commit of the table's log.
     Delta(Box<NewLog>),
 }
@@ -89,6 +112,14 @@ impl StagedTable {
     /// How its rows become files.
     pub fn target(&self) -> &WriteTarget {
         &self.target
+    }
+
+    /// The table format, as USING names it.
+    pub fn format_name(&self) -> &'static str {
+        match self.format {
+            StagedFormat::Iceberg(_) | StagedFormat::Replacement(_) => "iceberg",
+            StagedFormat::Delta(_) => "delta",
+        }
     }
 
     /// The error for a table that another catalog has staged.
@@ -148,6 +179,27 @@ fn folder_of(url: &Url) -> Result<String> {
         url.host_str().unwrap_or_default(),
         key.trim_end_matches('/')
     ))
+}
+
+fn already_exists(what: &'static str, name: impl ToString) -> Error {
+    Error::AlreadyExists {
+        what,
+        name: name.to_string(),
+    }
+}
+
+fn no_such_table(name: &TableName) -> Error {
+    Error::NotFound {
+        what: "table",
+        name: name.to_string(),
+        hint: None,
+    }
+}
+
+fn not_empty(namespace: impl std::fmt::Display) -> Error {
+    Error::InvalidName {
+        detail: format!("the namespace \"{namespace}\" is not empty: drop its tables first"),
+    }
 }
 
 /// Refuses a namespace or table name that would leave its folder, or hide in it.

@@ -1,9 +1,12 @@
 //! Names to tables: all configured catalogs behind one door.
 
+mod ddl;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::catalog::Session;
+use iceberg::spec::TableMetadata;
 
 use crate::client::{self, CatalogClient, TableLocation};
 use crate::config::{CatalogConfig, Config};
@@ -160,6 +163,29 @@ impl Lakehouse {
         self.stores.covers(location) || self.roots.iter().any(below)
     }
 
+    /// Decoded manifests.
+    pub(crate) fn manifests(&self) -> &ManifestCache {
+        &self.manifests
+    }
+
+    /// Decoded deletes.
+    pub(crate) fn delete_cache(&self) -> &Arc<DeleteCache> {
+        &self.deletes
+    }
+
+    /// The metadata of an Iceberg table at that location: what the catalog sent along, if nothing of it is lost.
+    pub(crate) async fn iceberg_metadata(
+        &self,
+        table: &str,
+        location: &str,
+        sent: Option<Box<TableMetadata>>,
+    ) -> Result<Arc<Metadata>> {
+        match sent.and_then(|metadata| Metadata::of_catalog(*metadata)) {
+            Some(metadata) => Ok(Arc::new(metadata)),
+            None => self.metadata.load(table, location).await,
+        }
+    }
+
     async fn open(&self, table: String, location: TableLocation, as_of: &AsOf) -> Result<LakeTable> {
         let snapshot = match location {
             TableLocation::Delta { root } => {
@@ -170,10 +196,7 @@ impl Lakehouse {
                 metadata_location,
                 metadata,
             } => {
-                let metadata = match metadata.and_then(|metadata| Metadata::of_catalog(*metadata)) {
-                    Some(metadata) => Arc::new(metadata),
-                    None => self.metadata.load(&table, &metadata_location).await?,
-                };
+                let metadata = self.iceberg_metadata(&table, &metadata_location, metadata).await?;
                 let snapshot = IcebergSnapshot::at(table.clone(), metadata, as_of, self.manifests.clone())?;
                 TableSnapshot::iceberg(table, snapshot)
             }

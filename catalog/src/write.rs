@@ -2,6 +2,7 @@
 //!
 //! Which files and columns a table format wants is the catalog client's word; this module writes them.
 
+pub mod alter;
 pub mod change;
 pub(crate) mod exec;
 pub(crate) mod message;
@@ -11,6 +12,7 @@ pub mod plan;
 pub mod target;
 pub(crate) mod vector;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -47,6 +49,8 @@ pub struct NewTable {
     pub sort_order: Vec<SortField>,
     /// Where the table lies; the catalog chooses where it is not told.
     pub location: Option<String>,
+    /// Values of new rows that give none, by the column's position.
+    pub defaults: BTreeMap<usize, ScalarValue>,
 }
 
 impl NewTable {
@@ -59,6 +63,7 @@ impl NewTable {
             partition: Vec::new(),
             sort_order: Vec::new(),
             location: None,
+            defaults: BTreeMap::new(),
         }
     }
 }
@@ -204,11 +209,16 @@ pub(crate) async fn settle(stores: &Stores, written: &[String], outcome: Result<
         .as_ref()
         .is_err_and(|error| !matches!(error, Error::CommitUnknown { .. }))
     {
-        for some in written.chunks(DELETES_AT_ONCE) {
-            join_all(some.iter().map(|location| delete(stores, location))).await;
-        }
+        delete_all(stores, written).await;
     }
     outcome
+}
+
+/// Deletes objects that nothing refers to, as far as the store allows.
+pub(crate) async fn delete_all(stores: &Stores, locations: &[String]) {
+    for some in locations.chunks(DELETES_AT_ONCE) {
+        join_all(some.iter().map(|location| delete(stores, location))).await;
+    }
 }
 
 async fn delete(stores: &Stores, location: &str) {

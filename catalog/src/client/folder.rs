@@ -49,6 +49,13 @@ impl FolderClient {
         Ok(names)
     }
 
+    fn unsupported(&self, name: &str, feature: &str) -> Error {
+        Error::Unsupported {
+            table: name.to_owned(),
+            feature: feature.to_owned(),
+        }
+    }
+
     async fn has_log(&self, root: &str) -> Result<bool> {
         let location = format!("{root}/_delta_log");
         let at = self.stores.locate(&location)?;
@@ -81,8 +88,16 @@ impl CatalogClient for FolderClient {
     }
 
     /// A namespace exists as soon as it has a table: object stores have no empty folders.
-    async fn create_namespace(&self, namespace: &str) -> Result<()> {
-        check_new(namespace)
+    async fn create_namespace(&self, namespace: &str, properties: &[(String, String)]) -> Result<()> {
+        check_new(namespace)?;
+        match properties.is_empty() {
+            true => Ok(()),
+            false => Err(self.unsupported(namespace, "properties of a namespace")),
+        }
+    }
+
+    async fn drop_namespace(&self, namespace: &str) -> Result<()> {
+        Err(self.unsupported(namespace, "DROP SCHEMA in a catalog of folders"))
     }
 
     async fn stage(&self, name: &TableName, new: &NewTable) -> Result<StagedTable> {
@@ -107,5 +122,13 @@ impl CatalogClient for FolderClient {
             return Err(staged.foreign(name));
         };
         delta::commit::create::create(&self.stores, name, log, files).await
+    }
+
+    async fn drop_table(&self, name: &TableName, _purge: bool) -> Result<()> {
+        Err(self.unsupported(&name.to_string(), "DROP TABLE in a catalog of folders"))
+    }
+
+    async fn rename_table(&self, from: &TableName, _to: &TableName) -> Result<()> {
+        Err(self.unsupported(&from.to_string(), "renaming in a catalog of folders"))
     }
 }

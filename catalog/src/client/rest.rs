@@ -5,6 +5,7 @@
 
 mod http;
 pub(super) mod token;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,11 +13,9 @@ use std::time::Duration;
 
 use arrow::datatypes::Schema;
 use async_trait::async_trait;
-use iceberg::spec::TableMetadata;
-use iceberg::{NamespaceIdent, TableIdent, TableRequirement, TableUpdate};
+use iceberg::NamespaceIdent;
 use iceberg_catalog_rest::{
-    CommitTableRequest, CreateNamespaceRequest, CreateTableRequest, ListNamespaceResponse, ListTablesResponse,
-    LoadTableResult,
+    CreateNamespaceRequest, CreateTableRequest, ListNamespaceResponse, ListTablesResponse, LoadTableResult,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Method, StatusCode};
@@ -28,9 +27,9 @@ use url::Url;
 
 use self::http::Answer;
 use self::token::Tokens;
-use super::{CatalogClient, StagedFormat, StagedTable, TableLocation, check_new};
+use super::{CatalogClient, StagedFormat, StagedTable, TableLocation, already_exists, check_new};
 use crate::error::{Error, Result};
-use crate::iceberg::commit::{self, FirstVersion};
+use crate::iceberg::commit::{self, FirstVersion, TableCommit, create};
 use crate::name::TableName;
 use crate::stores::Stores;
 use crate::write::{NewTable, WrittenFile};
@@ -209,42 +208,6 @@ impl RestClient {
         }
     }
 
-    /// Sends the commit that creates a table.
-    async fn publish(&self, name: &TableName, version: &FirstVersion) -> Result<()> {
-        let path = self
-            .session()
-            .await?
-            .table_path(name)
-            .ok_or_else(|| self.namespace_missing(&name.namespace))?;
-        let namespace = self.levels(&name.namespace)?;
-        let mut updates = creation(&version.metadata);
-        updates.extend(version.updates.iter().cloned());
-        let request = CommitTableRequest {
-            identifier: Some(TableIdent::new(namespace, name.table.clone())),
-            requirements: vec![TableRequirement::NotExist],
-            updates,
-        };
-        match self.post(&path, request).await {
-            Ok(answer) if answer.status.is_success() => Ok(()),
-            Ok(answer) if answer.status == StatusCode::CONFLICT => Err(already_exists("table", name)),
-            Ok(answer) if answer.status.is_server_error() => self.settle(name, version, answer.describe()).await,
-            Ok(answer) => Err(answer.failure(&self.catalog)),
-            Err(error) => self.settle(name, version, error.to_string()).await,
-        }
-    }
-
-    /// Finds out whether a commit whose answer was lost took place: the service keeps the id that it gave the table.
-    async fn settle(&self, name: &TableName, version: &FirstVersion, lost: String) -> Result<()> {
-        match self.load_result(name).await {
-            Ok(Some(found)) if found.metadata.uuid() == version.metadata.uuid() => Ok(()),
-            Ok(Some(_)) => Err(already_exists("table", name)),
-            Ok(None) | Err(_) => Err(Error::CommitUnknown {
-                table: name.to_string(),
-                detail: lost,
-            }),
-        }
-    }
-
     fn levels(&self, namespace: &str) -> Result<NamespaceIdent> {
         let levels = NamespaceIdent::from_strs(namespace.split('.'));
         levels.map_err(|error| self.protocol(error.to_string()))
@@ -297,11 +260,11 @@ impl CatalogClient for RestClient {
         }))
     }
 
-    async fn create_namespace(&self, namespace: &str) -> Result<()> {
+    async fn create_namespace(&self, namespace: &str, properties: &[(String, String)]) -> Result<()> {
         namespace.split('.').try_for_each(check_new)?;
         let request = CreateNamespaceRequest {
             namespace: self.levels(namespace)?,
-            properties: HashMap::new(),
+            properties: properties.iter().cloned().collect(),
         };
         let answer = self.post("namespaces", request).await?;
         match answer.status {
@@ -320,12 +283,14 @@ impl CatalogClient for RestClient {
         properties
             .entry("format-version".to_owned())
             .or_insert_with(|| "2".to_owned());
+        let schema = commit::table_schema(name, new)?;
+        let order = create::sort_order(new, &schema)?;
         let request = CreateTableRequest {
             name: name.table.clone(),
-            location: None,
-            schema: commit::table_schema(name, new)?,
-            partition_spec: None,
-            write_order: None,
+            location: new.location.clone(),
+            partition_spec: create::partition_spec(name, new, &schema)?,
+            write_order: (!order.is_unsorted()).then_some(order),
+            schema,
             stage_create: Some(true),
             properties,
         };
@@ -335,7 +300,7 @@ impl CatalogClient for RestClient {
             _ if answer.is_missing() => Err(self.namespace_missing(&name.namespace)),
             status if status.is_success() => {
                 let found: LoadTableResult = answer.parse(&self.catalog)?;
-                let staged = commit::stage(name, new, found.metadata);
+                let staged = commit::stage(name, new, found.metadata)?;
                 if !same_columns(&staged.target.file_schema, &new.schema) {
                     return Err(self.protocol(format!("it staged the table {name} with other columns")));
                 }
@@ -352,6 +317,23 @@ impl CatalogClient for RestClient {
         let version = FirstVersion::write(&self.stores, name, metadata.as_ref().clone(), files).await?;
         let published = self.publish(name, &version).await;
         version.settle(&self.stores, published).await
+    }
+
+    async fn drop_namespace(&self, namespace: &str) -> Result<()> {
+        self.delete_namespace(namespace).await
+    }
+
+    async fn commit(&self, name: &TableName, commit: &TableCommit) -> Result<()> {
+        self.update_table(name, commit).await
+    }
+
+    async fn drop_table(&self, name: &TableName, purge: bool) -> Result<()> {
+        self.delete_table(name, purge).await
+    }
+
+    async fn rename_table(&self, from: &TableName, to: &TableName) -> Result<()> {
+        check_new(&to.table)?;
+        self.move_table(from, to).await
     }
 }
 
@@ -396,41 +378,6 @@ fn same_columns(staged: &Schema, wanted: &Schema) -> bool {
 /// A name as one segment of a path. URLs have no way to write a segment of dots alone.
 fn segment(name: &str) -> Option<String> {
     (!matches!(name, "" | "." | "..")).then(|| utf8_percent_encode(name, SEGMENT).to_string())
-}
-
-/// The changes that make an empty table of the staged metadata. -1 means what was added last.
-fn creation(metadata: &TableMetadata) -> Vec<TableUpdate> {
-    vec![
-        TableUpdate::AssignUuid { uuid: metadata.uuid() },
-        TableUpdate::UpgradeFormatVersion {
-            format_version: metadata.format_version(),
-        },
-        TableUpdate::AddSchema {
-            schema: metadata.current_schema().as_ref().clone(),
-        },
-        TableUpdate::SetCurrentSchema { schema_id: -1 },
-        TableUpdate::AddSpec {
-            spec: metadata.default_partition_spec().as_ref().clone().into_unbound(),
-        },
-        TableUpdate::SetDefaultSpec { spec_id: -1 },
-        TableUpdate::AddSortOrder {
-            sort_order: metadata.default_sort_order().as_ref().clone(),
-        },
-        TableUpdate::SetDefaultSortOrder { sort_order_id: -1 },
-        TableUpdate::SetLocation {
-            location: metadata.location().to_owned(),
-        },
-        TableUpdate::SetProperties {
-            updates: metadata.properties().clone(),
-        },
-    ]
-}
-
-fn already_exists(what: &'static str, name: impl ToString) -> Error {
-    Error::AlreadyExists {
-        what,
-        name: name.to_string(),
-    }
 }
 
 #[cfg(test)]

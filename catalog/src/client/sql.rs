@@ -13,12 +13,14 @@ use sqlx::any::AnyRow;
 use sqlx::error::DatabaseError;
 
 pub(super) use self::database::Database;
-use super::{CatalogClient, StagedFormat, StagedTable, TableLocation, check_new};
+use super::{
+    CatalogClient, StagedFormat, StagedTable, TableLocation, already_exists, check_new, no_such_table, not_empty,
+};
 use crate::error::{Error, Result};
-use crate::iceberg::commit::{self, FirstVersion};
+use crate::iceberg::commit::{self, FirstVersion, TableCommit};
 use crate::name::TableName;
 use crate::stores::Stores;
-use crate::write::{NewTable, WrittenFile};
+use crate::write::{self, NewTable, WrittenFile};
 
 /// One catalog of a database.
 #[derive(Debug)]
@@ -110,6 +112,73 @@ impl SqlClient {
         }
     }
 
+    /// Points the table's row to another metadata file, if it still points to the one that was read.
+    async fn swap(&self, name: &TableName, from: &str, to: &str) -> Result<()> {
+        let conflict = || Error::Conflict {
+            table: name.to_string(),
+        };
+        let statement = format!(
+            "UPDATE iceberg_tables SET metadata_location = $5, previous_metadata_location = $4 WHERE catalog_name = $1 \
+             AND table_namespace = $2 AND table_name = $3 AND metadata_location = $4 AND {}",
+            self.only_tables().await?
+        );
+        let pool = &self.database.connected().await?.pool;
+        let mut query = sqlx::query(&statement).bind(&self.rows_of);
+        for argument in [name.namespace.as_str(), &name.table, from, to] {
+            query = query.bind(argument);
+        }
+        let error = match query.execute(pool).await {
+            Ok(done) if done.rows_affected() == 1 => return Ok(()),
+            Ok(_) => return Err(conflict()),
+            Err(error) => error,
+        };
+        match error.as_database_error() {
+            Some(refusal) if is_busy(refusal) => Err(conflict()),
+            Some(refusal) if !is_shutdown(refusal) => Err(self.database.failed("commit to", &error)),
+            _ => match self.metadata_location(name).await {
+                Ok(Some(found)) if found == to => Ok(()),
+                _ => Err(Error::CommitUnknown {
+                    table: name.to_string(),
+                    detail: error.to_string(),
+                }),
+            },
+        }
+    }
+
+    /// Runs a statement about this catalog and `arguments`; the number of rows that it changed.
+    async fn execute(&self, action: &str, statement: &str, arguments: &[&str]) -> Result<u64> {
+        let pool = &self.database.connected().await?.pool;
+        let mut query = sqlx::query(statement).bind(&self.rows_of);
+        for argument in arguments {
+            query = query.bind(*argument);
+        }
+        let done = query.execute(pool).await;
+        done.map(|done| done.rows_affected())
+            .map_err(|error| self.database.failed(action, &error))
+    }
+
+    /// Adds the rows that say that a namespace exists, and what its properties are.
+    async fn insert_properties<'a>(
+        &self,
+        namespace: &str,
+        properties: impl Iterator<Item = &'a (String, String)>,
+    ) -> Result<()> {
+        let statement = "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, \
+             property_value) VALUES ($1, $2, $3, $4)";
+        let pool = &self.database.connected().await?.pool;
+        for (key, value) in properties {
+            let insert = sqlx::query(statement).bind(&self.rows_of).bind(namespace);
+            let inserted = insert.bind(key).bind(value).execute(pool).await;
+            inserted.map_err(|error| match error.as_database_error() {
+                Some(refusal) if refusal.is_unique_violation() => {
+                    already_exists("namespace", self.database.full_name(namespace))
+                }
+                _ => self.database.failed("create a namespace in", &error),
+            })?;
+        }
+        Ok(())
+    }
+
     /// Finds out whether an insert whose answer was lost took place.
     async fn settle(&self, name: &TableName, metadata_location: &str, lost: &sqlx::Error) -> Result<()> {
         match self.metadata_location(name).await {
@@ -154,25 +223,30 @@ impl CatalogClient for SqlClient {
         }))
     }
 
-    async fn create_namespace(&self, namespace: &str) -> Result<()> {
+    async fn create_namespace(&self, namespace: &str, properties: &[(String, String)]) -> Result<()> {
         check_new(namespace)?;
         if self.has_namespace(namespace).await? {
             return Err(already_exists("namespace", self.database.full_name(namespace)));
         }
-        let statement = "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, \
-             property_value) VALUES ($1, $2, 'exists', 'true')";
-        let pool = &self.database.connected().await?.pool;
-        let inserted = sqlx::query(statement)
-            .bind(&self.rows_of)
-            .bind(namespace)
-            .execute(pool)
-            .await;
-        inserted.map(|_| ()).map_err(|error| match error.as_database_error() {
-            Some(refusal) if refusal.is_unique_violation() => {
-                already_exists("namespace", self.database.full_name(namespace))
-            }
-            _ => self.database.failed("create a namespace in", &error),
-        })
+        // A namespace without properties has one that says that it exists.
+        let exists = ("exists".to_owned(), "true".to_owned());
+        self.insert_properties(namespace, std::iter::once(&exists).chain(properties))
+            .await
+    }
+
+    async fn drop_namespace(&self, namespace: &str) -> Result<()> {
+        if !self.has_namespace(namespace).await? {
+            return Err(self.namespace_missing(namespace));
+        }
+        let inside = "SELECT table_name FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2";
+        let below = self.list_namespaces().await?;
+        let prefix = format!("{namespace}.");
+        if !self.texts(inside, &[namespace]).await?.is_empty() || below.iter().any(|name| name.starts_with(&prefix)) {
+            return Err(not_empty(self.database.full_name(namespace)));
+        }
+        let statement = "DELETE FROM iceberg_namespace_properties WHERE catalog_name = $1 AND namespace = $2";
+        self.execute("drop a namespace in", statement, &[namespace]).await?;
+        Ok(())
     }
 
     async fn stage(&self, name: &TableName, new: &NewTable) -> Result<StagedTable> {
@@ -184,8 +258,11 @@ impl CatalogClient for SqlClient {
         if self.metadata_location(name).await?.is_some() {
             return Err(already_exists("table", name));
         }
-        let location = format!("{}/{}/{}", self.warehouse, name.namespace, name.table);
-        Ok(commit::stage(name, new, commit::metadata(name, new, location)?))
+        let location = match &new.location {
+            Some(location) => location.trim_end_matches('/').to_owned(),
+            None => format!("{}/{}/{}", self.warehouse, name.namespace, name.table),
+        };
+        commit::stage(name, new, commit::metadata(name, new, location)?)
     }
 
     async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()> {
@@ -199,6 +276,61 @@ impl CatalogClient for SqlClient {
         };
         version.settle(&self.stores, published).await
     }
+
+    async fn commit(&self, name: &TableName, commit: &TableCommit) -> Result<()> {
+        let (location, json) = commit.metadata_file(name)?;
+        let written = match write::put(&self.stores, &location, json).await {
+            Ok(()) => self.swap(name, &commit.base_location, &location).await,
+            Err(error) => Err(error),
+        };
+        write::settle(&self.stores, &[location], written).await
+    }
+
+    async fn drop_table(&self, name: &TableName, purge: bool) -> Result<()> {
+        let location = self.metadata_location(name).await?;
+        let location = location.ok_or_else(|| no_such_table(name))?;
+        let files = match purge {
+            true => commit::purge::files(&self.stores, name, &location).await?,
+            false => Vec::new(),
+        };
+        let statement = "DELETE FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 \
+             AND table_name = $3 AND metadata_location = $4";
+        let arguments = [name.namespace.as_str(), &name.table, &location];
+        match self.execute("drop a table in", statement, &arguments).await? {
+            0 => Err(Error::Conflict {
+                table: name.to_string(),
+            }),
+            _ => {
+                write::delete_all(&self.stores, &files).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn rename_table(&self, from: &TableName, to: &TableName) -> Result<()> {
+        check_new(&to.table)?;
+        if !self.has_namespace(&to.namespace).await? {
+            return Err(self.namespace_missing(&to.namespace));
+        }
+        let statement = format!(
+            "UPDATE iceberg_tables SET table_namespace = $4, table_name = $5 WHERE catalog_name = $1 \
+             AND table_namespace = $2 AND table_name = $3 AND {}",
+            self.only_tables().await?
+        );
+        let pool = &self.database.connected().await?.pool;
+        let mut query = sqlx::query(&statement).bind(&self.rows_of);
+        for argument in [&from.namespace, &from.table, &to.namespace, &to.table] {
+            query = query.bind(argument);
+        }
+        match query.execute(pool).await {
+            Ok(done) if done.rows_affected() == 0 => Err(no_such_table(from)),
+            Ok(_) => Ok(()),
+            Err(error) => Err(match error.as_database_error() {
+                Some(refusal) if refusal.is_unique_violation() => already_exists("table", to),
+                _ => self.database.failed("rename a table in", &error),
+            }),
+        }
+    }
 }
 
 /// True where the database broke the connection: it may have committed before.
@@ -206,9 +338,9 @@ fn is_shutdown(error: &dyn DatabaseError) -> bool {
     error.code().is_some_and(|code| code.starts_with("57P"))
 }
 
-fn already_exists(what: &'static str, name: impl ToString) -> Error {
-    Error::AlreadyExists {
-        what,
-        name: name.to_string(),
-    }
+/// True where SQLite was locked by another writer for too long.
+fn is_busy(error: &dyn DatabaseError) -> bool {
+    // The low byte is the code, the others say more of it.
+    let code = error.code().and_then(|code| code.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xff == 5) && error.message().contains("locked")
 }

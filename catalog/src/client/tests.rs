@@ -94,7 +94,7 @@ async fn contract(catalog: &str) {
     assert!(client.list_namespaces().await.unwrap().is_empty());
     assert!(client.load(&name("orders")).await.unwrap().is_none());
 
-    client.create_namespace("sales").await.unwrap();
+    client.create_namespace("sales", &[]).await.unwrap();
     let new = new_table();
     assert_eq!(
         create_table(&lakehouse, &name("orders"), &new, rows(&new, 0..5))
@@ -144,9 +144,9 @@ async fn a_sqlite_catalog_knows_its_namespaces() {
     let folder = tempfile::tempdir().unwrap();
     let lakehouse = lakehouse(folder.path());
     let client = lakehouse.client("lake").unwrap();
-    client.create_namespace("sales").await.unwrap();
+    client.create_namespace("sales", &[]).await.unwrap();
     assert!(client.list_tables("sales").await.unwrap().is_empty());
-    let error = client.create_namespace("sales").await.unwrap_err();
+    let error = client.create_namespace("sales", &[]).await.unwrap_err();
     assert!(
         matches!(error, Error::AlreadyExists { what: "namespace", .. }),
         "{error}"
@@ -173,7 +173,7 @@ async fn of_many_creators_one_wins() {
     lakehouse
         .client("lake")
         .unwrap()
-        .create_namespace("sales")
+        .create_namespace("sales", &[])
         .await
         .unwrap();
     let new = new_table();

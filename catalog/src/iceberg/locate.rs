@@ -85,7 +85,7 @@ fn is_child(folder: &Path, object: &Path) -> bool {
 
 /// The version in the name of a metadata file: `v3.metadata.json`, `00003-<uuid>.metadata.json`, either of them with
 /// `.gz` before `.metadata` or at the end. The name is none of a metadata file: `None`; it has no version: an error.
-fn version_of(name: &str) -> Option<Result<u64, std::num::ParseIntError>> {
+pub(crate) fn version_of(name: &str) -> Option<Result<u64, std::num::ParseIntError>> {
     let stem = name
         .strip_suffix(".gz")
         .unwrap_or(name)

@@ -41,6 +41,11 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
+    /// Reads a metadata file, gzipped or not.
+    pub(crate) async fn load(stores: &Stores, table: &str, location: &str) -> Result<Self> {
+        Ok(Self::read(stores, table, location).await?.0)
+    }
+
     /// Reads a metadata file, gzipped or not; tells its length in bytes, too.
     async fn read(stores: &Stores, table: &str, location: &str) -> Result<(Self, usize)> {
         let bytes = stores.read(location, METADATA_BYTES_MAX).await?;
@@ -89,6 +94,22 @@ impl Metadata {
                 .or_insert_with(|| SnapshotReference::new(id, SnapshotRetention::branch(None, None, None)));
         }
         refs
+    }
+
+    /// True where the field may have a default that the crate has forgotten.
+    pub(crate) fn forgets_default(&self, field: &NestedFieldRef) -> bool {
+        let key = (field.id, field.field_type.to_string());
+        is_nanoseconds(field) && self.initial_defaults.contains_key(&key)
+    }
+
+    /// What metadata that the crate writes anew would lack.
+    pub(crate) fn loses(&self) -> Option<&'static str> {
+        let schemas = self.table.schemas_iter();
+        let mut fields = schemas.flat_map(|schema| schema.field_id_to_fields().values());
+        if fields.any(|field| self.forgets_default(field)) {
+            return Some("a default in nanoseconds");
+        }
+        (!self.inline_manifests.is_empty()).then_some("a snapshot without a manifest list")
     }
 
     /// Parses the content of a metadata file.

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use datafusion::common::ScalarValue;
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, PrimitiveType, Schema, Struct, Type,
+    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, Literal, PartitionSpec, PrimitiveType, Schema,
+    Struct, Type,
 };
 
 use crate::write::{WrittenColumn, WrittenFile};
@@ -15,8 +16,8 @@ use crate::write::{WrittenColumn, WrittenFile};
 /// What the specification's reference implementation keeps of a text or binary bound.
 const BOUND_LENGTH_MAX: usize = 16;
 
-/// The manifest's entry for a file that was written with the columns of `schema`.
-pub(crate) fn data_file(file: &WrittenFile, schema: &Schema, spec_id: i32) -> iceberg::Result<DataFile> {
+/// The manifest's entry for a file that was written with the columns of `schema` and the fields of `spec`.
+pub(crate) fn data_file(file: &WrittenFile, schema: &Schema, spec: &PartitionSpec) -> iceberg::Result<DataFile> {
     let columns = || schema.as_struct().fields().iter().zip(&file.columns);
     let counts = |count: fn(&WrittenColumn) -> Option<u64>| -> HashMap<i32, u64> {
         columns()
@@ -33,8 +34,8 @@ pub(crate) fn data_file(file: &WrittenFile, schema: &Schema, spec_id: i32) -> ic
         .content(DataContentType::Data)
         .file_path(file.location.clone())
         .file_format(DataFileFormat::Parquet)
-        .partition(Struct::empty())
-        .partition_spec_id(spec_id)
+        .partition(partition(file, schema, spec)?)
+        .partition_spec_id(spec.spec_id())
         .record_count(file.rows)
         .file_size_in_bytes(file.size_bytes)
         .column_sizes(counts(|column| Some(column.size_bytes)))
@@ -46,6 +47,63 @@ pub(crate) fn data_file(file: &WrittenFile, schema: &Schema, spec_id: i32) -> ic
         .split_offsets(Some(file.row_group_offsets.clone()))
         .build();
     built.map_err(|error| iceberg::Error::new(iceberg::ErrorKind::Unexpected, error.to_string()))
+}
+
+/// The file's partition values, in the types of the spec's fields.
+fn partition(file: &WrittenFile, schema: &Schema, spec: &PartitionSpec) -> iceberg::Result<Struct> {
+    let invalid = |detail: String| iceberg::Error::new(iceberg::ErrorKind::DataInvalid, detail);
+    let types = spec.partition_type(schema)?;
+    let fields = types.fields();
+    if fields.len() != file.partition.len() {
+        let (values, fields) = (file.partition.len(), fields.len());
+        return Err(invalid(format!(
+            "{values} partition values for {fields} partition fields"
+        )));
+    }
+    let mut literals = Vec::with_capacity(fields.len());
+    for (field, value) in fields.iter().zip(&file.partition) {
+        if value.is_null() {
+            literals.push(None);
+            continue;
+        }
+        let of_type = field.field_type.as_primitive_type();
+        let literal = of_type.and_then(|kind| literal(value, kind));
+        let literal = literal.ok_or_else(|| {
+            let (kind, name) = (&field.field_type, &field.name);
+            invalid(format!("{value} is no {kind}, the type of the partition field {name}"))
+        })?;
+        literals.push(Some(literal));
+    }
+    Ok(Struct::from_iter(literals))
+}
+
+/// A value that is not NULL as one of that type; `None` where it is none.
+pub(super) fn literal(value: &ScalarValue, kind: &PrimitiveType) -> Option<Literal> {
+    let bytes = fits(value, kind).then(|| binary_form(value))??;
+    Some(datum(&bytes, kind)?.into())
+}
+
+/// True where the value's binary form is one of that type.
+fn fits(value: &ScalarValue, kind: &PrimitiveType) -> bool {
+    use PrimitiveType as P;
+    use ScalarValue as S;
+    match (value, kind) {
+        (S::Boolean(_), P::Boolean)
+        | (S::Int32(_), P::Int | P::Date)
+        | (S::Date32(_), P::Date)
+        | (S::Int64(_), P::Long)
+        | (S::Float32(_), P::Float)
+        | (S::Float64(_), P::Double)
+        | (S::Time64Microsecond(_), P::Time)
+        | (S::TimestampMicrosecond(..), P::Timestamp | P::Timestamptz)
+        | (S::TimestampNanosecond(..), P::TimestampNs | P::TimestamptzNs)
+        | (S::Utf8(_) | S::Utf8View(_), P::String)
+        | (S::Binary(_) | S::BinaryView(_), P::Binary) => true,
+        (S::FixedSizeBinary(16, _), P::Uuid) => true,
+        (S::FixedSizeBinary(length, _), P::Fixed(wanted)) => u64::try_from(*length) == Ok(*wanted),
+        (S::Decimal128(_, _, scale), P::Decimal { scale: wanted, .. }) => u32::try_from(*scale) == Ok(*wanted),
+        _ => false,
+    }
 }
 
 /// A bound in the specification's binary form, as the column's type.
@@ -107,11 +165,15 @@ pub(super) fn binary_form(value: &ScalarValue) -> Option<Vec<u8>> {
         ScalarValue::Int32(Some(value)) | ScalarValue::Date32(Some(value)) => value.to_le_bytes().to_vec(),
         ScalarValue::Int64(Some(value))
         | ScalarValue::Time64Microsecond(Some(value))
-        | ScalarValue::TimestampMicrosecond(Some(value), _) => value.to_le_bytes().to_vec(),
+        | ScalarValue::TimestampMicrosecond(Some(value), _)
+        | ScalarValue::TimestampNanosecond(Some(value), _) => value.to_le_bytes().to_vec(),
         ScalarValue::Float32(Some(value)) => value.to_le_bytes().to_vec(),
         ScalarValue::Float64(Some(value)) => value.to_le_bytes().to_vec(),
         ScalarValue::Decimal128(Some(value), _, _) => value.to_be_bytes().to_vec(),
-        ScalarValue::FixedSizeBinary(_, Some(value)) => value.clone(),
+        ScalarValue::FixedSizeBinary(_, Some(value))
+        | ScalarValue::Binary(Some(value))
+        | ScalarValue::BinaryView(Some(value)) => value.clone(),
+        ScalarValue::Utf8(Some(value)) | ScalarValue::Utf8View(Some(value)) => value.clone().into_bytes(),
         _ => return None,
     })
 }

@@ -8,7 +8,7 @@ use arrow::compute::take;
 use arrow::datatypes::{Field, SchemaRef};
 use datafusion::common::ScalarValue;
 use futures::future::try_join;
-use iceberg::spec::{PartitionSpec, SnapshotRef, TableMetadata, Transform};
+use iceberg::spec::{MAIN_BRANCH, PartitionSpec, SnapshotRef, TableMetadata, Transform};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use proto::ColumnMatch;
 
@@ -38,6 +38,8 @@ pub(crate) struct IcebergSnapshot {
     pub(super) table: String,
     pub(super) metadata: Arc<Metadata>,
     pub(super) snapshot: Option<SnapshotRef>,
+    /// The branch whose head it is; `None` for any other version, which nobody writes behind.
+    pub(super) branch: Option<String>,
     iceberg_schema: iceberg::spec::SchemaRef,
     schema: SchemaRef,
     columns: Arc<ColumnMapping>,
@@ -70,6 +72,11 @@ impl IcebergSnapshot {
                 (Some(by_id(&table, of, reference.snapshot_id)?), !reference.is_branch())
             }
         };
+        let branch = match as_of {
+            AsOf::Latest => Some(MAIN_BRANCH.to_owned()),
+            AsOf::Ref(name) => (!own_schema).then(|| name.clone()),
+            AsOf::Version(_) | AsOf::Timestamp(_) => None,
+        };
         let schema_id = snapshot.as_ref().and_then(|s| s.schema_id()).filter(|_| own_schema);
         let iceberg_schema = match schema_id {
             None => of.current_schema(),
@@ -91,6 +98,7 @@ impl IcebergSnapshot {
             table,
             metadata,
             snapshot,
+            branch,
             iceberg_schema,
             schema,
             columns,
@@ -146,6 +154,21 @@ impl IcebergSnapshot {
         Ok(live.into_iter().partition(|manifest| !manifest.deletes))
     }
 
+    /// Every live entry of the snapshot's manifests, of data files and of delete files.
+    pub(super) async fn loaded_manifests(&self) -> Result<(Vec<LoadedManifest>, Vec<LoadedManifest>)> {
+        let (data, deletes) = self.live_manifests().await?;
+        try_join(
+            self.manifests.load(&self.table, data),
+            self.manifests.load(&self.table, deletes),
+        )
+        .await
+    }
+
+    /// Which of these deletes apply to which data file.
+    pub(super) fn delete_index(&self, deletes: &[LoadedManifest]) -> Result<DeleteIndex> {
+        DeleteIndex::build(self.delete_table(), deletes, |ids| self.equality_columns(ids))
+    }
+
     /// The data files that may hold a wanted row.
     pub(crate) async fn files(&self, request: FileRequest<'_>) -> Result<FileList> {
         let table = prune::Table {
@@ -182,7 +205,7 @@ impl IcebergSnapshot {
                 files_read: kept.iter().map(|rows| count(rows.len())).sum(),
             },
         };
-        let index = DeleteIndex::build(self.delete_table(), &deletes, |ids| self.equality_columns(ids))?;
+        let index = self.delete_index(&deletes)?;
         let mut sets: BTreeMap<Vec<usize>, Vec<DataFile>> = BTreeMap::new();
         let mut partitions = BTreeMap::new();
         for (manifest, rows) in data.iter().zip(&kept) {
@@ -378,7 +401,7 @@ impl IcebergSnapshot {
         ids.into_iter().map(column).collect()
     }
 
-    fn delete_table(&self) -> deletes::Table<'_> {
+    pub(super) fn delete_table(&self) -> deletes::Table<'_> {
         deletes::Table {
             name: &self.table,
             metadata: &self.metadata.table,
@@ -386,7 +409,7 @@ impl IcebergSnapshot {
         }
     }
 
-    fn unsupported(&self, feature: &str) -> Error {
+    pub(super) fn unsupported(&self, feature: &str) -> Error {
         Error::Unsupported {
             table: self.table.clone(),
             feature: feature.to_owned(),

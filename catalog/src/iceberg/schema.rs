@@ -50,6 +50,12 @@ fn arrow_type(iceberg: &Type) -> DataType {
     }
 }
 
+/// The type of a column, as plans see it.
+pub(crate) fn column_type(primitive: &PrimitiveType) -> DataType {
+    let field = plan_column(&Field::new("", primitive_type(primitive), true));
+    field.data_type().clone()
+}
+
 fn primitive_type(primitive: &PrimitiveType) -> DataType {
     let utc = || Some("UTC".into());
     match primitive {
@@ -157,7 +163,7 @@ fn nanoseconds(json: &Value, column: &DataType) -> Option<ScalarValue> {
 }
 
 /// A default value as a scalar of the column's type; `None` where the types do not fit.
-fn literal_scalar(literal: &PrimitiveLiteral, column: &DataType) -> Option<ScalarValue> {
+pub(crate) fn literal_scalar(literal: &PrimitiveLiteral, column: &DataType) -> Option<ScalarValue> {
     use PrimitiveLiteral as P;
     Some(match (literal, column) {
         (P::Boolean(value), DataType::Boolean) => ScalarValue::Boolean(Some(*value)),

@@ -64,7 +64,7 @@ async fn missing_tables(lakehouse: &Lakehouse, catalog: &str, scale: f64) -> Res
         .iter()
         .any(|namespace| namespace == NAMESPACE)
     {
-        lakehouse.client(catalog)?.create_namespace(NAMESPACE).await?;
+        lakehouse.client(catalog)?.create_namespace(NAMESPACE, &[]).await?;
         return Ok(names.to_vec());
     }
     let existing = lakehouse.list_tables(catalog, NAMESPACE).await?;

@@ -48,7 +48,7 @@ impl House {
             app.lakehouse()
                 .client(catalog)
                 .unwrap()
-                .create_namespace("shop")
+                .create_namespace("shop", &[])
                 .await
                 .unwrap();
             let rows = orders();

@@ -127,7 +127,7 @@ fn a_manifest_entry_has_counts_and_bounds_by_field_id() {
             unknown,
         ],
     };
-    let entry = data_file(&file, &schema, 0).unwrap();
+    let entry = data_file(&file, &schema, &PartitionSpec::unpartition_spec()).unwrap();
     assert_eq!(
         (entry.record_count(), entry.file_size_in_bytes(), entry.split_offsets()),
         (3, 500, Some(&[4_i64][..]))
