@@ -302,6 +302,14 @@ impl TableSnapshot {
         }
     }
 
+    /// Whether rows have ids that they keep wherever they are moved (row lineage, row tracking).
+    pub fn tracks_rows(&self) -> bool {
+        match &self.format {
+            Format::Iceberg(snapshot) => snapshot.tracks_rows(),
+            Format::Delta(snapshot) => snapshot.tracks_rows(),
+        }
+    }
+
     /// How DELETE, UPDATE and MERGE change the rows of this table. `operation` names the property that decides.
     pub fn row_change(&self, operation: Operation) -> Result<RowChange> {
         match &self.format {
@@ -310,7 +318,7 @@ impl TableSnapshot {
         }
     }
 
-    /// Conditions that every row must fulfil (it may also be unknown whether it does): their names and SQL texts over
+    /// Conditions that must be true of every row: their names and SQL texts over
     /// the table's columns. NOT NULL is in the schema.
     pub fn constraints(&self) -> Vec<(String, String)> {
         match &self.format {

@@ -204,6 +204,10 @@ impl Queries {
                 let changed = guarded(Box::pin(command.apply(session.clone(), fresh, &self.planner))).await?;
                 Ok(Outcome::Changed(changed))
             }
+            Statement::Ddl(ddl) => {
+                guarded(Box::pin(ddl.run(session, &self.lakehouse))).await?;
+                Ok(Outcome::Done)
+            }
             Statement::Kill(id) => {
                 if !self.cancel(id, &session.user, Ending::Killed).await {
                     return Err(Error::NoQuery { id });

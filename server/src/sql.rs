@@ -2,6 +2,7 @@
 //! it runs nothing.
 
 pub(crate) mod command;
+pub(crate) mod ddl;
 mod define;
 mod execute;
 pub(crate) mod information_schema;

@@ -14,3 +14,4 @@ mod slow_reader;
 mod superset;
 mod tpch;
 mod versions;
+mod writes;

@@ -1,6 +1,8 @@
 //! The life of a write: plan, write files, commit, once however often its connection breaks; planned again where another
 //! commit came first. Nothing is visible before the commit, and what a failure leaves behind is deleted.
 
+mod create;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use super::{Origin, Queries, RunningQuery, guarded};
 use crate::error::{Error, Result};
 use crate::query::Ending;
 use crate::session::Session;
-use crate::sql::write::{RowPlan, Write};
+use crate::sql::write::{self as sql, RowPlan, Write};
 
 /// A statement that other commits overtake is planned so often.
 const ATTEMPTS_MAX: u32 = 6;
@@ -140,7 +142,11 @@ impl Queries {
             plan.into_write(session)
         };
         let (state, write) = unless_ended(query, planning).await?;
-        let mut writing = Writing {
+        let write = match write {
+            sql::Written::Rows(write) => write,
+            sql::Written::New(creation) => return self.create(query, state, creation).await,
+        };
+        let writing = Writing {
             queries: self,
             query,
             state,
@@ -192,17 +198,17 @@ struct Writing<'a> {
 
 impl Writing<'_> {
     /// Writes the files of a statement. What it does to the table, and how many rows that are.
-    async fn change(&mut self, write: &Write) -> Result<(Change, i64)> {
+    async fn change(&self, write: &Write) -> Result<(Change, i64)> {
         let snapshot = write.table.snapshot();
         match &write.change {
             RowPlan::Append(rows) => {
-                self.refuse_defaults(write)?;
+                refuse_defaults(write)?;
                 let written = self.run(rows.clone(), self.target.clone(), false).await?;
                 let rows = count(written.rows_written())?;
                 Ok((self.added(Operation::Append, written, Reads::Nothing), rows))
             }
             RowPlan::Overwrite(rows) => {
-                self.refuse_defaults(write)?;
+                refuse_defaults(write)?;
                 let written = self.run(rows.clone(), self.target.clone(), false).await?;
                 let rows = count(written.rows_written())?;
                 let mut change = self.added(Operation::Overwrite, written, Reads::Rows(None));
@@ -216,6 +222,13 @@ impl Writing<'_> {
             }
             RowPlan::Change { rows, operation, reads } => {
                 let way = snapshot.row_change(*operation)?;
+                if *operation != Operation::Delete {
+                    refuse_constraints(write)?;
+                }
+                if snapshot.tracks_rows() && (*operation != Operation::Delete || way == RowChange::CopyOnWrite) {
+                    let what = "rows that keep their ids (row lineage, row tracking) when they are written anew";
+                    return Err(unsupported(write, what.to_owned()));
+                }
                 // Rows that only leave need no place in the table's layout.
                 let target = match operation {
                     Operation::Delete => WriteTarget {
@@ -271,28 +284,33 @@ impl Writing<'_> {
         })
         .await
     }
+}
 
-    /// A default that is an expression cannot be computed here, and a NULL in its place would be wrong.
-    fn refuse_defaults(&self, write: &Write) -> Result<()> {
-        let snapshot = write.table.snapshot();
-        for (index, field) in snapshot.schema().fields().iter().enumerate() {
-            if let WriteDefault::Sql(_) = snapshot.write_default(index)? {
-                return Err(catalog::Error::Unsupported {
-                    table: write.name.to_string(),
-                    feature: format!("a default that is an expression (column {})", field.name()),
-                }
-                .into());
-            }
+/// A default that is an expression cannot be computed here, and a NULL in its place would be wrong.
+fn refuse_defaults(write: &Write) -> Result<()> {
+    let snapshot = write.table.snapshot();
+    for (index, field) in snapshot.schema().fields().iter().enumerate() {
+        if let WriteDefault::Sql(_) = snapshot.write_default(index)? {
+            let what = format!("a default that is an expression (column {})", field.name());
+            return Err(unsupported(write, what));
         }
-        if let Some((name, _)) = snapshot.constraints().into_iter().next() {
-            return Err(catalog::Error::Unsupported {
-                table: write.name.to_string(),
-                feature: format!("a CHECK constraint ({name})"),
-            }
-            .into());
-        }
-        Ok(())
     }
+    refuse_constraints(write)
+}
+
+fn refuse_constraints(write: &Write) -> Result<()> {
+    match write.table.snapshot().constraints().first() {
+        Some((name, _)) => Err(unsupported(write, format!("a CHECK constraint ({name})"))),
+        None => Ok(()),
+    }
+}
+
+fn unsupported(write: &Write, feature: String) -> Error {
+    catalog::Error::Unsupported {
+        table: write.name.to_string(),
+        feature,
+    }
+    .into()
 }
 
 fn count(rows: u64) -> Result<i64> {

@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use uuid::Uuid;
 
 use super::command::Command;
+use super::ddl::{CreateTable, Ddl};
 use super::show::Show;
 use super::{queries, write};
 use crate::error::{Error, Result};
@@ -47,10 +48,12 @@ pub(crate) enum Statement {
         /// The tables that it names at a certain version.
         versions: Vec<VersionedTable>,
     },
-    /// Rows that a table of the lake gets or loses: INSERT, UPDATE, DELETE, MERGE, TRUNCATE.
+    /// Rows that a table of the lake gets or loses: INSERT, UPDATE, DELETE, MERGE, TRUNCATE, CREATE TABLE AS.
     Write {
-        /// The statement with its parameters numbered from `$1`.
+        /// The statement with its parameters numbered from `$1`; of CREATE TABLE AS the query.
         statement: Box<Parsed>,
+        /// The table that gets the rows of the query.
+        creation: Option<Box<CreateTable>>,
         /// How many parameters it takes.
         parameters: usize,
         /// The tables that it reads at a certain version.
@@ -60,6 +63,8 @@ pub(crate) enum Statement {
     Show(Show),
     /// A change to the session; gives no rows.
     Command(Command),
+    /// A change of tables or schemas; gives no rows.
+    Ddl(Ddl),
     /// The end of a query; gives no rows.
     Kill(Uuid),
 }
@@ -77,6 +82,14 @@ impl Statement {
         if let Some(id) = queries::parse(&tokens)? {
             return Ok(Statement::Kill(id));
         }
+        let (tokens, creation) = match Ddl::parse(&tokens)? {
+            None => (tokens, None),
+            Some(Ddl::CreateTable(mut table)) if table.query.is_some() => {
+                (table.query.take().unwrap_or_default(), Some(table))
+            }
+            Some(_) if parameters > 0 => return Err(Error::statement("only queries take parameters")),
+            Some(ddl) => return Ok(Statement::Ddl(ddl)),
+        };
         let (tokens, versions) = versions::extract(tokens)?;
         let mut parser = DFParserBuilder::new(tokens)
             .with_dialect(&GenericDialect {})
@@ -85,7 +98,13 @@ impl Statement {
         let mut statements = parser.parse_statements().map_err(|error| with_position(error, sql))?;
         match (statements.pop_front(), statements.len()) {
             (None, _) => Err(Error::statement("the statement is empty")),
-            (Some(statement), 0) => Self::classify(statement, sql, parameters, versions),
+            (Some(statement), 0) => {
+                let classified = Self::classify(statement, sql, parameters, versions)?;
+                match creation {
+                    None => Ok(classified),
+                    Some(table) => classified.creating(table),
+                }
+            }
             (Some(_), more) => Err(Error::statement(format!(
                 "a call takes one statement, and this one has {}",
                 more + 1
@@ -99,6 +118,25 @@ impl Statement {
             self,
             Statement::Command(_) | Statement::Kill(_) | Statement::Write { .. }
         )
+    }
+
+    /// CREATE TABLE AS, of a query.
+    fn creating(self, table: Box<CreateTable>) -> Result<Self> {
+        match self {
+            Statement::Query {
+                query,
+                parameters,
+                versions,
+            } if matches!(&*query, Parsed::Statement(inner) if matches!(**inner, ast::Statement::Query(_))) => {
+                Ok(Statement::Write {
+                    statement: query,
+                    creation: Some(table),
+                    parameters,
+                    versions,
+                })
+            }
+            _ => Err(Error::statement("CREATE TABLE takes its rows from a query")),
+        }
     }
 
     fn classify(statement: Parsed, sql: &str, parameters: usize, versions: Vec<Version>) -> Result<Self> {
@@ -124,6 +162,7 @@ impl Statement {
                     let versions = versions::name_versions(&mut query, versions)?;
                     return Ok(Statement::Write {
                         statement: Box::new(query),
+                        creation: None,
                         parameters,
                         versions,
                     });

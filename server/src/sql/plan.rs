@@ -24,10 +24,11 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use proto::TablePin;
 
+use super::ddl::{CreateTable, table_name};
 use super::parse::{Statement, VersionedTable};
 use super::pinned::{PinnedCatalogs, PinnedTables};
 use super::type_names::TypeNames;
-use super::write::Write;
+use super::write::{Creation, Write, Written};
 use super::{execute, time_travel};
 use crate::error::{Error, Result};
 use crate::query::Registry;
@@ -46,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) plan: LogicalPlan,
     /// How many parameters the statement takes.
     pub(crate) parameters: usize,
+    /// The table that its rows shall make.
+    creates: Option<Box<CreateTable>>,
     tables: Arc<PinnedTables>,
 }
 
@@ -93,18 +96,23 @@ impl Planner {
 
     /// Plans `statement` as [`Planner::plan_text`] does.
     pub(crate) async fn plan(&self, session: &Session, statement: Statement, pins: &[TablePin]) -> Result<Plan> {
-        let writes = matches!(statement, Statement::Write { .. });
+        let changes_rows = matches!(statement, Statement::Write { creation: None, .. });
+        let mut creates = None;
         let (mut query, parameters, mut versions) = match statement {
             Statement::Query {
                 query,
                 parameters,
                 versions,
-            }
-            | Statement::Write {
-                statement: query,
+            } => (*query, parameters, versions),
+            Statement::Write {
+                statement,
+                creation,
                 parameters,
                 versions,
-            } => (*query, parameters, versions),
+            } => {
+                creates = creation;
+                (*statement, parameters, versions)
+            }
             Statement::Show(show) => {
                 let queries = self.registry.of_user(&session.user);
                 (
@@ -113,7 +121,9 @@ impl Planner {
                     Vec::new(),
                 )
             }
-            Statement::Command(_) | Statement::Kill(_) => return Err(Error::statement("this statement gives no rows")),
+            Statement::Command(_) | Statement::Ddl(_) | Statement::Kill(_) => {
+                return Err(Error::statement("this statement gives no rows"));
+            }
         };
         execute::expand(&mut query, &mut versions, session)?;
         let tables = Arc::new(PinnedTables::new(
@@ -135,18 +145,14 @@ impl Planner {
             depth: 0,
         };
         let plan = naming.plan(&state, query, versions).await?;
-        only_reads().with_allow_dml(writes).verify_plan(&plan)?;
+        only_reads().with_allow_dml(changes_rows).verify_plan(&plan)?;
         Ok(Plan {
             state,
             plan,
             parameters,
+            creates,
             tables,
         })
-    }
-
-    /// The engines that run plans.
-    pub(crate) fn engines(&self) -> &Arc<Engines> {
-        &self.engines
     }
 
     /// The lake that statements are about.
@@ -222,15 +228,25 @@ impl Naming<'_> {
 impl Plan {
     /// Whether it writes rows and gives none.
     pub(crate) fn is_write(&self) -> bool {
-        matches!(self.plan, LogicalPlan::Dml(_))
+        self.creates.is_some() || matches!(self.plan, LogicalPlan::Dml(_))
     }
 
     /// What the statement writes.
-    pub(crate) fn into_write(self, session: &Session) -> Result<(SessionState, Write)> {
+    pub(crate) fn into_write(self, session: &Session) -> Result<(SessionState, Written)> {
+        if let Some(table) = self.creates.clone() {
+            let schema = self.schema()?;
+            let creation = Creation {
+                name: table_name(&table.name, session),
+                table,
+                schema,
+                rows: self.plan,
+            };
+            return Ok((self.state, Written::New(creation)));
+        }
         match self.plan {
             LogicalPlan::Dml(dml) => {
                 let write = Write::of(dml, session, &self.state)?;
-                Ok((self.state, write))
+                Ok((self.state, Written::Rows(write)))
             }
             _ => Err(Error::statement(
                 "this statement gives rows: run it as a query, not as an update",

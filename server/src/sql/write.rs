@@ -7,12 +7,14 @@ mod merge;
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use catalog::write::NewTable;
 use catalog::write::change::{Operation, Reads};
 use catalog::write::plan::RowAction;
 use catalog::write::target::WriteDefault;
 use catalog::{LakeTable, TableName};
 use datafusion::catalog::TableProvider;
+use datafusion::common::TableReference;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::{provider_as_source, source_as_provider};
@@ -20,9 +22,9 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, WriteOp, lit};
-use datafusion::sql::TableReference;
 use datafusion::sql::sqlparser::ast::{self, SetExpr};
 
+use super::ddl::CreateTable;
 use crate::error::{Error, Result};
 use crate::session::{CURRENT_CATALOG, CURRENT_NAMESPACE, Session};
 
@@ -39,6 +41,52 @@ pub(crate) struct Write {
     pub(crate) table: LakeTable,
     /// What is done.
     pub(crate) change: RowPlan,
+}
+
+/// What a statement writes.
+pub(crate) enum Written {
+    /// Rows of a table that there is.
+    Rows(Write),
+    /// A table with rows.
+    New(Creation),
+}
+
+/// CREATE TABLE AS.
+pub(crate) struct Creation {
+    /// The new table's name.
+    pub(crate) name: TableName,
+    /// What the statement says of it.
+    pub(crate) table: Box<CreateTable>,
+    /// The columns of the rows.
+    pub(crate) schema: SchemaRef,
+    /// Its rows.
+    pub(crate) rows: LogicalPlan,
+}
+
+impl Creation {
+    /// The table. Every column may be NULL; where the table format counts microseconds, so do its columns.
+    pub(crate) fn new_table(&self) -> Result<NewTable> {
+        let definition = &self.table.definition;
+        if !definition.columns.is_empty() {
+            return Err(Error::unsupported(
+                "CREATE TABLE with columns and a query",
+                ": the columns are those of the query",
+            ));
+        }
+        let version = definition.properties.iter().find(|(key, _)| key == "format-version");
+        let nanoseconds = version.is_some_and(|(_, version)| version == "3");
+        let field = |field: &FieldRef| {
+            let data_type = match field.data_type() {
+                DataType::Timestamp(TimeUnit::Nanosecond, zone) if !nanoseconds => {
+                    DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+                }
+                other => other.clone(),
+            };
+            Field::new(field.name(), data_type, true)
+        };
+        let fields: Vec<Field> = self.schema.fields().iter().map(field).collect();
+        definition.new_table(Arc::new(Schema::new(fields)))
+    }
 }
 
 /// Rows that join or leave a table.

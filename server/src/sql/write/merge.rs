@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use catalog::LakeTable;
 use catalog::write::plan::RowAction;
+use datafusion::common::TableReference;
 use datafusion::common::{Column, JoinType, ScalarValue};
 use datafusion::logical_expr::dml::{MergeIntoAction, MergeIntoClause, MergeIntoClauseKind, MergeIntoOp};
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, lit};
-use datafusion::sql::TableReference;
 
 use super::{cast_to, places, target_scan};
 use crate::error::{Error, Result};
