@@ -5,6 +5,7 @@
 //! or field id; partition columns are not in the files. Source: the Delta transaction log protocol. `delta_kernel`
 //! replays the log; it works in threads of its own ([`log::Log::blocking`]), since its calls block.
 
+pub(crate) mod alter;
 mod bounds;
 pub(crate) mod cache;
 mod columns;

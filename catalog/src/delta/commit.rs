@@ -5,17 +5,17 @@
 //! makes the version. The loser looks at what won ([`conflict`]) and either tries the next version with the same files or
 //! gives up, so that the statement is planned again.
 
-mod actions;
+pub(crate) mod actions;
 mod added;
 pub(crate) mod checkpoint;
-mod conflict;
+pub(crate) mod conflict;
 pub(crate) mod constraints;
 pub(crate) mod create;
 mod gate;
 mod live;
-mod protocol;
+pub(crate) mod protocol;
 mod put;
-mod schema;
+pub(crate) mod schema;
 mod vectors;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
