@@ -32,7 +32,7 @@ const DEPTH_MAX: usize = 1000;
 /// A higher number of a parameter is a mistake: every number below it would need a value.
 const PARAMETERS_MAX: usize = 1000;
 
-const READ_ONLY: &str = ": this server reads tables and does not write them";
+const ALONE: &str = " inside another statement";
 const NO_VIEWS: &str = ": this server keeps no views; a session keeps those of CREATE TEMPORARY VIEW";
 const NO_TRANSACTIONS: &str = ": every statement stands alone";
 
@@ -250,8 +250,8 @@ fn refuse_all_but_queries(statement: &Parsed) -> Result<()> {
             ControlFlow::Break(error) => Err(error),
         },
         Parsed::Explain(ExplainStatement { statement, .. }) => refuse_all_but_queries(statement),
-        Parsed::CreateExternalTable(_) => Err(Error::unsupported("CREATE EXTERNAL TABLE", READ_ONLY)),
-        Parsed::CopyTo(_) => Err(Error::unsupported("COPY", READ_ONLY)),
+        Parsed::CreateExternalTable(_) => Err(Error::unsupported("CREATE EXTERNAL TABLE", ": use CREATE TABLE")),
+        Parsed::CopyTo(_) => Err(Error::unsupported("COPY", ": use INSERT and CREATE TABLE AS")),
         Parsed::Reset(_) => Err(Error::unsupported("RESET inside another statement", "")),
     }
 }
@@ -272,7 +272,7 @@ impl Visitor for OnlyQueries {
 
     fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<Error> {
         match select.into {
-            Some(_) => ControlFlow::Break(Error::unsupported("SELECT INTO", READ_ONLY)),
+            Some(_) => ControlFlow::Break(Error::unsupported("SELECT INTO", ": use CREATE TABLE AS")),
             None => ControlFlow::Continue(()),
         }
     }
@@ -296,10 +296,7 @@ pub(super) fn refusal(statement: &ast::Statement) -> Error {
         S::StartTransaction { .. } | S::Commit { .. } | S::Rollback { .. } | S::Savepoint { .. } => NO_TRANSACTIONS,
         S::CreateView(_) => NO_VIEWS,
         _ => match name.split(' ').next() {
-            Some(
-                "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "CREATE" | "DROP" | "ALTER" | "COPY" | "OPTIMIZE" | "VACUUM"
-                | "COMMENT" | "GRANT" | "REVOKE",
-            ) => READ_ONLY,
+            Some("INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE") => ALONE,
             _ => "",
         },
     };
