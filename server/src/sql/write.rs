@@ -203,12 +203,12 @@ impl Write {
                 operation: Operation::Update,
                 reads: reads(&dml.input, &dml.table_name, state)?,
             },
-            WriteOp::MergeInto(ref merge) => RowPlan::Change {
-                rows: merge::rows(merge, input(), &dml.table_name, &table)?,
+            WriteOp::MergeInto(merge) => RowPlan::Change {
+                rows: merge::rows(&merge, input(), &dml.table_name, &table)?,
                 operation: Operation::Merge,
                 reads: Reads::Rows(None),
             },
-            WriteOp::Ctas => return Err(Error::unsupported("this form of CREATE TABLE AS", "")),
+            other => return Err(Error::unsupported(other.name().to_uppercase(), "")),
         };
         Ok(Self { name, table, change })
     }
