@@ -19,6 +19,7 @@ use self::rest::RestClient;
 use self::rest::token::Tokens;
 use self::sql::{Database, SqlClient};
 use crate::config::CatalogConfig;
+use crate::delta::DeltaSnapshot;
 use crate::delta::commit::create::NewLog;
 use crate::error::{Error, Result};
 use crate::iceberg::commit::{Replacement, TableCommit};
@@ -106,6 +107,8 @@ pub(crate) enum StagedFormat {
     Replacement(Box<Replacement>),
     /// The first commit of the table's log.
     Delta(Box<NewLog>),
+    /// A Delta table, and what takes its place.
+    DeltaReplacement(Arc<DeltaSnapshot>, Box<NewLog>),
 }
 
 impl StagedTable {
@@ -118,7 +121,7 @@ impl StagedTable {
     pub fn format_name(&self) -> &'static str {
         match self.format {
             StagedFormat::Iceberg(_) | StagedFormat::Replacement(_) => "iceberg",
-            StagedFormat::Delta(_) => "delta",
+            StagedFormat::Delta(_) | StagedFormat::DeltaReplacement(..) => "delta",
         }
     }
 

@@ -3,10 +3,12 @@
 //! A folder of the root is a namespace, a folder of that is a table. Whether it really is one shows when it is loaded:
 //! looking into every folder would make listing as slow as loading.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use super::{CatalogClient, StagedFormat, StagedTable, TableLocation, check_new, fits_in_path};
@@ -15,6 +17,9 @@ use crate::error::{Error, Result};
 use crate::name::TableName;
 use crate::stores::Stores;
 use crate::write::{NewTable, WrittenFile};
+
+/// The folder of a table's log.
+const LOG: &str = "_delta_log";
 
 /// The folders below one root.
 #[derive(Debug)]
@@ -47,6 +52,30 @@ impl FolderClient {
         let mut names: Vec<String> = listed.common_prefixes.iter().filter_map(name).collect();
         names.sort();
         Ok(names)
+    }
+
+    /// Deletes everything in a table's folder: the log from its first commit on, so that what is left of it after a
+    /// failure is either whole or no table, then the files.
+    async fn purge(&self, root: &str) -> Result<()> {
+        let at = self.stores.locate(root)?;
+        let failed = |error| Error::storage(root, error);
+        let mut log: Vec<Path> = at
+            .store
+            .list(Some(&at.path.clone().join(LOG)))
+            .map_ok(|object| object.location)
+            .try_collect()
+            .await
+            .map_err(failed)?;
+        log.sort();
+        for path in log {
+            at.store.delete(&path).await.map_err(failed)?;
+        }
+        let files = at.store.list(Some(&at.path)).map_ok(|object| object.location).boxed();
+        at.store
+            .delete_stream(files)
+            .try_for_each(|_| ready(Ok(())))
+            .await
+            .map_err(failed)
     }
 
     fn unsupported(&self, name: &str, feature: &str) -> Error {
@@ -124,8 +153,20 @@ impl CatalogClient for FolderClient {
         delta::commit::create::create(&self.stores, name, log, files).await
     }
 
-    async fn drop_table(&self, name: &TableName, _purge: bool) -> Result<()> {
-        Err(self.unsupported(&name.to_string(), "DROP TABLE in a catalog of folders"))
+    /// The folder is the table: it can only be deleted, and that has to be asked for.
+    async fn drop_table(&self, name: &TableName, purge: bool) -> Result<()> {
+        if !purge {
+            let feature = "DROP TABLE ... PURGE, since its folder is all that there is of it: DROP TABLE without PURGE";
+            return Err(self.unsupported(&name.to_string(), feature));
+        }
+        match self.load(name).await? {
+            Some(_) => self.purge(&self.table_root(name)).await,
+            None => Err(Error::NotFound {
+                what: "table",
+                name: name.to_string(),
+                hint: None,
+            }),
+        }
     }
 
     async fn rename_table(&self, from: &TableName, _to: &TableName) -> Result<()> {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use self::columns::Columns;
 use super::commit::actions::Draft;
 use super::commit::conflict::Stake;
-use super::commit::create::{COMMENT, MAX_COLUMN_ID};
+use super::commit::create::{COMMENT, DEFAULT, MAX_COLUMN_ID};
 use super::commit::{protocol, publish};
 use super::read::DeltaSnapshot;
 use crate::error::{Error, Result};
@@ -148,7 +148,7 @@ impl Altered<'_> {
                     None => None,
                 };
                 self.columns
-                    .set_metadata(column, "CURRENT_DEFAULT", text)
+                    .set_metadata(column, DEFAULT, text)
                     .map_err(|error| error.of(self.base))
             }
             Alteration::CommentColumn { column, comment } => self

@@ -11,13 +11,12 @@ use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use super::DeltaSnapshot;
 use super::columns::{COLUMN_ID, PARQUET_FIELD_ID, PHYSICAL_NAME};
 use super::commit::constraints;
+use super::commit::create::DEFAULT;
 use crate::error::Result;
 use crate::lakehouse::Lakehouse;
 use crate::name::TableName;
 use crate::write::change::{Change, Committed, Operation};
 use crate::write::target::{PartitionField, RowChange, Transform, WriteDefault, WriteTarget};
-
-const CURRENT_DEFAULT: &str = "CURRENT_DEFAULT";
 
 impl DeltaSnapshot {
     /// How rows become data files of this table.
@@ -102,7 +101,7 @@ impl DeltaSnapshot {
     /// The value of a column in new rows that give none.
     pub(crate) fn write_default(&self, index: usize) -> Result<WriteDefault> {
         let schema = self.schema_json()?;
-        let default = &schema["fields"][index]["metadata"][CURRENT_DEFAULT];
+        let default = &schema["fields"][index]["metadata"][DEFAULT];
         Ok(match default.as_str() {
             Some(text) => WriteDefault::Sql(text.to_owned()),
             None => WriteDefault::Value(

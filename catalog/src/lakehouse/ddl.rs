@@ -1,10 +1,14 @@
 //! Tables made, replaced and changed without a look at their rows.
 
+use std::sync::Arc;
+
 use super::Lakehouse;
 use crate::client::{StagedFormat, StagedTable, TableLocation};
-use crate::error::{Error, Result};
+use crate::delta::{self, DeltaSnapshot};
+use crate::error::Result;
 use crate::iceberg::commit;
 use crate::name::TableName;
+use crate::snapshot::AsOf;
 use crate::write::alter::Alteration;
 use crate::write::{NewTable, WrittenFile};
 
@@ -20,19 +24,26 @@ impl Lakehouse {
         match found {
             None => client.stage(name, new).await,
             Some(TableLocation::Iceberg { .. }) => commit::stage_replacement(self, name, new).await,
-            Some(TableLocation::Delta { .. }) => Err(Error::Unsupported {
-                table: name.to_string(),
-                feature: "OR REPLACE of a Delta table".to_owned(),
-            }),
+            Some(TableLocation::Delta { root }) => {
+                let base = self.delta_table(name, &root).await?;
+                let (target, log) = delta::commit::create::stage(name, new, root)?;
+                Ok(StagedTable {
+                    target,
+                    format: StagedFormat::DeltaReplacement(base, Box::new(log)),
+                })
+            }
         }
     }
 
-    /// Makes a staged table visible with all of `files` in one step. After [`Error::CommitUnknown`] the files must stay;
-    /// after every other error nothing refers to them. [`Error::Conflict`]: the table that was to be replaced has
+    /// Makes a staged table visible with all of `files` in one step. After [`Error::CommitUnknown`](crate::Error::CommitUnknown) the files must stay;
+    /// after every other error nothing refers to them. [`Error::Conflict`](crate::Error::Conflict): the table that was to be replaced has
     /// changed since.
     pub async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()> {
         match staged.format {
             StagedFormat::Replacement(replacement) => commit::replace(self, name, *replacement, files).await,
+            StagedFormat::DeltaReplacement(base, log) => {
+                delta::commit::create::replace(&base, &log, files).await.map(|_| ())
+            }
             _ => self.client(&name.catalog)?.create(name, staged, files).await,
         }
     }
@@ -42,13 +53,15 @@ impl Lakehouse {
         match self.client(&name.catalog)?.load(name).await? {
             None => Err(self.no_such_table(name).await),
             Some(TableLocation::Iceberg { .. }) => Box::pin(commit::alter(self, name, alterations)).await,
-            Some(TableLocation::Delta { .. }) => {
-                let what = alterations.first().map_or("ALTER TABLE", Alteration::feature);
-                Err(Error::Unsupported {
-                    table: name.to_string(),
-                    feature: format!("{what} on a Delta table"),
-                })
+            Some(TableLocation::Delta { root }) => {
+                let base = self.delta_table(name, &root).await?;
+                delta::alter::alter(&base, alterations).await
             }
         }
+    }
+
+    async fn delta_table(&self, name: &TableName, root: &str) -> Result<Arc<DeltaSnapshot>> {
+        let base = DeltaSnapshot::at(name.to_string(), root, &AsOf::Latest, &self.delta).await?;
+        Ok(Arc::new(base))
     }
 }

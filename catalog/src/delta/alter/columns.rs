@@ -268,13 +268,13 @@ impl Columns {
             at = match part {
                 Some(part) => &mut at[part],
                 None => {
-                    let fields = at["fields"].as_array_mut().ok_or_else(missing)?;
+                    let fields = at.get_mut("fields").and_then(Value::as_array_mut).ok_or_else(missing)?;
                     let index = find(fields, name).ok_or_else(missing)?;
                     &mut fields[index]["type"]
                 }
             };
         }
-        at["fields"].as_array_mut().ok_or_else(missing)
+        at.get_mut("fields").and_then(Value::as_array_mut).ok_or_else(missing)
     }
 }
 
@@ -307,7 +307,7 @@ fn place(fields: &[Value], position: &Position) -> Result<usize, Refusal> {
 }
 
 fn number(data_type: &mut Value, last: &mut i64) {
-    if let Some(fields) = data_type["fields"].as_array_mut() {
+    if let Some(fields) = data_type.get_mut("fields").and_then(Value::as_array_mut) {
         for field in fields {
             *last += 1;
             let name = field["name"].clone();

@@ -19,6 +19,7 @@ use super::live::{self, Wanted};
 use super::put::{self, Outcome};
 use super::schema::{self, Ids};
 use super::{protocol, publish};
+use crate::delta::alter::literal;
 use crate::delta::log::Log;
 use crate::delta::metrics;
 use crate::delta::read::DeltaSnapshot;
@@ -33,6 +34,9 @@ use crate::write::{NewTable, WrittenFile};
 pub(crate) const MAX_COLUMN_ID: &str = "delta.columnMapping.maxColumnId";
 /// The property that describes a table; it is a member of its own in the log.
 pub(crate) const COMMENT: &str = "comment";
+
+/// The key of a column's default, a SQL text.
+pub(crate) const DEFAULT: &str = "CURRENT_DEFAULT";
 
 /// A table that is to be: everything of its first commit but the files.
 #[derive(Debug)]
@@ -76,10 +80,7 @@ pub(crate) fn stage(name: &TableName, new: &NewTable, root: String) -> Result<(W
         Some(other) => return Err(unsupported(format!("the column mapping mode {other}"))),
     };
     let mut ids = Ids(mapped.then_some(0));
-    let described = fields.iter().zip(new.schema.fields());
-    let json: Vec<Value> = described
-        .map(|(field, given)| schema::field_json(field, schema::comment(given), &mut ids))
-        .collect();
+    let json = fields_json(new, &fields, &mut ids).map_err(&unsupported)?;
     if let Some(last) = ids.0 {
         properties.insert(MAX_COLUMN_ID.to_owned(), last.to_string());
     }
@@ -120,6 +121,20 @@ pub(crate) fn stage(name: &TableName, new: &NewTable, root: String) -> Result<(W
             numbered,
         },
     ))
+}
+
+/// The schema's fields; the error is what Delta has not.
+fn fields_json(new: &NewTable, fields: &[Field], ids: &mut Ids) -> Result<Vec<Value>, String> {
+    let mut json = Vec::with_capacity(fields.len());
+    for (index, (field, given)) in fields.iter().zip(new.schema.fields()).enumerate() {
+        let mut column = schema::field_json(field, schema::comment(given), ids);
+        if let Some(value) = new.defaults.get(&index) {
+            let text = literal(value).ok_or_else(|| format!("the default {value} (column {})", field.name()))?;
+            column["metadata"][DEFAULT] = json!(text);
+        }
+        json.push(column);
+    }
+    Ok(json)
 }
 
 /// The partition columns of a new table, by position; the error is what Delta has not.
