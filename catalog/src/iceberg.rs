@@ -5,6 +5,7 @@
 //! Source: the Iceberg table specification, versions 1 to 3. The `iceberg` crate serves as a library of that
 //! specification; its Arrow version is not ours, so no Arrow type crosses this module's border.
 
+mod alter;
 mod avro;
 pub(crate) mod cache;
 pub(crate) mod commit;
@@ -19,6 +20,6 @@ mod read;
 pub(crate) mod schema;
 mod transform;
 mod values;
-mod write;
 
+pub(crate) use alter::alter;
 pub(crate) use read::IcebergSnapshot;

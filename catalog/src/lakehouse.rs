@@ -163,6 +163,17 @@ impl Lakehouse {
         self.stores.covers(location) || self.roots.iter().any(below)
     }
 
+    /// With another client in the place of a catalog's own.
+    #[cfg(test)]
+    pub(crate) fn replace_client(
+        &mut self,
+        catalog: &str,
+        with: impl FnOnce(Arc<dyn CatalogClient>) -> Arc<dyn CatalogClient>,
+    ) {
+        let client = self.catalogs.remove(catalog).unwrap();
+        self.catalogs.insert(catalog.to_owned(), with(client));
+    }
+
     /// Decoded manifests.
     pub(crate) fn manifests(&self) -> &ManifestCache {
         &self.manifests

@@ -6,6 +6,7 @@ mod cli;
 mod clients;
 mod conformance;
 mod corruption;
+mod ddl;
 mod delta_commits;
 mod ending;
 mod listing;

@@ -7,12 +7,10 @@
 //! ```
 //! A new table goes another way: [`create`] makes its metadata, and its first snapshot with the same producer.
 
-mod alter;
-mod columns;
 mod conflict;
 pub(crate) mod create;
 mod deletes;
-mod land;
+pub(crate) mod land;
 mod manifests;
 mod merging;
 mod producer;
@@ -25,9 +23,8 @@ mod touched;
 use iceberg::spec::TableMetadata;
 use uuid::Uuid;
 
-pub(crate) use self::alter::alter;
 pub(crate) use self::create::{FirstVersion, metadata, stage, table_schema};
-pub(crate) use self::land::{TableCommit, land};
+pub(crate) use self::land::TableCommit;
 pub(crate) use self::replace::{Replacement, replace, stage_replacement};
 use super::metrics;
 use crate::error::Error;
@@ -73,6 +70,8 @@ fn failed(table: impl std::fmt::Display, error: impl std::fmt::Display) -> Error
     }
 }
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::snapshot::plan_column;
 
 /// Arrow's name of the key under which a field tells its extension type.
-const EXTENSION_NAME: &str = "ARROW:extension:name";
+pub(crate) const EXTENSION_NAME: &str = "ARROW:extension:name";
 
 /// The Arrow schema of an Iceberg schema, as plans see it; field ids are in the metadata.
 pub(crate) fn arrow_schema(schema: &iceberg::spec::Schema) -> SchemaRef {

@@ -5,18 +5,30 @@ use std::sync::Arc;
 use super::Lakehouse;
 use crate::client::{StagedFormat, StagedTable, TableLocation};
 use crate::delta::{self, DeltaSnapshot};
-use crate::error::Result;
-use crate::iceberg::commit;
+use crate::error::{Error, Result};
+use crate::iceberg::{alter, commit};
 use crate::name::TableName;
 use crate::snapshot::AsOf;
 use crate::write::alter::Alteration;
 use crate::write::{NewTable, WrittenFile};
+
+/// Properties that say where files of a table go.
+const FOLDERS: [&str; 4] = [
+    "write.data.path",
+    "write.metadata.path",
+    "write.object-storage.path",
+    "write.folder-storage.path",
+];
 
 impl Lakehouse {
     /// Chooses where the files of a new table go. With `replace` the table may exist: it keeps its history, and
     /// [`Lakehouse::create`] puts the new columns and rows in the place of the old ones.
     pub async fn stage(&self, name: &TableName, new: &NewTable, replace: bool) -> Result<StagedTable> {
         let client = self.client(&name.catalog)?;
+        if let Some(location) = &new.location {
+            self.check_location(location)?;
+        }
+        self.check_folders(&new.properties)?;
         let found = match replace {
             true => client.load(name).await?,
             false => None,
@@ -50,9 +62,16 @@ impl Lakehouse {
 
     /// Makes all of the changes of a table in one commit.
     pub async fn alter(&self, name: &TableName, alterations: &[Alteration]) -> Result<()> {
+        for alteration in alterations {
+            match alteration {
+                Alteration::SetLocation { location } => self.check_location(location)?,
+                Alteration::SetProperties { properties } => self.check_folders(properties)?,
+                _ => {}
+            }
+        }
         match self.client(&name.catalog)?.load(name).await? {
             None => Err(self.no_such_table(name).await),
-            Some(TableLocation::Iceberg { .. }) => Box::pin(commit::alter(self, name, alterations)).await,
+            Some(TableLocation::Iceberg { .. }) => Box::pin(alter(self, name, alterations)).await,
             Some(TableLocation::Delta { root }) => {
                 let base = self.delta_table(name, &root).await?;
                 delta::alter::alter(&base, alterations).await
@@ -63,5 +82,24 @@ impl Lakehouse {
     async fn delta_table(&self, name: &TableName, root: &str) -> Result<Arc<DeltaSnapshot>> {
         let base = DeltaSnapshot::at(name.to_string(), root, &AsOf::Latest, &self.delta).await?;
         Ok(Arc::new(base))
+    }
+
+    /// Refuses properties that send files elsewhere than [`Lakehouse::check_location`] allows.
+    fn check_folders(&self, properties: &[(String, String)]) -> Result<()> {
+        let folders = properties.iter().filter(|(key, _)| FOLDERS.contains(&key.as_str()));
+        folders
+            .into_iter()
+            .try_for_each(|(_, location)| self.check_location(location))
+    }
+
+    /// Refuses a location below no storage profile's prefix and no catalog's own folder: whoever may write SQL may not
+    /// write everywhere on the machine.
+    fn check_location(&self, location: &str) -> Result<()> {
+        match self.may_be_named(location) {
+            true => Ok(()),
+            false => Err(Error::InvalidName {
+                detail: format!("a table cannot lie at \"{location}\": no storage profile has a prefix above it"),
+            }),
+        }
     }
 }

@@ -116,7 +116,7 @@ impl Statement {
     pub(crate) fn is_update(&self) -> bool {
         matches!(
             self,
-            Statement::Command(_) | Statement::Kill(_) | Statement::Write { .. }
+            Statement::Command(_) | Statement::Ddl(_) | Statement::Kill(_) | Statement::Write { .. }
         )
     }
 

@@ -155,9 +155,9 @@ async fn bad_statements_are_explained_and_the_server_goes_on() {
             "may not be read by path",
         ),
         (
-            "DROP TABLE lake.shop.orders",
+            "DROP INDEX orders_by_id",
             Code::Unimplemented,
-            "DROP TABLE is not supported",
+            "DROP INDEX is not supported",
         ),
         (
             "COPY lake.shop.orders TO '/tmp/stolen.csv'",
@@ -213,7 +213,7 @@ async fn mistakes_have_a_place_and_a_state() {
         ),
         ("SELECT 1 / (id - id) FROM lake.shop.orders", "22012", "Divide by zero"),
         ("SELECT CAST(name AS INT) FROM lake.shop.orders", "22P02", "Cannot cast"),
-        ("DROP TABLE lake.shop.orders", "0A000", "not supported"),
+        ("DROP INDEX orders_by_id", "0A000", "not supported"),
     ] {
         let status = client.query(sql).await.err().unwrap_or_else(|| panic!("{sql} works"));
         assert!(status.message().contains(excerpt), "{sql}: {status}");

@@ -16,7 +16,7 @@ use iceberg::spec::{
 };
 use uuid::Uuid;
 
-use super::super::schema;
+use super::super::schema::{self, EXTENSION_NAME};
 use super::manifests::Manifests;
 use super::producer::Producer;
 use super::touched::Touched;
@@ -139,7 +139,15 @@ impl Ids<'_> {
 
     fn numbered(&mut self, id: i32, field: &Field, path: &str) -> Result<NestedField> {
         let path = format!("{path}{}", field.name());
-        let field_type = self.field_type(field.data_type(), &path)?;
+        // Arrow has no type of its own for it.
+        let is_uuid = field
+            .metadata()
+            .get(EXTENSION_NAME)
+            .is_some_and(|name| name == "arrow.uuid");
+        let field_type = match field.data_type() {
+            DataType::FixedSizeBinary(16) if is_uuid => Type::Primitive(PrimitiveType::Uuid),
+            other => self.field_type(other, &path)?,
+        };
         let nested = NestedField::new(id, field.name(), field_type, !field.is_nullable());
         Ok(match field.metadata().get(COMMENT) {
             Some(comment) => nested.with_doc(comment),

@@ -91,9 +91,9 @@ impl TableCommit {
 
 /// A table as its catalog has it now.
 #[derive(Debug)]
-pub(super) struct Now {
-    pub(super) metadata: Arc<Metadata>,
-    pub(super) location: String,
+pub(crate) struct Now {
+    pub(crate) metadata: Arc<Metadata>,
+    pub(crate) location: String,
 }
 
 /// What became of one attempt.
@@ -289,7 +289,7 @@ impl Landing<'_> {
 }
 
 /// The table as its catalog has it now.
-pub(super) async fn now(lakehouse: &Lakehouse, name: &TableName) -> Result<Now> {
+pub(crate) async fn now(lakehouse: &Lakehouse, name: &TableName) -> Result<Now> {
     match lakehouse.client(&name.catalog)?.load(name).await? {
         Some(TableLocation::Iceberg {
             metadata_location,
@@ -312,7 +312,7 @@ pub(super) async fn now(lakehouse: &Lakehouse, name: &TableName) -> Result<Now> 
 }
 
 /// How fast and how long attempts follow one another.
-pub(super) struct Pace {
+pub(crate) struct Pace {
     deadline: Instant,
     wait: Duration,
     attempts_left: Option<u64>,
@@ -320,7 +320,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn of(metadata: &TableMetadata) -> Self {
+    pub(crate) fn of(metadata: &TableMetadata) -> Self {
         let number = |key: &str| metadata.properties().get(key)?.parse::<u64>().ok();
         let timeout = number("commit.retry.total-timeout-ms").map_or(TIMEOUT, Duration::from_millis);
         Self {
@@ -332,7 +332,7 @@ impl Pace {
     }
 
     /// Waits for the next attempt; false where there is none.
-    pub(super) async fn wait(&mut self) -> bool {
+    pub(crate) async fn wait(&mut self) -> bool {
         if let Some(left) = &mut self.attempts_left {
             match left.checked_sub(1) {
                 Some(fewer) => *left = fewer,

@@ -4,6 +4,7 @@ use datafusion::prelude::{col, lit};
 use iceberg::spec::{DataFileFormat, ManifestContentType};
 use uuid::Uuid;
 
+use super::super::alter;
 use super::fixture::{House, added, columns, is_conflict, reading, rows};
 use super::*;
 use crate::snapshot::AsOf;

@@ -120,9 +120,13 @@ impl Cursor {
 
     /// A text in quotes.
     pub(super) fn text(&mut self) -> Result<String> {
-        self.parser
-            .parse_literal_string()
-            .map_err(|_| self.wanted("a text in quotes"))
+        match self.parser.peek_token().token {
+            Token::SingleQuotedString(text) => {
+                self.parser.next_token();
+                Ok(text)
+            }
+            _ => Err(self.wanted("a text in quotes")),
+        }
     }
 
     /// A text in quotes, or NULL.
@@ -306,7 +310,7 @@ fn data_type(named: &ast::DataType) -> Result<DataType> {
             DataType::Timestamp(TimeUnit::Nanosecond, zoned.then(|| "UTC".into()))
         }
         N::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => micros(true),
-        N::Timestamp(..) | N::Datetime(_) => micros(false),
+        N::Timestamp(..) | N::TimestampNtz(_) | N::Datetime(_) => micros(false),
         N::String(_)
         | N::Text
         | N::Varchar(_)

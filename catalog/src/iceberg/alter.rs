@@ -2,23 +2,26 @@
 //!
 //! Where another commit comes first, everything is computed again on the table as it is then.
 
+mod columns;
+mod layout;
+mod refs;
+
 use std::sync::Arc;
 
-use iceberg::spec::{
-    FormatVersion, NullOrder, SnapshotReference, SnapshotRetention, SortDirection, SortField, SortOrder, TableMetadata,
-    TableMetadataBuilder, Transform, UnboundPartitionField, UnboundPartitionSpec,
-};
+use iceberg::spec::{FormatVersion, TableMetadata, TableMetadataBuilder, Transform};
 use iceberg::{TableRequirement, TableUpdate};
 
-use super::super::IcebergSnapshot;
-use super::columns::{Columns, NewColumn, ids_of, invalid};
-use super::land::{Now, Pace, TableCommit, now};
-use super::target;
+use self::columns::{Columns, NewColumn, ids_of, invalid};
+use self::layout::{partition_spec, sort_order};
+use self::refs::{Refs, change_ref};
+use super::IcebergSnapshot;
+use super::commit::TableCommit;
+use super::commit::land::{Now, Pace, now};
 use crate::error::{Error, Result};
 use crate::lakehouse::Lakehouse;
 use crate::name::TableName;
 use crate::snapshot::AsOf;
-use crate::write::alter::{Alteration, Existing, NewPartitionField, PartitionFieldRef, SortKey};
+use crate::write::alter::Alteration;
 
 /// How often a table is read to find out whether a commit whose answer was lost took place.
 const LOOKS: usize = 5;
@@ -200,8 +203,6 @@ async fn check_no_nulls(lakehouse: &Lakehouse, name: &TableName, now: &Now, colu
     Ok(())
 }
 
-type Refs = std::collections::BTreeMap<String, SnapshotReference>;
-
 /// The metadata with one change.
 fn apply(
     name: &TableName,
@@ -348,186 +349,4 @@ fn set_properties(
         }
     }
     builder.set_properties(plain).map_err(failed)
-}
-
-/// The default spec with a field more or less. In format version 1 a field stays, and has no values from then on.
-fn partition_spec(name: &TableName, metadata: &TableMetadata, alteration: &Alteration) -> Result<UnboundPartitionSpec> {
-    let spec = metadata.default_partition_spec().as_ref().clone().into_unbound();
-    let mut fields = spec.fields().to_vec();
-    let columns = Columns::of(name, metadata);
-    let mut drop = |field: &PartitionFieldRef| -> Result<()> {
-        let found = match field {
-            PartitionFieldRef::Name(wanted) => fields.iter().position(|field| field.name == *wanted),
-            PartitionFieldRef::Source(column, transform) => {
-                let (source, transform) = (columns.get(column)?.id, target::iceberg_transform(*transform));
-                fields
-                    .iter()
-                    .position(|field| field.source_id == source && field.transform == transform)
-            }
-        };
-        let Some(index) = found.filter(|index| fields[*index].transform != Transform::Void) else {
-            let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
-            return Err(Error::NotFound {
-                what: "partition field",
-                name: format!("{field:?}"),
-                hint: Some(format!("the table has the partition fields {}", names.join(", "))),
-            });
-        };
-        match metadata.format_version() {
-            FormatVersion::V1 => fields[index].transform = Transform::Void,
-            FormatVersion::V2 | FormatVersion::V3 => {
-                fields.remove(index);
-            }
-        }
-        Ok(())
-    };
-    let new = match alteration {
-        Alteration::AddPartitionField { field } => Some(field),
-        Alteration::DropPartitionField { field } => {
-            drop(field)?;
-            None
-        }
-        Alteration::ReplacePartitionField { old, new } => {
-            drop(old)?;
-            Some(new)
-        }
-        _ => None,
-    };
-    if let Some(NewPartitionField {
-        column,
-        transform,
-        name: field_name,
-    }) = new
-    {
-        let source = columns.get(column)?;
-        let field = UnboundPartitionField::builder()
-            .source_id(source.id)
-            .name(
-                field_name
-                    .clone()
-                    .unwrap_or_else(|| target::field_name(&column.join("_"), *transform)),
-            )
-            .transform(target::iceberg_transform(*transform))
-            .build();
-        let same =
-            |other: &UnboundPartitionField| other.source_id == field.source_id && other.transform == field.transform;
-        if fields.iter().any(|other| same(other) || other.name == field.name) {
-            return Err(Error::AlreadyExists {
-                what: "partition field",
-                name: field.name,
-            });
-        }
-        fields.push(field);
-    }
-    let builder = UnboundPartitionSpec::builder().add_partition_fields(fields);
-    Ok(builder.map_err(|error| invalid(error.message().to_owned()))?.build())
-}
-
-fn sort_order(name: &TableName, metadata: &TableMetadata, keys: &[SortKey]) -> Result<SortOrder> {
-    if keys.is_empty() {
-        return Ok(SortOrder::unsorted_order());
-    }
-    let columns = Columns::of(name, metadata);
-    let mut fields = Vec::with_capacity(keys.len());
-    for key in keys {
-        let field = SortField::builder()
-            .source_id(columns.get(&key.column)?.id)
-            .transform(target::iceberg_transform(key.transform))
-            .direction(match key.descending {
-                true => SortDirection::Descending,
-                false => SortDirection::Ascending,
-            })
-            .null_order(match key.nulls_first {
-                true => NullOrder::First,
-                false => NullOrder::Last,
-            });
-        fields.push(field.build());
-    }
-    let mut builder = SortOrder::builder();
-    builder.with_fields(fields);
-    let order = builder.build(metadata.current_schema());
-    order.map_err(|error| invalid(error.message().to_owned()))
-}
-
-/// The metadata with a branch or tag more, less, or elsewhere.
-fn change_ref(
-    metadata: &TableMetadata,
-    builder: TableMetadataBuilder,
-    refs: &Refs,
-    alteration: &Alteration,
-) -> Result<TableMetadataBuilder> {
-    let missing = |what: &'static str, name: &str| Error::NotFound {
-        what,
-        name: name.to_owned(),
-        hint: None,
-    };
-    let failed = |error: iceberg::Error| invalid(error.message().to_owned());
-    match alteration {
-        Alteration::CreateRef {
-            name,
-            branch,
-            version,
-            existing,
-        } => {
-            let what = if *branch { "branch" } else { "tag" };
-            match (refs.get(name), existing) {
-                (Some(_), Existing::Keep) => return Ok(builder),
-                (Some(_), Existing::Refuse) => {
-                    return Err(Error::AlreadyExists {
-                        what: "branch or tag",
-                        name: name.clone(),
-                    });
-                }
-                (Some(found), Existing::Replace) if found.is_branch() != *branch => {
-                    return Err(invalid(format!("{name} exists, and is no {what}")));
-                }
-                _ => {}
-            }
-            let id = version.or(metadata.current_snapshot_id());
-            let id = id.ok_or_else(|| invalid(format!("the table has no snapshot for the {what} {name}")))?;
-            let retention = match branch {
-                true => SnapshotRetention::branch(None, None, None),
-                false => SnapshotRetention::Tag { max_ref_age_ms: None },
-            };
-            builder
-                .set_ref(name, SnapshotReference::new(id, retention))
-                .map_err(failed)
-        }
-        Alteration::DropRef {
-            name,
-            branch,
-            if_exists,
-        } => {
-            let what = if *branch { "branch" } else { "tag" };
-            match refs.get(name) {
-                None if *if_exists => Ok(builder),
-                Some(found) if found.is_branch() == *branch => match name.as_str() {
-                    iceberg::spec::MAIN_BRANCH => Err(invalid("the branch main cannot be dropped".to_owned())),
-                    _ => Ok(builder.remove_ref(name)),
-                },
-                _ => Err(missing(what, name)),
-            }
-        }
-        Alteration::FastForward { branch, to } => {
-            let head = |name: &String| {
-                let found = refs.get(name).filter(|reference| reference.is_branch());
-                found.ok_or_else(|| missing("branch", name))
-            };
-            let (from, to_head) = (head(branch)?, head(to)?);
-            let mut next = metadata.snapshot_by_id(to_head.snapshot_id);
-            while let Some(snapshot) = next.filter(|snapshot| snapshot.snapshot_id() != from.snapshot_id) {
-                next = snapshot
-                    .parent_snapshot_id()
-                    .and_then(|parent| metadata.snapshot_by_id(parent));
-            }
-            if next.is_none() {
-                return Err(invalid(format!(
-                    "{to} does not descend from {branch}: it cannot be reached by moving forward"
-                )));
-            }
-            let moved = SnapshotReference::new(to_head.snapshot_id, from.retention.clone());
-            builder.set_ref(branch, moved).map_err(failed)
-        }
-        _ => Ok(builder),
-    }
 }

@@ -10,7 +10,7 @@ use iceberg::spec::{
     Type,
 };
 
-use super::create::{COMMENT, Ids, default, primitive_type};
+use super::super::commit::create::{COMMENT, Ids, default, primitive_type};
 use crate::error::{Error, Result};
 use crate::name::TableName;
 use crate::write::alter::Position;
