@@ -1,22 +1,22 @@
 //! Statements to logical plans: names become tables pinned for this one statement, parameters become values.
 
+mod batch;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use catalog::Lakehouse;
 use datafusion::catalog::{CatalogProviderList, TableProvider};
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, ParamValues, ScalarValue, TableReference};
-use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{ParamValues, ScalarValue, TableReference};
+use datafusion::datasource::ViewTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, SessionStateDefaults};
-use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::expr::{Cast, Placeholder, TryCast};
-use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, Projection, WriteOp};
+use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan};
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement as Parsed;
 use executor::Engines;
@@ -261,7 +261,7 @@ impl Plan {
         let LogicalPlan::Dml(dml) = &self.plan else {
             return Ok(None);
         };
-        match together(dml, &expected, rows)? {
+        match batch::together(dml, &expected, rows)? {
             Some(input) => {
                 let input = Arc::new(input);
                 self.plan = LogicalPlan::Dml(DmlStatement { input, ..dml.clone() });
@@ -426,94 +426,6 @@ fn typed(value: ScalarValue, expected: &DataType) -> Result<ScalarValue> {
         return Ok(value);
     }
     Ok(value.cast_to(expected)?)
-}
-
-/// The rows that an INSERT of one row of VALUES makes of several rows of parameters.
-fn together(dml: &DmlStatement, expected: &Schema, rows: &[RecordBatch]) -> Result<Option<LogicalPlan>> {
-    let mut templates = Vec::new();
-    let mut elsewhere = false;
-    dml.input.apply_with_subqueries(|plan| {
-        match plan {
-            LogicalPlan::Values(values) => templates.push(values.clone()),
-            plan => plan
-                .apply_expressions(|expr| {
-                    elsewhere |= expr.exists(|expr| Ok(matches!(expr, Expr::Placeholder(_))))?;
-                    Ok(TreeNodeRecursion::Continue)
-                })
-                .map(|_| ())?,
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    let [template] = templates.as_slice() else {
-        return Ok(None);
-    };
-    let [template_row] = template.values.as_slice() else {
-        return Ok(None);
-    };
-    if elsewhere || !matches!(dml.op, WriteOp::Insert(InsertOp::Append)) {
-        return Ok(None);
-    }
-    let columns = expected.fields().len();
-    let fields: Vec<_> = expected.fields().iter().enumerate().collect();
-    let mut typed_rows = Vec::with_capacity(rows.len());
-    let mut schema: Option<SchemaRef> = None;
-    for batch in rows {
-        if batch.num_columns() != columns {
-            return Err(Error::statement(format!(
-                "the statement takes {columns} parameters, and {} are bound",
-                batch.num_columns()
-            )));
-        }
-        let typed = fields
-            .iter()
-            .map(|(index, field)| typed_column(batch.column(*index), field.data_type()));
-        let typed = typed.collect::<Result<Vec<_>>>()?;
-        let of = typed.iter().zip(&fields);
-        let of = of.map(|(column, (_, field))| Field::new(field.name(), column.data_type().clone(), true));
-        let of = SchemaRef::new(Schema::new(of.collect::<Vec<_>>()));
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let schema = schema.get_or_insert(of);
-        let batch = RecordBatch::try_new_with_options(Arc::clone(schema), typed, &options);
-        typed_rows.push(batch.map_err(DataFusionError::from)?);
-    }
-    let Some(schema) = schema else { return Ok(None) };
-    let table: Arc<dyn TableProvider> = Arc::new(MemTable::try_new(schema, vec![typed_rows])?);
-    let scan = LogicalPlanBuilder::scan(PARAMETERS, provider_as_source(table), None)?.build()?;
-    let values = template_row.iter().zip(template.schema.fields()).map(|(value, field)| {
-        let value = value.clone().transform(|expr| match &expr {
-            Expr::Placeholder(Placeholder { id, .. }) => {
-                let column = Column::new(Some(TableReference::bare(PARAMETERS)), id);
-                Ok(Transformed::yes(Expr::Column(column)))
-            }
-            _ => Ok(Transformed::no(expr)),
-        });
-        let value = datafusion::logical_expr::cast(value.data()?, field.data_type().clone());
-        Ok(value.alias(field.name()))
-    });
-    let values = values.collect::<Result<Vec<_>, DataFusionError>>()?;
-    let values = LogicalPlan::Projection(Projection::try_new(values, Arc::new(scan))?);
-    let input = dml.input.as_ref().clone();
-    let input = input.transform_down(|plan| match plan {
-        LogicalPlan::Values(_) => Ok(Transformed::yes(values.clone())),
-        plan => Ok(Transformed::no(plan)),
-    });
-    Ok(Some(input.data()?))
-}
-
-/// The table of parameters that are bound in several rows.
-const PARAMETERS: &str = "\u{0}parameters";
-
-/// As [`typed`], of a column; NULLs alone take the type that is expected.
-fn typed_column(column: &ArrayRef, expected: &DataType) -> Result<ArrayRef> {
-    let is_text = column.data_type().is_string() && !expected.is_string();
-    if expected.is_null() || !(is_text || column.data_type().is_null()) {
-        return Ok(Arc::clone(column));
-    }
-    let strict = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    Ok(cast_with_options(column, expected, &strict).map_err(DataFusionError::from)?)
 }
 
 /// The index of the parameter `$n`.

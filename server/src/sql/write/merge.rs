@@ -54,36 +54,8 @@ pub(super) fn rows(
         .filter(column(CLAUSE).is_not_null())?
         .build()?;
     let mut columns = Vec::new();
-    for (index, field) in table.snapshot().schema().fields().iter().enumerate() {
-        let null = Expr::Literal(ScalarValue::try_from(field.data_type())?, None);
-        let old = || Expr::Column(Column::new(Some(target.clone()), field.name()));
-        let mut values = Vec::new();
-        for (number, clause) in (0_i32..).zip(&merge.clauses) {
-            let value = match &clause.action {
-                MergeIntoAction::Delete => None,
-                MergeIntoAction::Update(assignments) => {
-                    let assigned = assignments.iter().find(|(name, _)| name == field.name());
-                    Some(assigned.map_or_else(old, |(_, value)| cast_to(value.clone(), field.data_type())))
-                }
-                MergeIntoAction::Insert { columns, values } => {
-                    let at = match columns.is_empty() {
-                        true => Some(index),
-                        false => columns.iter().position(|name| name == field.name()),
-                    };
-                    let value = match at.and_then(|at| values.get(at)) {
-                        Some(value) => value.clone(),
-                        None => super::default_of(table, index)?,
-                    };
-                    Some(cast_to(value, field.data_type()))
-                }
-            };
-            values.extend(value.map(|value| (Box::new(lit(number)), Box::new(value))));
-        }
-        let value = match values.is_empty() {
-            true => null,
-            false => Expr::Case(Case::new(Some(Box::new(column(CLAUSE))), values, Some(Box::new(null)))),
-        };
-        columns.push(value.alias(field.name()));
+    for index in 0..table.snapshot().schema().fields().len() {
+        columns.push(value(merge, target, table, index)?);
     }
     let actions = (0_i32..).zip(&merge.clauses).map(|(number, clause)| {
         let action = match clause.action {
@@ -99,6 +71,44 @@ pub(super) fn rows(
         columns,
         Arc::new(numbered),
     )?))
+}
+
+/// What becomes of the column at `index`, by the number of the clause.
+fn value(merge: &MergeIntoOp, target: &TableReference, table: &LakeTable, index: usize) -> Result<Expr> {
+    let field = table.snapshot().schema().field(index);
+    let null = Expr::Literal(ScalarValue::try_from(field.data_type())?, None);
+    let old = || Expr::Column(Column::new(Some(target.clone()), field.name()));
+    let mut branches = Vec::new();
+    for (number, clause) in (0_i32..).zip(&merge.clauses) {
+        let value = match &clause.action {
+            MergeIntoAction::Delete => continue,
+            MergeIntoAction::Update(assignments) => {
+                let assigned = assignments.iter().find(|(name, _)| name == field.name());
+                assigned.map_or_else(old, |(_, value)| cast_to(value.clone(), field.data_type()))
+            }
+            MergeIntoAction::Insert { columns, values } => {
+                let at = match columns.is_empty() {
+                    true => Some(index),
+                    false => columns.iter().position(|name| name == field.name()),
+                };
+                let value = match at.and_then(|at| values.get(at)) {
+                    Some(value) => value.clone(),
+                    None => super::default_of(table, index)?,
+                };
+                cast_to(value, field.data_type())
+            }
+        };
+        branches.push((Box::new(lit(number)), Box::new(value)));
+    }
+    let value = match branches.is_empty() {
+        true => null,
+        false => Expr::Case(Case::new(
+            Some(Box::new(column(CLAUSE))),
+            branches,
+            Some(Box::new(null)),
+        )),
+    };
+    Ok(value.alias(field.name()))
 }
 
 /// Target and source rows that match, and of those that match nothing the side that some clause asks for.
