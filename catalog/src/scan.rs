@@ -12,7 +12,7 @@ pub(crate) mod row_metadata;
 pub(crate) mod source;
 mod statistics;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
@@ -33,9 +33,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
+use roaring::RoaringTreemap;
 
 use crate::snapshot::{ColumnMapping, DataFile, FileRequest, Pruned, TableSnapshot};
 use deletes::cache::DeleteCache;
+use deletes::{DeleteSource, RowDeletes};
 use equality::EqualityDeletes;
 use row_metadata::{RowColumn, RowMetadata};
 use source::{Access, LakeParquetSource};
@@ -51,6 +53,8 @@ pub(crate) struct Request<'a> {
     pub(crate) filters: &'a [Expr],
     /// Rows of data files at other locations are not wanted.
     pub(crate) only: Option<&'a Arc<HashSet<String>>>,
+    /// Rows of data files that are not wanted, by the files' locations.
+    pub(crate) hidden: Option<&'a HashMap<String, RoaringTreemap>>,
     /// More rows than this are not needed.
     pub(crate) limit: Option<usize>,
 }
@@ -84,9 +88,13 @@ pub(crate) async fn plan(
         wanted: &wanted,
         predicate: predicate.as_ref(),
         only: request.only,
-        with_origin: !rows.asked.is_empty(),
+        with_origin: !rows.asked.is_empty() || request.hidden.is_some(),
     };
-    let list = snapshot.files(files).await?;
+    let mut list = snapshot.files(files).await?;
+    if let Some(hidden) = request.hidden {
+        let files = list.sets.iter_mut().flat_map(|set| &mut set.files);
+        files.into_iter().try_for_each(|file| hide(file, hidden))?;
+    }
     let scan = Scan {
         snapshot,
         state,
@@ -120,6 +128,31 @@ pub(crate) async fn plan(
         _ => UnionExec::try_new(scans)?,
     };
     in_order(scan, request.projection, schema.fields().len())
+}
+
+/// The file without the rows that are `hidden` in it.
+fn hide(file: &mut DataFile, hidden: &HashMap<String, RoaringTreemap>) -> Result<()> {
+    let Some(origin) = &file.origin else {
+        return internal_err!("a data file without its location");
+    };
+    let Some(positions) = hidden.get(&origin.location) else {
+        return Ok(());
+    };
+    let mut bitmap = Vec::with_capacity(positions.serialized_size());
+    positions.serialize_into(&mut bitmap)?;
+    let mut deletes = match &file.deletes {
+        Some(deletes) => deletes.as_ref().clone(),
+        None => RowDeletes {
+            data_file: origin.location.clone(),
+            sources: Vec::new(),
+        },
+    };
+    deletes.sources.push(DeleteSource::Inline {
+        bitmap,
+        cardinality: positions.len(),
+    });
+    file.deletes = Some(Arc::new(deletes));
+    Ok(())
 }
 
 /// The columns of `scan`, which has those of the rows behind those of the table, in the order in which they are `asked`.

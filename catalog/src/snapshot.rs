@@ -12,7 +12,7 @@ use object_store::path::Path;
 use proto::ColumnMatch;
 
 use crate::delta::DeltaSnapshot;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::iceberg::IcebergSnapshot;
 use crate::lakehouse::Lakehouse;
 use crate::name::TableName;
@@ -302,6 +302,14 @@ impl TableSnapshot {
         }
     }
 
+    /// Whether rows have ids that they keep wherever they are moved (row lineage, row tracking).
+    pub fn tracks_rows(&self) -> bool {
+        match &self.format {
+            Format::Iceberg(snapshot) => snapshot.tracks_rows(),
+            Format::Delta(snapshot) => snapshot.tracks_rows(),
+        }
+    }
+
     /// How DELETE, UPDATE and MERGE change the rows of this table. `operation` names the property that decides.
     pub fn row_change(&self, operation: Operation) -> Result<RowChange> {
         match &self.format {
@@ -310,7 +318,7 @@ impl TableSnapshot {
         }
     }
 
-    /// Conditions that every row must fulfil (it may also be unknown whether it does): their names and SQL texts over
+    /// Conditions that must be true of every row: their names and SQL texts over
     /// the table's columns. NOT NULL is in the schema.
     pub fn constraints(&self) -> Vec<(String, String)> {
         match &self.format {
@@ -341,6 +349,27 @@ impl TableSnapshot {
             Format::Iceberg(snapshot) => snapshot.inspect(metadata_table).await,
             Format::Delta(snapshot) => Arc::clone(snapshot).inspect(metadata_table).await,
         }
+    }
+
+    /// The locations of all data files, as the table's metadata write them.
+    pub async fn data_files(&self) -> Result<Vec<String>> {
+        let request = FileRequest {
+            wanted: &[],
+            predicate: None,
+            only: None,
+            with_origin: true,
+        };
+        let list = self.files(request).await?;
+        let files = list.sets.into_iter().flat_map(|set| set.files);
+        let location = |file: DataFile| match file.origin {
+            Some(origin) => Ok(origin.location),
+            None => Err(Error::Corrupt {
+                table: self.table().to_owned(),
+                file: file.path.to_string(),
+                detail: "its location is not known".to_owned(),
+            }),
+        };
+        files.map(location).collect()
     }
 
     /// Where data files keep what their rows took over.

@@ -1,20 +1,23 @@
 //! A table in a plan: DataFusion's [`TableProvider`] over one pinned snapshot.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use roaring::RoaringTreemap;
 
 use crate::scan;
 use crate::scan::deletes::cache::DeleteCache;
 use crate::scan::row_metadata::with_row_columns;
 use crate::snapshot::TableSnapshot;
 use crate::system_table::{MetadataTable, SystemTable};
+use crate::write::change::DeletedRows;
+use crate::write::target::WriteDefault;
 
 /// A table pinned to one snapshot: every scan planned from it reads the same rows.
 #[derive(Debug, Clone)]
@@ -25,6 +28,10 @@ pub struct LakeTable {
     schema: SchemaRef,
     /// The only data files that are read, where it is not all of them.
     only: Option<Arc<HashSet<String>>>,
+    /// Rows of them that are not read.
+    hidden: Option<Arc<HashMap<String, RoaringTreemap>>>,
+    /// What INSERT writes into columns that it does not name.
+    defaults: Arc<OnceLock<HashMap<String, Expr>>>,
 }
 
 impl LakeTable {
@@ -35,7 +42,32 @@ impl LakeTable {
             deletes,
             schema,
             only: None,
+            hidden: None,
+            defaults: Arc::default(),
         }
+    }
+
+    /// The rows that stay in the files which lose some of theirs.
+    pub fn remaining(&self, deleted: &[DeletedRows]) -> Self {
+        let files = deleted.iter().map(|deleted| deleted.file.clone()).collect();
+        let hidden = deleted
+            .iter()
+            .map(|deleted| (deleted.file.clone(), deleted.positions.clone()));
+        Self {
+            hidden: Some(Arc::new(hidden.collect())),
+            ..self.only_files(files)
+        }
+    }
+
+    fn defaults(&self) -> HashMap<String, Expr> {
+        let fields = self.snapshot.schema().fields().iter().enumerate();
+        let value = |(index, field): (usize, &FieldRef)| match self.snapshot.write_default(index) {
+            Ok(WriteDefault::Value(value)) if !value.is_null() => {
+                Some((field.name().clone(), Expr::Literal(value, None)))
+            }
+            _ => None,
+        };
+        fields.filter_map(value).collect()
     }
 
     /// The same rows with four more columns at the end: `_file`, the location of the row's data file as the table's
@@ -77,6 +109,10 @@ impl TableProvider for LakeTable {
         TableType::Base
     }
 
+    fn get_column_default(&self, column: &str) -> Option<&Expr> {
+        self.defaults.get_or_init(|| self.defaults()).get(column)
+    }
+
     /// Files are pruned by every filter, and rows are filtered above the scan.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
@@ -96,6 +132,7 @@ impl TableProvider for LakeTable {
             filters,
             limit,
             only: self.only.as_ref(),
+            hidden: self.hidden.as_deref(),
         };
         scan::plan(&self.snapshot, &self.deletes, state, request).await
     }

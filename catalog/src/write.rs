@@ -138,7 +138,7 @@ pub async fn create_table(
 }
 
 /// A new id for the files of one write; later ids sort behind earlier ones.
-pub(crate) fn new_write_id() -> String {
+pub fn new_write_id() -> String {
     Uuid::now_v7().simple().to_string()
 }
 
@@ -156,6 +156,40 @@ async fn write_rows(writer: &mut parquet::Writer, name: &TableName, mut rows: Se
         writer.write(&batch).await?;
     }
     writer.finish().await
+}
+
+/// Deletes the data files of a write that failed, as far as the store allows: those in `folder` whose names begin with
+/// its id. No table may refer to them.
+pub async fn discard(stores: &Stores, folder: &str, write_id: &str) {
+    if let Err(error) = try_discard(stores, folder, write_id).await {
+        tracing::warn!(%folder, %write_id, %error, "files of a failed write stay behind");
+    }
+}
+
+async fn try_discard(stores: &Stores, folder: &str, write_id: &str) -> Result<()> {
+    let at = stores.locate(folder)?;
+    // Listed from the first name that can begin so.
+    let mut listed = at
+        .store
+        .list_with_offset(Some(&at.path), &at.path.clone().join(write_id));
+    while let Some(found) = listed.next().await {
+        let found = match found {
+            Err(object_store::Error::NotFound { .. }) => return Ok(()),
+            found => found.map_err(|error| Error::storage(folder, error))?,
+        };
+        if !found.location.filename().is_some_and(|name| name.starts_with(write_id)) {
+            // A store lists names in order, a local folder does not.
+            match at.store_url.as_str() {
+                "file:///" => continue,
+                _ => return Ok(()),
+            }
+        }
+        match at.store.delete(&found.location).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(Error::storage(found.location.to_string(), error)),
+        }
+    }
+    Ok(())
 }
 
 /// Writes one small object.

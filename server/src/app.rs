@@ -59,14 +59,15 @@ impl App {
         let lakehouse = Arc::new(Lakehouse::new(&lake, Arc::clone(&stores))?);
         let spool = Spool::new(&config.spool, &config.data_dir.join("spool"), &stores)?;
         let engines = Arc::new(Engines::start(&config.executor, stores).await?);
+        let lifecycle = Lifecycle::default();
         let queries = Queries::new(
             Arc::clone(&lakehouse),
             Arc::clone(&engines),
             Admission::new(config.queries.clone()),
+            lifecycle.clone(),
         );
         let sessions = Sessions::new(config.starting_catalog()?, config.default_namespace);
         let auth = Authenticator::new(&config.auth)?;
-        let lifecycle = Lifecycle::default();
         lifecycle.spawn_until_stop(auth.watch());
         let rooms = Rooms {
             queries,

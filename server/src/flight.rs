@@ -45,7 +45,7 @@ use self::stream::FlightStream;
 use self::ticket::Handles;
 use crate::auth::{Authenticator, Caller};
 use crate::error::{Error, Result};
-use crate::query::{Queries, Spool};
+use crate::query::{Bound, Queries, Spool};
 use crate::session::{Session, Sessions};
 use crate::shutdown::Lifecycle;
 
@@ -202,12 +202,16 @@ impl Flight {
             Command::CommandStatementUpdate(update) => {
                 refuse_transaction(update.transaction_id.as_ref())?;
                 let session = self.sessions.of(caller).await;
-                self.update(caller, &session, &update.query).await?
+                self.update(caller, &session, &update.query, Bound::default()).await?
             }
             Command::CommandPreparedStatementUpdate(update) => {
                 let statement = self.open_prepared(caller, &update.prepared_statement_handle).await?;
                 let session = self.session_of(caller, statement.session).await;
-                self.update(caller, &session, &statement.sql).await?
+                let mut rows = parameters::receive_rows(streams::iter([Ok(first)]).chain(messages)).await?;
+                if rows.is_empty() {
+                    rows = parameters::rows(&statement.parameters)?;
+                }
+                self.update(caller, &session, &statement.sql, Bound { rows }).await?
             }
             other => return Err(refusal(&other)),
         };

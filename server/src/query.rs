@@ -5,6 +5,7 @@ mod registry;
 mod run;
 pub mod spool;
 mod stored;
+mod write;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::shutdown::Lifecycle;
 use crate::sql::command::Command;
 use crate::sql::parse::Statement;
 use crate::sql::plan::{Plan, Planner};
@@ -32,6 +34,7 @@ pub(crate) use registry::{Origin, Registry, RunningQuery};
 pub(crate) use run::Running;
 pub(crate) use spool::Spool;
 pub(crate) use stored::{Storing, read_part};
+pub(crate) use write::Bound;
 
 /// Plans kept for a moment between the call that asks for columns and the one that asks for rows.
 const PLANNED_MAX: u64 = 512;
@@ -47,6 +50,8 @@ pub(crate) struct Queries {
     admission: Admission,
     // A courtesy: whoever finds no plan here makes the same one from the pins.
     planned: Cache<Uuid, Arc<Mutex<Option<Plan>>>>,
+    /// Runs what must come to its end without its caller.
+    tasks: Lifecycle,
 }
 
 /// What a statement takes and gives.
@@ -89,11 +94,18 @@ pub(crate) enum Outcome {
     Done,
     /// The session is another one now.
     Changed(Session),
+    /// So many rows were written, changed or deleted; -1 where they were not counted.
+    Written(i64),
 }
 
 impl Queries {
-    /// Over the tables of `lakehouse`, run by `engines` when `admission` lets them.
-    pub(crate) fn new(lakehouse: Arc<Lakehouse>, engines: Arc<Engines>, admission: Admission) -> Self {
+    /// Over the tables of `lakehouse`, run by `engines` when `admission` lets them; `tasks` bring commits to their end.
+    pub(crate) fn new(
+        lakehouse: Arc<Lakehouse>,
+        engines: Arc<Engines>,
+        admission: Admission,
+        tasks: Lifecycle,
+    ) -> Self {
         let registry = Registry::default();
         let planner = Planner::new(Arc::clone(&lakehouse), Arc::clone(&engines), registry.clone());
         let planned = Cache::builder()
@@ -107,12 +119,14 @@ impl Queries {
             registry,
             admission,
             planned,
+            tasks,
         }
     }
 
     /// Plans a query with its parameters. The versions of its tables are those of now.
     pub(crate) async fn offer(&self, session: &Session, sql: &str, parameters: Vec<ScalarValue>) -> Result<Planned> {
         let plan = self.plan(session, sql, &[]).await?.bind(parameters)?;
+        refuse_write(&plan)?;
         let planned = Planned {
             id: Uuid::now_v7(),
             schema: plan.schema()?,
@@ -145,6 +159,7 @@ impl Queries {
                 Some(plan) => plan,
                 None => self.plan(session, sql, pins).await?.bind(parameters)?,
             };
+            refuse_write(&plan)?;
             run::run(&self.engines, &self.admission, query, plan).await
         };
         tokio::select! {
@@ -159,18 +174,29 @@ impl Queries {
 
     /// The columns that [`Queries::run`] would give. Runs nothing.
     pub(crate) async fn schema(&self, session: &Session, sql: &str, parameters: Vec<ScalarValue>) -> Result<SchemaRef> {
-        self.plan(session, sql, &[]).await?.bind(parameters)?.schema()
+        let plan = self.plan(session, sql, &[]).await?;
+        match plan.is_write() {
+            true => Ok(SchemaRef::new(Schema::empty())),
+            false => plan.bind(parameters)?.schema(),
+        }
     }
 
     /// What a statement takes and gives, before its parameters are known. Runs nothing.
     pub(crate) async fn describe(&self, session: &Session, sql: &str) -> Result<Description> {
-        if Statement::parse(sql)?.is_update() {
+        let statement = Statement::parse(sql)?;
+        if statement.is_update() && !matches!(statement, Statement::Write { .. }) {
             return Ok(Description {
                 schema: None,
                 parameters: Schema::empty(),
             });
         }
         let plan = self.plan(session, sql, &[]).await?;
+        if plan.is_write() {
+            return Ok(Description {
+                schema: None,
+                parameters: plan.parameter_schema()?,
+            });
+        }
         let schema = Some(plan.schema_before_binding()?);
         Ok(Description {
             schema,
@@ -179,8 +205,15 @@ impl Queries {
     }
 
     /// Runs a statement that gives no rows, and leaves a query alone. `fresh` is the user's session before any change.
-    pub(crate) async fn command(&self, session: &Session, fresh: &Session, sql: &str) -> Result<Outcome> {
+    pub(crate) async fn command(
+        &self,
+        session: &Session,
+        fresh: &Session,
+        origin: Origin,
+        (sql, bound): (&str, Bound),
+    ) -> Result<Outcome> {
         match Statement::parse(sql)? {
+            Statement::Write { .. } => self.write(session, origin, sql, bound).await.map(Outcome::Written),
             Statement::Command(command) => {
                 let changed = guarded(Box::pin(command.apply(session.clone(), fresh, &self.planner))).await?;
                 Ok(Outcome::Changed(changed))
@@ -246,6 +279,14 @@ impl Queries {
 
     async fn plan(&self, session: &Session, sql: &str, pins: &[TablePin]) -> Result<Plan> {
         guarded(async { self.planner.plan_text(session, sql, pins).await }).await
+    }
+}
+
+/// What writes runs elsewhere, once.
+fn refuse_write(plan: &Plan) -> Result<()> {
+    match plan.is_write() {
+        true => Err(Error::statement("this statement gives no rows")),
+        false => Ok(()),
     }
 }
 

@@ -15,3 +15,4 @@ pub(crate) mod show;
 mod time_travel;
 mod type_names;
 pub(crate) mod types;
+pub(crate) mod write;

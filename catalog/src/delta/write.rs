@@ -79,6 +79,11 @@ impl DeltaSnapshot {
         Ok((Arc::new(Schema::new(fields.collect::<Vec<_>>())), columns))
     }
 
+    /// Whether rows have ids that they keep wherever they are moved.
+    pub(crate) fn tracks_rows(&self) -> bool {
+        self.property("delta.enableRowTracking").as_deref() == Some("true")
+    }
+
     /// How rows leave this table.
     pub(crate) fn row_change(&self, _operation: Operation) -> Result<RowChange> {
         self.check_protocol()?;

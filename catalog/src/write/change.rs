@@ -24,6 +24,13 @@ pub struct Change {
     pub reads: Reads,
 }
 
+impl Change {
+    /// True where nothing joins the table and nothing leaves it.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.deleted.is_empty()
+    }
+}
+
 /// What a statement does, as the history of the table tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {

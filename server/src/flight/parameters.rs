@@ -1,4 +1,5 @@
-//! Bound parameters: one row that a client uploads, kept as Arrow IPC inside handles and tickets.
+//! Bound parameters: one row that a client uploads, kept as Arrow IPC inside handles and tickets, or many rows that come
+//! with the call which runs a write.
 
 use std::io::Cursor;
 
@@ -19,28 +20,59 @@ use crate::error::{Error, Result};
 /// They travel in every later call, and gRPC bounds a call's size.
 const BYTES_MAX: usize = 1024 * 1024;
 
-/// Reads the one row of an upload; empty when the client sent no row, or a row without columns.
-pub(super) async fn receive(
+/// So much comes with one call that runs a write: the rows are held in memory.
+const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Reads all rows of an upload; none where the client sent no row, or rows without columns.
+pub(super) async fn receive_rows(
     messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static,
-) -> Result<Vec<u8>> {
+) -> Result<Vec<RecordBatch>> {
+    let mut batches = FlightRecordBatchStream::new_from_flight_data(bounded(messages, BATCH_BYTES_MAX));
+    let mut rows = Vec::new();
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(unreadable)?;
+        if batch.num_rows() > 0 && batch.num_columns() > 0 {
+            let schema = schema::of_result(&batch.schema());
+            rows.push(schema::convert(&batch, &schema).map_err(DataFusionError::from)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// Ends with an error where the messages have more than `bytes_max`.
+fn bounded(
+    messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static,
+    bytes_max: usize,
+) -> impl Stream<Item = Result<FlightData, FlightError>> + Send + 'static {
     let mut bytes = 0;
-    let messages = messages
+    messages
         // Some clients begin with a message that has a descriptor only.
         .try_filter(|message| future::ready(!message.data_header.is_empty()))
         .map_err(FlightError::from)
         .and_then(move |message| {
             bytes += message.data_body.len();
-            let fits = bytes <= BYTES_MAX;
-            future::ready(if fits {
-                Ok(message)
-            } else {
-                Err(FlightError::protocol(TOO_LARGE))
+            future::ready(match bytes <= bytes_max {
+                true => Ok(message),
+                false => Err(FlightError::protocol(format!(
+                    "they are larger than {} MiB",
+                    bytes_max / 1024 / 1024
+                ))),
             })
-        });
-    let mut batches = FlightRecordBatchStream::new_from_flight_data(messages);
+        })
+}
+
+fn unreadable(error: FlightError) -> Error {
+    Error::request(format!("the parameters cannot be read: {error}"))
+}
+
+/// Reads the one row of an upload; empty when the client sent no row, or a row without columns.
+pub(super) async fn receive(
+    messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static,
+) -> Result<Vec<u8>> {
+    let mut batches = FlightRecordBatchStream::new_from_flight_data(bounded(messages, BYTES_MAX));
     let mut row: Option<RecordBatch> = None;
     while let Some(batch) = batches.next().await {
-        let batch = batch.map_err(|error| Error::request(format!("the parameters cannot be read: {error}")))?;
+        let batch = batch.map_err(unreadable)?;
         if batch.num_rows() == 0 {
             continue;
         }
@@ -57,8 +89,6 @@ pub(super) async fn receive(
     }
 }
 
-const TOO_LARGE: &str = "they are larger than 1 MiB";
-
 /// The values in a row that [`receive`] packed.
 pub(super) fn values(packed: &[u8]) -> Result<Vec<ScalarValue>> {
     if packed.is_empty() {
@@ -73,6 +103,16 @@ pub(super) fn values(packed: &[u8]) -> Result<Vec<ScalarValue>> {
         }
     }
     Ok(values)
+}
+
+/// The rows that [`receive`] packed: one or none.
+pub(super) fn rows(packed: &[u8]) -> Result<Vec<RecordBatch>> {
+    if packed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let batches = StreamReader::try_new(Cursor::new(packed), None).map_err(DataFusionError::from)?;
+    let rows = batches.collect::<Result<Vec<_>, _>>();
+    Ok(rows.map_err(DataFusionError::from)?)
 }
 
 fn pack(row: &RecordBatch) -> Result<Vec<u8>> {

@@ -15,7 +15,7 @@ use super::ticket::Redeemable;
 use super::{Flight, parameters, reuse_connection, schema};
 use crate::auth::Caller;
 use crate::error::{Error, Result};
-use crate::query::{Origin, Outcome, Request};
+use crate::query::{Bound, Origin, Outcome, Request};
 use crate::session::Session;
 
 /// The rows a client may fetch.
@@ -74,7 +74,10 @@ impl Flight {
         sql: String,
         packed: Vec<u8>,
     ) -> Result<Offer> {
-        if self.command(caller, &session, &sql).await? {
+        let bound = Bound {
+            rows: parameters::rows(&packed)?,
+        };
+        if self.command(caller, &session, &sql, bound).await?.is_some() {
             let nothing = StatementTicket {
                 session: Some(session.into()),
                 ..StatementTicket::default()
@@ -130,24 +133,27 @@ impl Flight {
     }
 
     /// Runs a statement that changes something, and says how many rows it changed.
-    pub(super) async fn update(&self, caller: &Caller, session: &Session, sql: &str) -> Result<i64> {
-        match self.command(caller, session, sql).await? {
-            true => Ok(0),
-            false => Err(Error::statement(
-                "this statement gives rows: run it as a query, not as an update",
-            )),
-        }
+    pub(super) async fn update(&self, caller: &Caller, session: &Session, sql: &str, bound: Bound) -> Result<i64> {
+        let changed = self.command(caller, session, sql, bound).await?;
+        changed.ok_or_else(|| Error::statement("this statement gives rows: run it as a query, not as an update"))
     }
 
-    /// Runs `sql` if it gives no rows; false when it is a query, which is left alone.
-    async fn command(&self, caller: &Caller, session: &Session, sql: &str) -> Result<bool> {
+    /// Runs `sql` if it gives no rows, and says how many it changed; `None` when it is a query, which is left alone.
+    async fn command(&self, caller: &Caller, session: &Session, sql: &str, bound: Bound) -> Result<Option<i64>> {
         let fresh = self.sessions.fresh(&caller.user);
-        match self.queries.command(session, &fresh, sql).await? {
-            Outcome::Query => return Ok(false),
-            Outcome::Done => {}
-            Outcome::Changed(changed) => self.sessions.keep(caller, changed).await?,
+        let origin = Origin {
+            id: Uuid::now_v7(),
+            session_id: caller.session_id.clone(),
+        };
+        match self.queries.command(session, &fresh, origin, (sql, bound)).await? {
+            Outcome::Query => Ok(None),
+            Outcome::Done => Ok(Some(0)),
+            Outcome::Written(rows) => Ok(Some(rows)),
+            Outcome::Changed(changed) => {
+                self.sessions.keep(caller, changed).await?;
+                Ok(Some(0))
+            }
         }
-        Ok(true)
     }
 
     /// A ticket as it travels. One without SQL is that of a statement that has run already.

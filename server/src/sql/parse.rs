@@ -15,9 +15,9 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use uuid::Uuid;
 
 use super::command::Command;
-use super::ddl::Ddl;
-use super::queries;
+use super::ddl::{CreateTable, Ddl};
 use super::show::Show;
+use super::{queries, write};
 use crate::error::{Error, Result};
 
 pub(super) use versions::check_constant;
@@ -32,7 +32,7 @@ const DEPTH_MAX: usize = 1000;
 /// A higher number of a parameter is a mistake: every number below it would need a value.
 const PARAMETERS_MAX: usize = 1000;
 
-const READ_ONLY: &str = ": this server reads tables and does not write them";
+const ALONE: &str = " inside another statement";
 const NO_VIEWS: &str = ": this server keeps no views; a session keeps those of CREATE TEMPORARY VIEW";
 const NO_TRANSACTIONS: &str = ": every statement stands alone";
 
@@ -46,6 +46,17 @@ pub(crate) enum Statement {
         /// How many parameters it takes.
         parameters: usize,
         /// The tables that it names at a certain version.
+        versions: Vec<VersionedTable>,
+    },
+    /// Rows that a table of the lake gets or loses: INSERT, UPDATE, DELETE, MERGE, TRUNCATE, CREATE TABLE AS.
+    Write {
+        /// The statement with its parameters numbered from `$1`; of CREATE TABLE AS the query.
+        statement: Box<Parsed>,
+        /// The table that gets the rows of the query.
+        creation: Option<Box<CreateTable>>,
+        /// How many parameters it takes.
+        parameters: usize,
+        /// The tables that it reads at a certain version.
         versions: Vec<VersionedTable>,
     },
     /// Rows about the lake or the session.
@@ -71,12 +82,14 @@ impl Statement {
         if let Some(id) = queries::parse(&tokens)? {
             return Ok(Statement::Kill(id));
         }
-        if let Some(ddl) = Ddl::parse(&tokens)? {
-            return match parameters {
-                0 => Ok(Statement::Ddl(ddl)),
-                _ => Err(Error::statement("only queries take parameters")),
-            };
-        }
+        let (tokens, creation) = match Ddl::parse(&tokens)? {
+            None => (tokens, None),
+            Some(Ddl::CreateTable(mut table)) if table.query.is_some() => {
+                (table.query.take().unwrap_or_default(), Some(table))
+            }
+            Some(_) if parameters > 0 => return Err(Error::statement("only queries take parameters")),
+            Some(ddl) => return Ok(Statement::Ddl(ddl)),
+        };
         let (tokens, versions) = versions::extract(tokens)?;
         let mut parser = DFParserBuilder::new(tokens)
             .with_dialect(&GenericDialect {})
@@ -85,7 +98,13 @@ impl Statement {
         let mut statements = parser.parse_statements().map_err(|error| with_position(error, sql))?;
         match (statements.pop_front(), statements.len()) {
             (None, _) => Err(Error::statement("the statement is empty")),
-            (Some(statement), 0) => Self::classify(statement, sql, parameters, versions),
+            (Some(statement), 0) => {
+                let classified = Self::classify(statement, sql, parameters, versions)?;
+                match creation {
+                    None => Ok(classified),
+                    Some(table) => classified.creating(table),
+                }
+            }
             (Some(_), more) => Err(Error::statement(format!(
                 "a call takes one statement, and this one has {}",
                 more + 1
@@ -95,7 +114,29 @@ impl Statement {
 
     /// Whether it changes something and gives no rows.
     pub(crate) fn is_update(&self) -> bool {
-        matches!(self, Statement::Command(_) | Statement::Ddl(_) | Statement::Kill(_))
+        matches!(
+            self,
+            Statement::Command(_) | Statement::Ddl(_) | Statement::Kill(_) | Statement::Write { .. }
+        )
+    }
+
+    /// CREATE TABLE AS, of a query.
+    fn creating(self, table: Box<CreateTable>) -> Result<Self> {
+        match self {
+            Statement::Query {
+                query,
+                parameters,
+                versions,
+            } if matches!(&*query, Parsed::Statement(inner) if matches!(**inner, ast::Statement::Query(_))) => {
+                Ok(Statement::Write {
+                    statement: query,
+                    creation: Some(table),
+                    parameters,
+                    versions,
+                })
+            }
+            _ => Err(Error::statement("CREATE TABLE takes its rows from a query")),
+        }
     }
 
     fn classify(statement: Parsed, sql: &str, parameters: usize, versions: Vec<Version>) -> Result<Self> {
@@ -111,6 +152,21 @@ impl Statement {
             Some(found) => Ok(found),
             None => {
                 let mut query = Show::describe(statement)?;
+                if let Parsed::Statement(inner) = &mut query {
+                    write::hoist(inner)?;
+                }
+                if let Parsed::Statement(inner) = &query
+                    && write::is_one(inner)
+                {
+                    write::check(inner)?;
+                    let versions = versions::name_versions(&mut query, versions)?;
+                    return Ok(Statement::Write {
+                        statement: Box::new(query),
+                        creation: None,
+                        parameters,
+                        versions,
+                    });
+                }
                 refuse_all_but_queries(&query)?;
                 let versions = versions::name_versions(&mut query, versions)?;
                 Ok(Statement::Query {
@@ -194,8 +250,8 @@ fn refuse_all_but_queries(statement: &Parsed) -> Result<()> {
             ControlFlow::Break(error) => Err(error),
         },
         Parsed::Explain(ExplainStatement { statement, .. }) => refuse_all_but_queries(statement),
-        Parsed::CreateExternalTable(_) => Err(Error::unsupported("CREATE EXTERNAL TABLE", READ_ONLY)),
-        Parsed::CopyTo(_) => Err(Error::unsupported("COPY", READ_ONLY)),
+        Parsed::CreateExternalTable(_) => Err(Error::unsupported("CREATE EXTERNAL TABLE", ": use CREATE TABLE")),
+        Parsed::CopyTo(_) => Err(Error::unsupported("COPY", ": use INSERT and CREATE TABLE AS")),
         Parsed::Reset(_) => Err(Error::unsupported("RESET inside another statement", "")),
     }
 }
@@ -216,7 +272,7 @@ impl Visitor for OnlyQueries {
 
     fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<Error> {
         match select.into {
-            Some(_) => ControlFlow::Break(Error::unsupported("SELECT INTO", READ_ONLY)),
+            Some(_) => ControlFlow::Break(Error::unsupported("SELECT INTO", ": use CREATE TABLE AS")),
             None => ControlFlow::Continue(()),
         }
     }
@@ -240,10 +296,7 @@ pub(super) fn refusal(statement: &ast::Statement) -> Error {
         S::StartTransaction { .. } | S::Commit { .. } | S::Rollback { .. } | S::Savepoint { .. } => NO_TRANSACTIONS,
         S::CreateView(_) => NO_VIEWS,
         _ => match name.split(' ').next() {
-            Some(
-                "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE" | "CREATE" | "DROP" | "ALTER" | "COPY"
-                | "OPTIMIZE" | "VACUUM" | "COMMENT" | "GRANT" | "REVOKE",
-            ) => READ_ONLY,
+            Some("INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE") => ALONE,
             _ => "",
         },
     };

@@ -1,8 +1,11 @@
 //! Statements to logical plans: names become tables pinned for this one statement, parameters become values.
 
+mod batch;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use catalog::Lakehouse;
 use datafusion::catalog::{CatalogProviderList, TableProvider};
@@ -13,7 +16,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, SessionStateDefaults};
 use datafusion::logical_expr::expr::{Cast, Placeholder, TryCast};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan};
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement as Parsed;
 use executor::Engines;
@@ -21,9 +24,11 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use proto::TablePin;
 
+use super::ddl::{CreateTable, table_name};
 use super::parse::{Statement, VersionedTable};
 use super::pinned::{PinnedCatalogs, PinnedTables};
 use super::type_names::TypeNames;
+use super::write::{Creation, Write, Written};
 use super::{execute, time_travel};
 use crate::error::{Error, Result};
 use crate::query::Registry;
@@ -42,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) plan: LogicalPlan,
     /// How many parameters the statement takes.
     pub(crate) parameters: usize,
+    /// The table that its rows shall make.
+    creates: Option<Box<CreateTable>>,
     tables: Arc<PinnedTables>,
 }
 
@@ -75,7 +82,11 @@ impl Planner {
     pub(crate) async fn plan_text(&self, session: &Session, sql: &str, pins: &[TablePin]) -> Result<Plan> {
         let statement = Statement::parse(sql)?;
         // What SHOW and EXECUTE stand for is not what the user wrote.
-        let is_written = matches!(&statement, Statement::Query { query, .. } if !execute::is_one(query));
+        let is_written = match &statement {
+            Statement::Query { query, .. } => !execute::is_one(query),
+            Statement::Write { .. } => true,
+            _ => false,
+        };
         let planned = self.plan(session, statement, pins).await;
         match is_written {
             true => planned.map_err(|error| error.located(sql)),
@@ -85,12 +96,23 @@ impl Planner {
 
     /// Plans `statement` as [`Planner::plan_text`] does.
     pub(crate) async fn plan(&self, session: &Session, statement: Statement, pins: &[TablePin]) -> Result<Plan> {
+        let changes_rows = matches!(statement, Statement::Write { creation: None, .. });
+        let mut creates = None;
         let (mut query, parameters, mut versions) = match statement {
             Statement::Query {
                 query,
                 parameters,
                 versions,
             } => (*query, parameters, versions),
+            Statement::Write {
+                statement,
+                creation,
+                parameters,
+                versions,
+            } => {
+                creates = creation;
+                (*statement, parameters, versions)
+            }
             Statement::Show(show) => {
                 let queries = self.registry.of_user(&session.user);
                 (
@@ -123,11 +145,12 @@ impl Planner {
             depth: 0,
         };
         let plan = naming.plan(&state, query, versions).await?;
-        only_reads().verify_plan(&plan)?;
+        only_reads().with_allow_dml(changes_rows).verify_plan(&plan)?;
         Ok(Plan {
             state,
             plan,
             parameters,
+            creates,
             tables,
         })
     }
@@ -203,6 +226,52 @@ impl Naming<'_> {
 }
 
 impl Plan {
+    /// Whether it writes rows and gives none.
+    pub(crate) fn is_write(&self) -> bool {
+        self.creates.is_some() || matches!(self.plan, LogicalPlan::Dml(_))
+    }
+
+    /// What the statement writes.
+    pub(crate) fn into_write(self, session: &Session) -> Result<(SessionState, Written)> {
+        if let Some(table) = self.creates.clone() {
+            let schema = self.schema()?;
+            let creation = Creation {
+                name: table_name(&table.name, session),
+                table,
+                schema,
+                rows: self.plan,
+            };
+            return Ok((self.state, Written::New(creation)));
+        }
+        match self.plan {
+            LogicalPlan::Dml(dml) => {
+                let write = Write::of(dml, session, &self.state)?;
+                Ok((self.state, Written::Rows(write)))
+            }
+            _ => Err(Error::statement(
+                "this statement gives rows: run it as a query, not as an update",
+            )),
+        }
+    }
+
+    /// Puts rows of values in the place of the parameters, so that the statement writes once for each of them; `None`
+    /// where it has to run once for each. Only INSERT of one row of VALUES can take them together.
+    pub(crate) fn bind_rows(mut self, rows: &[RecordBatch]) -> Result<Option<Self>> {
+        let expected = self.parameter_schema()?;
+        let LogicalPlan::Dml(dml) = &self.plan else {
+            return Ok(None);
+        };
+        match batch::together(dml, &expected, rows)? {
+            Some(input) => {
+                let input = Arc::new(input);
+                self.plan = LogicalPlan::Dml(DmlStatement { input, ..dml.clone() });
+                self.parameters = 0;
+                Ok(Some(self))
+            }
+            None => Ok(None),
+        }
+    }
+
     /// The columns of the result.
     pub(crate) fn schema(&self) -> Result<SchemaRef> {
         match &self.plan {

@@ -129,7 +129,7 @@ async fn every_getter_of_the_metadata_answers() -> Result<()> {
         ("getDatabaseProductName/0", json!("Lakewing")),
         ("getDefaultTransactionIsolation/0", json!(0)),
         ("getSearchStringEscape/0", json!("\\")),
-        ("isReadOnly/0", json!(true)),
+        ("isReadOnly/0", json!(false)),
         ("supportsFullOuterJoins/0", json!(true)),
         ("supportsTransactions/0", json!(false)),
         ("supportsConvert/0", json!(true)),

@@ -28,6 +28,11 @@ impl IcebergSnapshot {
         of(&self.table, &self.metadata.table, self.schema())
     }
 
+    /// Whether rows have ids that they keep wherever they are moved.
+    pub(crate) fn tracks_rows(&self) -> bool {
+        self.metadata.table.format_version() >= FormatVersion::V3
+    }
+
     /// How rows leave this table: as its properties say, by copying where they say nothing.
     pub(crate) fn row_change(&self, operation: Operation) -> Result<RowChange> {
         let metadata = &self.metadata.table;
@@ -38,6 +43,8 @@ impl IcebergSnapshot {
         };
         match metadata.properties().get(key).map(String::as_str) {
             _ if metadata.format_version() == FormatVersion::V1 => Ok(RowChange::CopyOnWrite),
+            // Rewritten rows would lose their ids.
+            None if self.tracks_rows() => Ok(RowChange::MergeOnRead),
             None | Some("copy-on-write") => Ok(RowChange::CopyOnWrite),
             Some("merge-on-read") => Ok(RowChange::MergeOnRead),
             Some(other) => Err(self.unsupported(&format!("the property {key} = {other}"))),

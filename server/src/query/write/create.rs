@@ -1,0 +1,60 @@
+//! CREATE TABLE AS: the files of a table that nobody sees yet, and the commit that shows it.
+
+use catalog::write::{discard, new_write_id};
+use datafusion::execution::SessionState;
+use proto::ErrorKind;
+
+use super::{Writing, count};
+use crate::error::{Error, Result};
+use crate::query::{Queries, RunningQuery};
+use crate::sql::write::Creation;
+
+impl Queries {
+    /// Writes the rows of a new table and creates it with them; the number of the rows.
+    pub(super) async fn create(&self, query: &RunningQuery, state: SessionState, creation: Creation) -> Result<i64> {
+        let (name, asked) = (&creation.name, &creation.table);
+        let new = creation.new_table()?;
+        let exists = |error: &catalog::Error| asked.if_not_exists && error.kind() == ErrorKind::AlreadyExists;
+        let staged = match self.lakehouse.stage(name, &new, asked.or_replace).await {
+            Err(error) if exists(&error) => return Ok(0),
+            staged => staged?,
+        };
+        if let Some(format) = &asked.format
+            && format != staged.format_name()
+        {
+            return Err(catalog::Error::Unsupported {
+                table: name.to_string(),
+                feature: format!("USING {format}: its catalog has {} tables", staged.format_name()),
+            }
+            .into());
+        }
+        let writing = Writing {
+            queries: self,
+            query,
+            state,
+            target: staged.target().clone(),
+            write_id: new_write_id(),
+        };
+        let written = writing.run(creation.rows.clone(), writing.target.clone(), false).await;
+        let outcome = match (written, query.ending()) {
+            (Err(error), _) => Err(error),
+            (Ok(_), Some(ending)) => Err(Error::Ended { ending: ending.clone() }),
+            (Ok(written), None) => {
+                let rows = count(written.rows_written())?;
+                let created = self.lakehouse.create(name, staged, &written.files).await;
+                created.map(|()| rows).map_err(Error::from)
+            }
+        };
+        match outcome {
+            Ok(rows) => Ok(rows),
+            Err(error @ Error::Catalog(catalog::Error::CommitUnknown { .. })) => Err(error),
+            Err(error) => {
+                discard(self.lakehouse.stores(), &writing.target.data_folder, &writing.write_id).await;
+                match &error {
+                    Error::Catalog(inner) if exists(inner) => Ok(0),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+}
