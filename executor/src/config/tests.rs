@@ -59,12 +59,16 @@ fn contradictions_name_their_key() {
         json!({ "mode": { "type": "static", "addresses": [] } }),
         "mode.addresses: must name",
     );
-    for address in ["https://a:1", "http://a", "http://a:1/path", "http://user@a:1"] {
+    for address in ["ftp://a:1", "http://a", "http://a:1/path", "http://user@a:1"] {
         refused(
             json!({ "mode": { "type": "static", "addresses": [address] } }),
             "mode.addresses.0: must have the form http://host:port",
         );
     }
+    refused(
+        json!({ "mode": { "type": "static", "addresses": ["https://a:1"] } }),
+        "mode.addresses.0: must begin with http://",
+    );
     refused(
         json!({ "mode": { "type": "static", "addresses": ["http://a:1", "http://a:1/"] } }),
         "mode.addresses.1: http://a:1/ is listed twice",

@@ -1,6 +1,5 @@
 //! Queries that do not fit into memory end: with rows or with an error, never without end.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use executor::{Config, Limits, Mode};
 use futures::TryStreamExt;
 
-use crate::support::{NoTypes, config, engines, run, session, tables, text};
+use crate::support::{NoTypes, config, engines, run, session, tables};
 
 /// Two input tasks of one shuffle spill at once into the same output: apache/datafusion#24883. With files of the
 /// default size the first attempt hangs.
@@ -72,40 +71,6 @@ async fn shuffles_between_executors_that_spill_end() {
     }
 }
 
-/// Each row finds itself: the build side is 120,000 rows of text, many times the budget.
-const SELF_JOIN: &str = "SELECT a.grp, count(*) AS n, max(b.at || b.long) AS m FROM fact a \
-                         JOIN (SELECT id, at, repeat(at, 40) AS long FROM fact) b ON a.id = b.id GROUP BY a.grp";
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_hash_join_over_its_budget_becomes_a_merge_join() {
-    let folder = tables().await;
-    let small_sorts = || {
-        SessionConfig::new()
-            .with_batch_size(1024)
-            .with_sort_spill_reservation_bytes(64 << 10)
-    };
-    let scratch = tempfile::tempdir().unwrap();
-    for mode in [Mode::Embedded, Mode::InProcess { count: 2 }] {
-        let tight = Config {
-            query_memory_bytes_max: Some(24 << 20),
-            spill_dir: Some(scratch.path().to_owned()),
-            ..config(mode.clone())
-        };
-        let (tight, wide) = (engines(&tight).await, engines(&config(Mode::Embedded)).await);
-        let (one, two) = (
-            session(&tight, small_sorts(), &folder).await,
-            session(&wide, small_sorts(), &folder).await,
-        );
-        let ordered = format!("{SELF_JOIN} ORDER BY a.grp");
-        assert_eq!(
-            text(&tight, &one, &ordered).await,
-            text(&wide, &two, &ordered).await,
-            "{mode:?}"
-        );
-        assert_eq!(files(scratch.path()), 1, "only the lock is left");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_query_over_its_budget_fails_alone() {
     let folder = tables().await;
@@ -154,12 +119,6 @@ async fn a_query_that_would_read_too_much_does_not_begin() {
         );
         assert!(limited("SELECT 1").await.is_ok());
     }
-}
-
-/// All files below `folder`.
-fn files(folder: &Path) -> usize {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
 }
 
 /// 40,000 rows, of which most have a long text in common with others.

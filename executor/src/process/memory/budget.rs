@@ -78,11 +78,16 @@ impl MemoryPool for QueryPool {
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<(), DataFusionError> {
         let sort_bytes_max = self.sort_bytes_max();
-        if is_sort(reservation.consumer()) && reservation.size().saturating_add(additional) > sort_bytes_max {
+        let held_by_sort = reservation.size();
+        // A sort that holds nothing has nothing to spill: it gets what there is.
+        if is_sort(reservation.consumer())
+            && held_by_sort > 0
+            && held_by_sort.saturating_add(additional) > sort_bytes_max
+        {
             return Err(DataFusionError::ResourcesExhausted(format!(
                 "a sort may hold {} of the memory of its query, holds {} and needs {} more",
                 human_readable_size(sort_bytes_max),
-                human_readable_size(reservation.size()),
+                human_readable_size(held_by_sort),
                 human_readable_size(additional),
             )));
         }
