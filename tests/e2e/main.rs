@@ -6,7 +6,6 @@ mod cli;
 mod clients;
 mod conformance;
 mod corruption;
-mod ddl;
 mod ending;
 mod listing;
 mod replicas;
