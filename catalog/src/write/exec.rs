@@ -366,7 +366,7 @@ impl Task {
         };
         let keys = batch.columns()[self.partition_offset..].to_vec();
         let ranges = match keys.is_empty() {
-            true => vec![0..batch.num_rows()],
+            true => std::iter::once(0..batch.num_rows()).collect(),
             false => partition(&keys)?.ranges(),
         };
         let rows = batch.project(&(0..columns).collect::<Vec<_>>())?;
