@@ -138,7 +138,7 @@ impl House {
 
     /// The readers agree with the rows that have these ids.
     async fn check(&self, table: &str, ids: &[i64], readers: &[&str]) -> Result<()> {
-        let expect = ids.iter().map(|id| expected(*id)).collect::<Vec<_>>();
+        let expect = ids.iter().map(|id| expected(*id)).collect::<Result<Vec<_>>>()?;
         assert_eq!(self.read(table).await?, expect, "Lakewing reads {table}");
         for reader in readers {
             let request = json!({"uri": self.uri(table), "do": reader, "sql": ROWS});
@@ -182,20 +182,19 @@ fn rows(first: i64, last: i64) -> Result<RecordBatch> {
 }
 
 /// The texts of a row.
-fn expected(id: i64) -> Vec<Option<String>> {
-    let batch = rows(id, id + 1).unwrap();
-    let day = ArrayFormatter::try_new(batch.column(3), &FormatOptions::new())
-        .unwrap()
+fn expected(id: i64) -> Result<Vec<Option<String>>> {
+    let batch = rows(id, id + 1)?;
+    let day = ArrayFormatter::try_new(batch.column(3), &FormatOptions::new())?
         .value(0)
         .to_string();
-    vec![
+    Ok(vec![
         Some(id.to_string()),
         (id % 10 != 9).then(|| format!("n{id}")),
         Some(format!("{}.{:02}", id / 100, id % 100)),
         Some(day),
         Some(format!("2024-01-01 00:00:00.{id:06}")),
         part(id).map(str::to_owned),
-    ]
+    ])
 }
 
 /// Readers differ in how they spell times.

@@ -15,6 +15,7 @@ use datafusion::common::ScalarValue;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use executor::Limits;
 use futures::StreamExt;
 use proto::ErrorKind;
 use tokio::sync::oneshot;
@@ -79,7 +80,10 @@ impl Queries {
         let (queries, session, sql) = (self.clone(), session.clone(), sql.to_owned());
         let running = Arc::clone(&shared);
         self.tasks.spawn(async move {
-            let work = queries.write_rows(&session, &running, &sql, &bound);
+            let work = async {
+                let _permit = unless_ended(&running, queries.admission.admit(&running)).await?;
+                Box::pin(queries.write_rows(&session, &running, &sql, &bound)).await
+            };
             let outcome = Box::pin(guarded(work)).await;
             let ended = if outcome.is_ok() { "finished" } else { "failed" };
             let rows = outcome.as_ref().copied().unwrap_or_default();
@@ -97,15 +101,15 @@ impl Queries {
     async fn write_rows(&self, session: &Session, query: &RunningQuery, sql: &str, bound: &Bound) -> Result<i64> {
         if bound.count() <= 1 {
             let values = bound.each()?.pop().unwrap_or_default();
-            return self.write_until(session, query, sql, Values::One(values)).await;
+            return Box::pin(self.write_until(session, query, sql, Values::One(values))).await;
         }
         let plan = unless_ended(query, self.plan(session, sql, &[])).await?;
         if plan.bind_rows(&bound.rows)?.is_some() {
-            return self.write_until(session, query, sql, Values::Many(&bound.rows)).await;
+            return Box::pin(self.write_until(session, query, sql, Values::Many(&bound.rows))).await;
         }
         let mut rows = 0;
         for values in bound.each()? {
-            rows += self.write_until(session, query, sql, Values::One(values)).await?;
+            rows += Box::pin(self.write_until(session, query, sql, Values::One(values))).await?;
         }
         Ok(rows)
     }
@@ -114,7 +118,7 @@ impl Queries {
     async fn write_until(&self, session: &Session, query: &RunningQuery, sql: &str, values: Values<'_>) -> Result<i64> {
         let mut attempt = 0;
         loop {
-            let outcome = self.write_once(session, query, sql, values.clone()).await;
+            let outcome = Box::pin(self.write_once(session, query, sql, values.clone())).await;
             attempt += 1;
             match outcome {
                 Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS_MAX => {
@@ -275,7 +279,12 @@ impl Writing<'_> {
         let table = target.table.clone();
         let plan = LakeWrite::plan(rows, target, &self.write_id, with_actions)?;
         unless_ended(self.query, async {
-            let mut execution = self.queries.engines.execute(&self.state, plan).await?;
+            // What comes out is one row for each file: a lost executor costs no write.
+            let limits = Limits {
+                hold_rows: true,
+                ..self.queries.admission.limits(&self.query.user)
+            };
+            let mut execution = self.queries.engines.execute_within(&self.state, plan, limits).await?;
             let mut collected = Collected::default();
             while let Some(batch) = execution.stream.next().await {
                 collected.add(&table, &batch?)?;

@@ -306,12 +306,11 @@ fn edit(field: &mut NestedField, path: &[String], change: impl FnOnce(&mut Neste
     Ok(())
 }
 
+/// What is done to one field.
+type Change<'a> = Box<dyn FnOnce(&mut NestedField) -> Result<()> + 'a>;
+
 /// As [`edit`]; a closure of one type at every depth.
-fn edit_boxed(
-    field: &mut NestedField,
-    path: &[String],
-    change: Box<dyn FnOnce(&mut NestedField) -> Result<()> + '_>,
-) -> Result<()> {
+fn edit_boxed(field: &mut NestedField, path: &[String], change: Change<'_>) -> Result<()> {
     edit(field, path, change)
 }
 

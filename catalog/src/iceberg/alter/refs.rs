@@ -18,78 +18,102 @@ pub(super) fn change_ref(
     refs: &Refs,
     alteration: &Alteration,
 ) -> Result<TableMetadataBuilder> {
-    let missing = |what: &'static str, name: &str| Error::NotFound {
-        what,
-        name: name.to_owned(),
-        hint: None,
-    };
-    let failed = |error: iceberg::Error| invalid(error.message().to_owned());
     match alteration {
         Alteration::CreateRef {
             name,
             branch,
             version,
             existing,
-        } => {
-            let what = if *branch { "branch" } else { "tag" };
-            match (refs.get(name), existing) {
-                (Some(_), Existing::Keep) => return Ok(builder),
-                (Some(_), Existing::Refuse) => {
-                    return Err(Error::AlreadyExists {
-                        what: "branch or tag",
-                        name: name.clone(),
-                    });
-                }
-                (Some(found), Existing::Replace) if found.is_branch() != *branch => {
-                    return Err(invalid(format!("{name} exists, and is no {what}")));
-                }
-                _ => {}
+        } => match may_create(refs, name, *branch, existing)? {
+            true => {
+                let id = version.or(metadata.current_snapshot_id());
+                create(builder, name, *branch, id)
             }
-            let id = version.or(metadata.current_snapshot_id());
-            let id = id.ok_or_else(|| invalid(format!("the table has no snapshot for the {what} {name}")))?;
-            let retention = match branch {
-                true => SnapshotRetention::branch(None, None, None),
-                false => SnapshotRetention::Tag { max_ref_age_ms: None },
-            };
-            builder
-                .set_ref(name, SnapshotReference::new(id, retention))
-                .map_err(failed)
-        }
+            false => Ok(builder),
+        },
         Alteration::DropRef {
             name,
             branch,
             if_exists,
-        } => {
-            let what = if *branch { "branch" } else { "tag" };
-            match refs.get(name) {
-                None if *if_exists => Ok(builder),
-                Some(found) if found.is_branch() == *branch => match name.as_str() {
-                    iceberg::spec::MAIN_BRANCH => Err(invalid("the branch main cannot be dropped".to_owned())),
-                    _ => Ok(builder.remove_ref(name)),
-                },
-                _ => Err(missing(what, name)),
-            }
-        }
+        } => match refs.get(name) {
+            None if *if_exists => Ok(builder),
+            Some(found) if found.is_branch() == *branch => match name.as_str() {
+                iceberg::spec::MAIN_BRANCH => Err(invalid("the branch main cannot be dropped".to_owned())),
+                _ => Ok(builder.remove_ref(name)),
+            },
+            _ => Err(missing(kind(*branch), name)),
+        },
         Alteration::FastForward { branch, to } => {
-            let head = |name: &String| {
-                let found = refs.get(name).filter(|reference| reference.is_branch());
-                found.ok_or_else(|| missing("branch", name))
-            };
-            let (from, to_head) = (head(branch)?, head(to)?);
-            let mut next = metadata.snapshot_by_id(to_head.snapshot_id);
-            while let Some(snapshot) = next.filter(|snapshot| snapshot.snapshot_id() != from.snapshot_id) {
-                next = snapshot
-                    .parent_snapshot_id()
-                    .and_then(|parent| metadata.snapshot_by_id(parent));
-            }
-            if next.is_none() {
-                return Err(invalid(format!(
-                    "{to} does not descend from {branch}: it cannot be reached by moving forward"
-                )));
-            }
-            let moved = SnapshotReference::new(to_head.snapshot_id, from.retention.clone());
+            let moved = moved_forward(metadata, refs, branch, to)?;
             builder.set_ref(branch, moved).map_err(failed)
         }
         _ => Ok(builder),
+    }
+}
+
+fn kind(branch: bool) -> &'static str {
+    if branch { "branch" } else { "tag" }
+}
+
+fn missing(what: &'static str, name: &str) -> Error {
+    Error::NotFound {
+        what,
+        name: name.to_owned(),
+        hint: None,
+    }
+}
+
+fn failed(error: iceberg::Error) -> Error {
+    invalid(error.message().to_owned())
+}
+
+/// Whether a branch or tag of that name is to be made; false where the one that there is stays.
+fn may_create(refs: &Refs, name: &str, branch: bool, existing: &Existing) -> Result<bool> {
+    match (refs.get(name), existing) {
+        (Some(_), Existing::Keep) => Ok(false),
+        (Some(_), Existing::Refuse) => Err(Error::AlreadyExists {
+            what: "branch or tag",
+            name: name.to_owned(),
+        }),
+        (Some(found), Existing::Replace) if found.is_branch() != branch => {
+            Err(invalid(format!("{name} exists, and is no {}", kind(branch))))
+        }
+        _ => Ok(true),
+    }
+}
+
+fn create(
+    builder: TableMetadataBuilder,
+    name: &str,
+    branch: bool,
+    snapshot_id: Option<i64>,
+) -> Result<TableMetadataBuilder> {
+    let nothing = || invalid(format!("the table has no snapshot for the {} {name}", kind(branch)));
+    let retention = match branch {
+        true => SnapshotRetention::branch(None, None, None),
+        false => SnapshotRetention::Tag { max_ref_age_ms: None },
+    };
+    let reference = SnapshotReference::new(snapshot_id.ok_or_else(nothing)?, retention);
+    builder.set_ref(name, reference).map_err(failed)
+}
+
+/// `branch` at the head of the branch `to`, which has to descend from it.
+fn moved_forward(metadata: &TableMetadata, refs: &Refs, branch: &str, to: &str) -> Result<SnapshotReference> {
+    let head = |name: &str| {
+        let found = refs.get(name).filter(|reference| reference.is_branch());
+        found.ok_or_else(|| missing("branch", name))
+    };
+    let (from, to_head) = (head(branch)?, head(to)?);
+    let mut next = metadata.snapshot_by_id(to_head.snapshot_id);
+    while let Some(snapshot) = next.filter(|snapshot| snapshot.snapshot_id() != from.snapshot_id) {
+        next = snapshot
+            .parent_snapshot_id()
+            .and_then(|parent| metadata.snapshot_by_id(parent));
+    }
+    match next {
+        Some(_) => Ok(SnapshotReference::new(to_head.snapshot_id, from.retention.clone())),
+        None => Err(invalid(format!(
+            "{to} does not descend from {branch}: it cannot be reached by moving forward"
+        ))),
     }
 }

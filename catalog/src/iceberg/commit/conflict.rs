@@ -85,7 +85,8 @@ pub(super) async fn check(base: &IcebergSnapshot, now: &IcebergSnapshot, change:
         return Err(conflict());
     }
     let compares_matches = serializable && between.removes && change.operation != Operation::Delete;
-    if !compares_matches && !(rewrites_rows && touches_rows) {
+    let compares_deletes = rewrites_rows && touches_rows;
+    if !compares_matches && !compares_deletes {
         return Ok(());
     }
     let base = Version::load(base).await?;

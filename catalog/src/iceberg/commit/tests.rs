@@ -265,6 +265,7 @@ async fn small_manifests_are_merged_and_row_ids_stay() {
 
 /// A change that was computed from one version, after another commit.
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn conflicts_are_found_and_others_land() {
     #[derive(Debug, Clone, Copy)]
     enum First {

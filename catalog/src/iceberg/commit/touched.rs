@@ -99,25 +99,33 @@ impl Touched {
             }
         }
         touched.origins(now, &places, &deleted, manifests).await?;
-        let index = match version {
-            FormatVersion::V3 => Some(now.delete_index(&delete_manifests)?),
-            _ => None,
-        };
+        if version == FormatVersion::V3 {
+            let index = now.delete_index(&delete_manifests)?;
+            touched
+                .add_earlier(now, &places, &index, (manifests.table, cache))
+                .await?;
+        }
+        Ok(touched)
+    }
+
+    /// Adds the rows that were deleted before from the data files that rows are deleted from: a deletion vector holds all.
+    async fn add_earlier(
+        &mut self,
+        now: &IcebergSnapshot,
+        places: &HashMap<String, Place<'_>>,
+        index: &DeleteIndex,
+        (table, cache): (&str, &Arc<DeleteCache>),
+    ) -> Result<()> {
         let stores: Arc<dyn ObjectStoreRegistry> = Arc::clone(now.manifests.stores()) as _;
-        let loader = DeleteLoader::new(Arc::clone(cache), stores, manifests.table.into());
-        for positions in &mut touched.positions {
+        let loader = DeleteLoader::new(Arc::clone(cache), stores, table.into());
+        for positions in &mut self.positions {
             let Some(place) = places.get(&positions.file) else {
                 continue;
             };
-            if let Some(earlier) = index
-                .as_ref()
-                .map(|index| earlier(now, index, place, &positions.file))
-                .transpose()?
-                .flatten()
-            {
+            if let Some(earlier) = earlier(now, index, place, &positions.file)? {
                 let rows = place.manifest.entries.entries[place.row].rows;
                 let loaded = loader.load(&earlier).await.map_err(|error| Error::Write {
-                    table: manifests.table.to_owned(),
+                    table: table.to_owned(),
                     detail: format!(
                         "the rows that were deleted from {} before cannot be read",
                         positions.file
@@ -127,7 +135,7 @@ impl Touched {
                 positions.positions |= loaded.of_file(rows)?.positions();
             }
         }
-        Ok(touched)
+        Ok(())
     }
 
     /// Reads the manifests of the data files that rows are deleted from, for their partitions.

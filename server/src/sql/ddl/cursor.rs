@@ -266,6 +266,20 @@ fn plain_field(name: &str, named: &ast::DataType, nullable: bool) -> Result<Fiel
     })
 }
 
+/// A decimal whose scale is no larger than its precision.
+fn decimal(digits: &ExactNumberInfo) -> Option<DataType> {
+    let (precision, scale) = match digits {
+        ExactNumberInfo::None => (38, 10),
+        ExactNumberInfo::Precision(precision) => (*precision, 0),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
+    };
+    let precision = u8::try_from(precision)
+        .ok()
+        .filter(|digits| (1..=38).contains(digits))?;
+    let scale = i8::try_from(scale).ok().filter(|scale| *scale >= 0)?;
+    (i16::from(scale) <= i16::from(precision)).then_some(DataType::Decimal128(precision, scale))
+}
+
 /// The type of a column. TIMESTAMP is without a time zone, as in the standard; both formats keep microseconds.
 fn data_type(named: &ast::DataType) -> Result<DataType> {
     use ast::DataType as N;
@@ -286,23 +300,7 @@ fn data_type(named: &ast::DataType) -> Result<DataType> {
         N::BigInt(_) | N::Int8(_) | N::Int64 => DataType::Int64,
         N::Real | N::Float4 | N::Float(ExactNumberInfo::None) => DataType::Float32,
         N::Double(_) | N::DoublePrecision | N::Float8 => DataType::Float64,
-        N::Decimal(digits) | N::Numeric(digits) | N::Dec(digits) => {
-            let (precision, scale) = match digits {
-                ExactNumberInfo::None => (38, 10),
-                ExactNumberInfo::Precision(precision) => (*precision, 0),
-                ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
-            };
-            let precision = u8::try_from(precision)
-                .ok()
-                .filter(|precision| (1..=38).contains(precision));
-            let scale = i8::try_from(scale).ok().filter(|scale| *scale >= 0);
-            match (precision, scale) {
-                (Some(precision), Some(scale)) if i16::from(scale) <= i16::from(precision) => {
-                    DataType::Decimal128(precision, scale)
-                }
-                _ => return Err(unknown()),
-            }
-        }
+        N::Decimal(digits) | N::Numeric(digits) | N::Dec(digits) => decimal(digits).ok_or_else(unknown)?,
         N::Date => DataType::Date32,
         N::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => DataType::Time64(TimeUnit::Microsecond),
         N::Timestamp(Some(7..=9), zone) => {

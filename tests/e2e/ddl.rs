@@ -1,0 +1,283 @@
+//! Tables that Lakewing makes and changes, and other engines fill and read, in every kind of Iceberg catalog.
+
+use anyhow::{Result, ensure};
+use harness::{Cell, Client, Lake, Minio, RestCatalog, python, rows};
+use serde_json::{Value, json};
+use tonic::Code;
+
+/// One table as PyIceberg and DuckDB see it.
+struct Other {
+    catalog: Value,
+    table: &'static str,
+}
+
+impl Other {
+    async fn answers(&self, steps: Value) -> Result<Vec<Value>> {
+        let request = json!({"catalog": self.catalog, "table": self.table, "do": steps});
+        let answers = python("iceberg_table.py", request).await?;
+        Ok(answers.as_array().cloned().unwrap_or_default())
+    }
+}
+
+async fn run(client: &mut Client, statements: &[&str]) -> Result<()> {
+    for sql in statements {
+        client.query(sql).await?;
+    }
+    Ok(())
+}
+
+async fn texts(client: &mut Client, sql: &str) -> Result<Vec<Vec<String>>> {
+    let text = |cell: &Cell| match cell {
+        Cell::Null => "NULL".to_owned(),
+        Cell::Text(text) => text.clone(),
+        Cell::Float(number) => number.to_string(),
+    };
+    let found = rows(&client.query(sql).await?)?;
+    Ok(found.iter().map(|row| row.iter().map(text).collect()).collect())
+}
+
+/// The same story in a catalog named `name`; `duckdb` where DuckDB can reach the files.
+async fn story(client: &mut Client, name: &str, catalog: Value, duckdb: bool) -> Result<()> {
+    let other = Other {
+        catalog: catalog.clone(),
+        table: "s.t",
+    };
+    let t = format!("{name}.s.t");
+    run(
+        client,
+        &[
+            &format!("CREATE SCHEMA {name}.s WITH (owner = 'us')"),
+            &format!("CREATE SCHEMA IF NOT EXISTS {name}.s"),
+            &format!(
+                "CREATE TABLE {t} (id BIGINT NOT NULL COMMENT 'the key', name STRING, at TIMESTAMP, small INT, \
+             p STRUCT<x INT, y STRING>) PARTITIONED BY (day(at)) SORTED BY (id DESC) COMMENT 'rows' \
+             TBLPROPERTIES ('owner' = 'us')"
+            ),
+            &format!("CREATE TABLE IF NOT EXISTS {t} (a INT)"),
+        ],
+    )
+    .await?;
+    let failure = client.failure(&format!("CREATE TABLE {t} (a INT)")).await?;
+    assert_eq!(failure.code(), Code::AlreadyExists, "{failure:?}");
+    assert!(texts(client, &format!("SELECT * FROM {t}")).await?.is_empty());
+
+    let row = |id: i64| json!({"id": id, "name": format!("n{id}"), "at": null, "small": id, "p": {"x": id, "y": "z"}});
+    let answers = other
+        .answers(json!([["columns"], ["spec"], ["order"], ["properties"], ["namespace"]]))
+        .await?;
+    assert_eq!(
+        answers[0],
+        json!([
+            ["id", "long", true, "the key"],
+            ["name", "string", false, null],
+            ["at", "timestamp", false, null],
+            ["small", "int", false, null],
+            ["p", "struct<6: x: optional int, 7: y: optional string>", false, null],
+        ])
+    );
+    assert_eq!(answers[1], json!([["at_day", "day"]]));
+    assert_eq!(answers[2], json!([["identity", "desc", "nulls-last"]]));
+    assert_eq!(answers[3]["owner"], "us");
+    assert_eq!(answers[3]["comment"], "rows");
+    assert_eq!(answers[4]["owner"], "us");
+    // PyIceberg writes to identity partitions only.
+    let identity = format!("ALTER TABLE {t} REPLACE PARTITION FIELD day(at) WITH small");
+    run(client, &[&identity]).await?;
+    other.answers(json!([["append", [row(1), row(2)]]])).await?;
+    assert_eq!(
+        texts(client, &format!("SELECT id, name, p['y'] FROM {t} ORDER BY id")).await?,
+        [["1", "n1", "z"], ["2", "n2", "z"]]
+    );
+
+    // The rows stay as they are, whatever becomes of the columns.
+    run(
+        client,
+        &[
+            &format!("ALTER TABLE {t} ADD COLUMN note STRING COMMENT 'more' AFTER id"),
+            &format!("ALTER TABLE {t} RENAME COLUMN name TO title"),
+            &format!("ALTER TABLE {t} ALTER COLUMN small TYPE BIGINT"),
+            &format!("ALTER TABLE {t} ADD COLUMN p.z DOUBLE"),
+            &format!("ALTER TABLE {t} RENAME COLUMN p.y TO why"),
+            &format!("ALTER TABLE {t} ALTER COLUMN small FIRST"),
+            &format!("ALTER TABLE {t} ALTER COLUMN id DROP NOT NULL"),
+            &format!("ALTER TABLE {t} ALTER COLUMN id SET NOT NULL"),
+            &format!("ALTER TABLE {t} SET TBLPROPERTIES ('a' = 'b')"),
+            &format!("ALTER TABLE {t} UNSET TBLPROPERTIES ('owner')"),
+            &format!("ALTER TABLE {t} ADD PARTITION FIELD truncate(title, 1) AS initial"),
+            &format!("ALTER TABLE {t} DROP COLUMN at"),
+            &format!("COMMENT ON TABLE {t} IS 'other rows'"),
+            &format!("COMMENT ON COLUMN {t}.id IS NULL"),
+        ],
+    )
+    .await?;
+    let failure = client
+        .failure(&format!("ALTER TABLE {t} ALTER COLUMN note SET NOT NULL"))
+        .await?;
+    assert_eq!(failure.code(), Code::InvalidArgument, "{failure:?}");
+    let failure = client.failure(&format!("ALTER TABLE {t} DROP COLUMN title")).await?;
+    assert!(failure.message().contains("partition"), "{failure:?}");
+    let failure = client
+        .failure(&format!("ALTER TABLE {t} ALTER COLUMN small TYPE INT"))
+        .await?;
+    assert!(failure.message().contains("widens to no such type"), "{failure:?}");
+
+    let old = |id: i64| json!({"small": id, "id": id, "note": null, "title": format!("n{id}"), "p": {"x": id, "why": "z", "z": null}});
+    let answers = other
+        .answers(json!([["columns"], ["rows"], ["properties"], ["spec"]]))
+        .await?;
+    let columns: Vec<&Value> = answers[0]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|column| &column[0])
+        .collect();
+    assert_eq!(columns, ["small", "id", "note", "title", "p"]);
+    assert_eq!(answers[1], json!([old(1), old(2)]));
+    assert_eq!(
+        (&answers[2]["a"], &answers[2]["comment"]),
+        (&json!("b"), &json!("other rows"))
+    );
+    assert_eq!(answers[2].get("owner"), None);
+    assert_eq!(answers[3], json!([["small", "identity"], ["initial", "truncate[1]"]]));
+    if duckdb {
+        assert_eq!(other.answers(json!([["duckdb"]])).await?[0], json!([old(1), old(2)]));
+    }
+    assert_eq!(
+        texts(
+            client,
+            &format!("SELECT small, id, note, title, p['why'], p['z'] FROM {t} ORDER BY id")
+        )
+        .await?,
+        [
+            ["1", "1", "NULL", "n1", "z", "NULL"],
+            ["2", "2", "NULL", "n2", "z", "NULL"]
+        ]
+    );
+
+    // A name that is free again belongs to a new column.
+    run(
+        client,
+        &[
+            &format!("ALTER TABLE {t} DROP PARTITION FIELD initial"),
+            &format!("ALTER TABLE {t} ADD COLUMN name STRING"),
+        ],
+    )
+    .await?;
+    let new = json!({"small": 3, "id": 3, "note": "new", "title": "n3", "p": null, "name": "own"});
+    other.answers(json!([["append", [new]]])).await?;
+    assert_eq!(
+        texts(client, &format!("SELECT id, name, title FROM {t} ORDER BY id")).await?,
+        [["1", "NULL", "n1"], ["2", "NULL", "n2"], ["3", "own", "n3"]]
+    );
+
+    // Branches and tags.
+    run(
+        client,
+        &[
+            &format!("ALTER TABLE {t} CREATE TAG three"),
+            &format!("ALTER TABLE {t} CREATE BRANCH audit"),
+            &format!("ALTER TABLE {t} CREATE BRANCH IF NOT EXISTS audit"),
+            &format!("ALTER TABLE {t} FAST FORWARD main TO audit"),
+        ],
+    )
+    .await?;
+    assert_eq!(
+        texts(client, &format!("SELECT count(*) FROM {t} FOR VERSION AS OF 'three'")).await?,
+        [["3"]]
+    );
+    run(
+        client,
+        &[
+            &format!("ALTER TABLE {t} DROP BRANCH audit"),
+            &format!("ALTER TABLE {t} DROP TAG three"),
+        ],
+    )
+    .await?;
+
+    // Another table in its place, with the same history.
+    run(
+        client,
+        &[&format!(
+            "CREATE OR REPLACE TABLE {t} (id STRING, v DOUBLE) TBLPROPERTIES ('k' = 'v')"
+        )],
+    )
+    .await?;
+    assert!(texts(client, &format!("SELECT id, v FROM {t}")).await?.is_empty());
+    let answers = other
+        .answers(json!([["columns"], ["snapshots"], ["append", [{"id": "x", "v": 1.5}]], ["rows"]]))
+        .await?;
+    assert_eq!(
+        answers[0],
+        json!([["id", "string", false, null], ["v", "double", false, null]])
+    );
+    assert_eq!(answers[1], 2);
+    assert_eq!(answers[3], json!([{"id": "x", "v": 1.5}]));
+    assert_eq!(texts(client, &format!("SELECT id, v FROM {t}")).await?, [["x", "1.5"]]);
+
+    run(client, &[&format!("ALTER TABLE {t} RENAME TO u")]).await?;
+    assert_eq!(texts(client, &format!("SELECT id FROM {name}.s.u")).await?, [["x"]]);
+    assert_eq!(other.answers(json!([["exists"]])).await?, [json!(false)]);
+    let failure = client.failure(&format!("DROP SCHEMA {name}.s")).await?;
+    assert_eq!(failure.code(), Code::InvalidArgument, "{failure:?}");
+    run(
+        client,
+        &[
+            &format!("DROP TABLE {name}.s.u PURGE"),
+            &format!("DROP TABLE IF EXISTS {name}.s.u"),
+            &format!("DROP SCHEMA {name}.s"),
+            &format!("DROP SCHEMA IF EXISTS {name}.s"),
+        ],
+    )
+    .await?;
+    let failure = client.failure(&format!("DROP TABLE {name}.s.u")).await?;
+    assert_eq!(failure.code(), Code::NotFound, "{failure:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_a_sqlite_catalog() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let lake = Lake::embedded().data(data.path()).start().await?;
+    let uri = format!("sqlite:///{}", data.path().join("catalog.db").display());
+    let catalog = json!({"type": "sql", "uri": uri, "name": "lake"});
+    let mut client = lake.client().await?;
+    story(&mut client, "lake", catalog, true).await?;
+    // A purge leaves nothing behind.
+    let mut folders = vec![data.path().to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for file in std::fs::read_dir(folder)? {
+            let path = file?.path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => ensure!(
+                    !path.extension().is_some_and(|kind| kind == "parquet" || kind == "avro"),
+                    "{} stays behind",
+                    path.display()
+                ),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_a_rest_catalog() -> Result<()> {
+    let minio = Minio::start().await?;
+    let rest = RestCatalog::start(&minio).await?;
+    let section = format!(
+        "[catalogs.rest]\ntype = \"iceberg-rest\"\nuri = {:?}\ncredential = {:?}\n",
+        rest.uri,
+        RestCatalog::CREDENTIAL
+    );
+    let lake = Lake::embedded()
+        .section(&section)
+        .section(&minio.storage())
+        .start()
+        .await?;
+    let catalog = json!({
+        "name": "rest", "type": "rest", "uri": rest.uri, "credential": RestCatalog::CREDENTIAL,
+        "s3.endpoint": minio.endpoint, "s3.region": "us-east-1",
+        "s3.access-key-id": Minio::ACCESS_KEY, "s3.secret-access-key": Minio::SECRET_KEY,
+    });
+    story(&mut lake.client().await?, "rest", catalog, false).await
+}
