@@ -6,7 +6,6 @@
 //! replays the log; it works in threads of its own ([`log::Log::blocking`]), since its calls block.
 
 pub(crate) mod alter;
-mod bounds;
 pub(crate) mod cache;
 mod columns;
 pub(crate) mod commit;

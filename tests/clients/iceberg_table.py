@@ -5,6 +5,8 @@
 ["snapshots"], ["namespace"].
 """
 
+import glob
+import importlib
 import json
 import sys
 
@@ -29,7 +31,10 @@ def duckdb_rows(table):
     import duckdb
 
     connection = duckdb.connect()
-    connection.execute("INSTALL iceberg; LOAD iceberg")
+    for extension in ("avro", "iceberg"):
+        (folder,) = importlib.import_module(f"duckdb_extension_{extension}").__path__
+        (path,) = glob.glob(f"{folder}/extensions/*/{extension}.duckdb_extension")
+        connection.execute(f"LOAD '{path}'")
     location = table.metadata_location.removeprefix("file://")
     return plain(connection.execute(f"SELECT * FROM iceberg_scan('{location}')").to_arrow_table().to_pylist())
 

@@ -6,8 +6,6 @@ mod cli;
 mod clients;
 mod conformance;
 mod corruption;
-mod ddl;
-mod delta_commits;
 mod executors;
 mod listing;
 mod replicas;

@@ -13,10 +13,9 @@ use datafusion::common::{Column as ColumnName, ScalarValue};
 use delta_kernel::KernelError;
 use object_store::path::Path;
 
-use super::bounds;
 use super::columns::Columns;
 use super::log::{Log, decoded};
-use super::statistics::{FileBatch, PARSED, StatsParser, are_parsed};
+use super::statistics::{FileBatch, PARSED, StatsParser, are_parsed, bounds};
 use super::vector::{self, Vectors};
 use crate::error::Result;
 use crate::scan::prune;

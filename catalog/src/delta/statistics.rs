@@ -3,6 +3,8 @@
 //!
 //! Source: the Delta protocol, "Per-file Statistics".
 
+pub(super) mod bounds;
+
 use std::num::NonZero;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;

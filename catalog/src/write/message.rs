@@ -6,6 +6,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion_proto::protobuf;
+use parquet::basic::Compression;
 use prost::Message;
 use proto::PartitionTransform;
 use proto::write_output::Output;
@@ -45,9 +46,19 @@ pub(crate) fn target_to_proto(target: &WriteTarget) -> Result<proto::WriteTarget
         file_bytes_target: target.file_bytes_target,
         file_rows_max: target.file_rows_max as u64,
         row_group_bytes: target.row_group_bytes,
-        compression: target.compression.to_string(),
+        compression: compression_text(target.compression),
         bloom_columns: positions(&target.bloom_columns)?,
     })
+}
+
+/// The codec as Parquet's own parser reads it, with its level.
+fn compression_text(compression: Compression) -> String {
+    match compression {
+        Compression::ZSTD(level) => format!("zstd({})", level.compression_level()),
+        Compression::GZIP(level) => format!("gzip({})", level.compression_level()),
+        Compression::BROTLI(level) => format!("brotli({})", level.compression_level()),
+        plain => plain.to_string(),
+    }
 }
 
 /// The inverse of [`target_to_proto`].

@@ -202,4 +202,5 @@ fn members(object: &str) -> Option<Vec<(&str, &str)>> {
 }
 
 #[cfg(test)]
+#[path = "actions_tests.rs"]
 mod tests;

@@ -133,4 +133,5 @@ pub(crate) async fn probe(log: &Log, stores: &Stores) -> Result<()> {
 }
 
 #[cfg(test)]
+#[path = "put_tests.rs"]
 mod tests;

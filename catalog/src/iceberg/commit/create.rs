@@ -228,7 +228,8 @@ pub(crate) fn partition_spec(
     if new.partition.is_empty() {
         return Ok(None);
     }
-    let mut builder = UnboundPartitionSpec::builder();
+    // Other catalogs demand an id.
+    let mut builder = UnboundPartitionSpec::builder().with_spec_id(0);
     for (column, transform, field_name) in &new.partition {
         let Some(source) = schema.as_struct().fields().get(*column) else {
             return Err(failed(name, format!("it has no column {column} to be partitioned by")));

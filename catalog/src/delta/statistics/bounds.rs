@@ -42,4 +42,5 @@ fn as_column(values: &ArrayRef, column: &DataType) -> Option<ArrayRef> {
 }
 
 #[cfg(test)]
+#[path = "bounds_tests.rs"]
 mod tests;

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 const PARTS: [Option<&str>; 3] = [Some("plain"), Some("a b/%ü=?"), None];
 /// Rows of `t` as every reader spells them alike.
 const ROWS: &str = "SELECT id, name, CAST(amount AS VARCHAR) AS amount, CAST(day AS VARCHAR) AS day, \
-                    CAST(CAST(at AS TIMESTAMP) AS VARCHAR) AS at, part FROM t ORDER BY id";
+                    CAST(CAST(\"at\" AS TIMESTAMP) AS VARCHAR) AS \"at\", part FROM t ORDER BY id";
 
 /// A lake of one folder.
 struct House {
