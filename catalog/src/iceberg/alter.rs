@@ -5,6 +5,7 @@
 mod columns;
 mod layout;
 mod refs;
+pub(crate) mod reused;
 
 use std::sync::Arc;
 
@@ -113,6 +114,7 @@ impl MetadataChange {
             after = built.metadata;
             updates.extend(built.changes);
         }
+        let updates = reused::named_by_id(base, updates);
         let mut requirements = vec![TableRequirement::UuidMatch { uuid: base.uuid() }];
         if updates.iter().any(is_of_columns) {
             requirements.extend([

@@ -158,7 +158,7 @@ async fn prepared_statements_say_whether_they_are_updates() {
     assert_eq!((update.is_update, update.dataset_schema.len()), (Some(true), 0));
     let write = create(
         &mut client,
-        "/* */ WITH a AS (SELECT 1 AS n) INSERT INTO orders (id) SELECT n FROM a",
+        "/* */ WITH a AS (SELECT 1 AS n) INSERT INTO lake.shop.orders (id) SELECT n FROM a",
     )
     .await
     .unwrap();

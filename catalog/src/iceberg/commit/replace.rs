@@ -6,6 +6,7 @@ use std::sync::Arc;
 use iceberg::spec::{MAIN_BRANCH, PartitionSpec, Schema, TableMetadata, TableMetadataBuilder};
 use iceberg::{TableRequirement, TableUpdate};
 
+use super::super::alter::reused::named_by_id;
 use super::super::metadata::Metadata;
 use super::super::schema;
 use super::create::{self, FirstVersion};
@@ -42,7 +43,7 @@ pub(crate) async fn stage_replacement(lakehouse: &Lakehouse, name: &TableName, n
         base: Arc::clone(&now.metadata),
         base_location: now.location,
         metadata: built.metadata,
-        updates: built.changes,
+        updates: named_by_id(base, built.changes),
     };
     Ok(StagedTable {
         target,
