@@ -114,7 +114,7 @@ impl MetadataChange {
             after = built.metadata;
             updates.extend(built.changes);
         }
-        let updates = reused::named_by_id(base, updates);
+        let updates = reused::named_by_id(base, &after, updates);
         let mut requirements = vec![TableRequirement::UuidMatch { uuid: base.uuid() }];
         if updates.iter().any(is_of_columns) {
             requirements.extend([

@@ -8,9 +8,9 @@ use iceberg::spec::{Schema, TableMetadata};
 /// "The one that was added last", in the place of an id.
 const LAST_ADDED: i32 = -1;
 
-/// `updates` of `base` that name by its id what `base` has already. The crate adds such a thing again and then speaks of
+/// The `updates` from `base` to `after`, which name by its id what `base` has already. The crate adds such a thing again and then speaks of
 /// the one that was added last; a catalog that knows it by then adds nothing, and refuses.
-pub(crate) fn named_by_id(base: &TableMetadata, updates: Vec<TableUpdate>) -> Vec<TableUpdate> {
+pub(crate) fn named_by_id(base: &TableMetadata, after: &TableMetadata, updates: Vec<TableUpdate>) -> Vec<TableUpdate> {
     let (mut schema, mut spec, mut order) = (None, None, None);
     let mut named = Vec::with_capacity(updates.len());
     for update in updates {
@@ -33,7 +33,12 @@ pub(crate) fn named_by_id(base: &TableMetadata, updates: Vec<TableUpdate>) -> Ve
                 if spec.is_some() {
                     continue;
                 }
-                TableUpdate::AddSpec { spec: added }
+                // In the table, all of its fields have ids; other catalogs take all or none.
+                let whole = added.spec_id().and_then(|id| after.partition_spec_by_id(id));
+                let whole = whole.map(|spec| spec.as_ref().clone().into_unbound());
+                TableUpdate::AddSpec {
+                    spec: whole.unwrap_or(added),
+                }
             }
             TableUpdate::AddSortOrder { sort_order } => {
                 let known = base.sort_order_by_id(sort_order.order_id).is_some();

@@ -39,11 +39,12 @@ pub(crate) async fn stage_replacement(lakehouse: &Lakehouse, name: &TableName, n
     let built = of(name, new, base, version, &schema)?.build().map_err(wrong)?;
     let columns = schema::arrow_schema(built.metadata.current_schema());
     let target = target::of(&name.to_string(), &built.metadata, &columns)?.with_rows_max(new.file_rows_max);
+    let updates = named_by_id(base, &built.metadata, built.changes);
     let replacement = Replacement {
         base: Arc::clone(&now.metadata),
         base_location: now.location,
         metadata: built.metadata,
-        updates: named_by_id(base, built.changes),
+        updates,
     };
     Ok(StagedTable {
         target,
