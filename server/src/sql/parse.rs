@@ -16,8 +16,9 @@ use uuid::Uuid;
 
 use super::command::Command;
 use super::ddl::{CreateTable, Ddl};
+use super::queries;
 use super::show::Show;
-use super::{queries, write};
+use super::write::{self, PartitionClause};
 use crate::error::{Error, Result};
 
 pub(super) use versions::check_constant;
@@ -54,6 +55,8 @@ pub(crate) enum Statement {
         statement: Box<Parsed>,
         /// The table that gets the rows of the query.
         creation: Option<Box<CreateTable>>,
+        /// The partitions that the rows of an INSERT OVERWRITE replace; all where it names none.
+        partitions: Option<PartitionClause>,
         /// How many parameters it takes.
         parameters: usize,
         /// The tables that it reads at a certain version.
@@ -131,6 +134,7 @@ impl Statement {
                 Ok(Statement::Write {
                     statement: query,
                     creation: Some(table),
+                    partitions: None,
                     parameters,
                     versions,
                 })
@@ -152,8 +156,10 @@ impl Statement {
             Some(found) => Ok(found),
             None => {
                 let mut query = Show::describe(statement)?;
+                let mut partitions = None;
                 if let Parsed::Statement(inner) = &mut query {
-                    write::hoist(inner)?;
+                    write::rewrite(inner)?;
+                    partitions = write::partitions::take(inner)?;
                 }
                 if let Parsed::Statement(inner) = &query
                     && write::is_one(inner)
@@ -163,6 +169,7 @@ impl Statement {
                     return Ok(Statement::Write {
                         statement: Box::new(query),
                         creation: None,
+                        partitions,
                         parameters,
                         versions,
                     });
