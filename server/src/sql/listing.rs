@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, StringArray};
 use arrow::compute::kernels::comparison::like;
 use arrow::datatypes::SchemaRef;
-use catalog::{Lakehouse, TableName};
+use catalog::{Comments, Lakehouse, TableName};
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -116,6 +116,18 @@ pub(crate) fn schemas(
                     (name, None)
                 }
             }
+        }
+    });
+    loads.buffered(CONCURRENCY)
+}
+
+/// Loads each table for what people wrote about it, in order; nothing where it cannot be loaded.
+pub(crate) fn comments(lakehouse: &Arc<Lakehouse>, names: Vec<TableName>) -> impl Stream<Item = Comments> {
+    let loads = stream::iter(names).map(move |name| {
+        let lakehouse = Arc::clone(lakehouse);
+        async move {
+            let table = lakehouse.table(&name).await;
+            table.map(|table| table.snapshot().comments()).unwrap_or_default()
         }
     });
     loads.buffered(CONCURRENCY)

@@ -2,6 +2,7 @@
 //! the parser decides what a statement is, never its first word.
 
 mod depth;
+mod functions;
 mod versions;
 
 use std::ops::ControlFlow;
@@ -98,7 +99,8 @@ impl Statement {
         let mut statements = parser.parse_statements().map_err(|error| with_position(error, sql))?;
         match (statements.pop_front(), statements.len()) {
             (None, _) => Err(Error::statement("the statement is empty")),
-            (Some(statement), 0) => {
+            (Some(mut statement), 0) => {
+                functions::translate(&mut statement);
                 let classified = Self::classify(statement, sql, parameters, versions)?;
                 match creation {
                     None => Ok(classified),

@@ -80,6 +80,9 @@ impl Creation {
                 DataType::Timestamp(TimeUnit::Nanosecond, zone) if !nanoseconds => {
                     DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
                 }
+                // What `row_number()` and its like give. A value beyond BIGINT is an error when it is cast.
+                DataType::UInt32 | DataType::UInt64 => DataType::Int64,
+                DataType::UInt8 | DataType::UInt16 => DataType::Int32,
                 other => other.clone(),
             };
             Field::new(field.name(), data_type, true)

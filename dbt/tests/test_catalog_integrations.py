@@ -1,0 +1,2 @@
+"""The suite's module catalog_integrations."""
+
