@@ -7,14 +7,18 @@ from dbt.tests.adapter.aliases.test_aliases import (
     BaseSameAliasDifferentDatabases,
 )
 
+
 class TestAliases(BaseAliases):
     pass
+
 
 class TestAliasErrors(BaseAliasErrors):
     pass
 
+
 class TestSameAliasDifferentSchemas(BaseSameAliasDifferentSchemas):
     pass
+
 
 class TestSameAliasDifferentDatabases(BaseSameAliasDifferentDatabases):
     pass

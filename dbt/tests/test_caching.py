@@ -7,14 +7,18 @@ from dbt.tests.adapter.caching.test_caching import (
     BaseNoPopulateCache,
 )
 
+
 class TestCachingLowercaseModel(BaseCachingLowercaseModel):
     pass
+
 
 class TestCachingUppercaseModel(BaseCachingUppercaseModel):
     pass
 
+
 class TestCachingSelectedSchemaOnly(BaseCachingSelectedSchemaOnly):
     pass
+
 
 class TestNoPopulateCache(BaseNoPopulateCache):
     pass

@@ -2,15 +2,13 @@
 
 from dbt.tests.adapter.dbt_clone.test_dbt_clone import (
     BaseCloneNotPossible,
-    BaseCloneSameSourceAndTarget,
     BaseCloneSameTargetAndState,
 )
+
 
 class TestCloneNotPossible(BaseCloneNotPossible):
     pass
 
-class TestCloneSameSourceAndTarget(BaseCloneSameSourceAndTarget):
-    pass
 
 class TestCloneSameTargetAndState(BaseCloneSameTargetAndState):
     pass

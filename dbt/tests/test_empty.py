@@ -7,14 +7,18 @@ from dbt.tests.adapter.empty.test_empty import (
     MetadataWithEmptyFlag,
 )
 
+
 class TestEmpty(BaseTestEmpty):
     pass
+
 
 class TestEmptyInlineSourceRef(BaseTestEmptyInlineSourceRef):
     pass
 
+
 class TestEmptySeedFlag(BaseTestEmptySeedFlag):
     pass
+
 
 class TestMetadataWithEmptyFlag(MetadataWithEmptyFlag):
     pass

@@ -6,11 +6,14 @@ from dbt.tests.adapter.ephemeral.test_ephemeral import (
     BaseEphemeralErrorHandling,
 )
 
+
 class TestEphemeralMulti(BaseEphemeralMulti):
     pass
 
+
 class TestEphemeralNested(BaseEphemeralNested):
     pass
+
 
 class TestEphemeralErrorHandling(BaseEphemeralErrorHandling):
     pass

@@ -16,44 +16,58 @@ from dbt.tests.adapter.hooks.test_model_hooks import (
 )
 from dbt.tests.adapter.hooks.test_run_hooks import BasePrePostRunHooks, BaseAfterRunHooks
 
+
 class TestPrePostModelHooks(BasePrePostModelHooks):
     pass
+
 
 class TestHookRefs(BaseHookRefs):
     pass
 
+
 class TestPrePostModelHooksOnSeeds(BasePrePostModelHooksOnSeeds):
     pass
+
 
 class TestHooksRefsOnSeeds(BaseHooksRefsOnSeeds):
     pass
 
+
 class TestPrePostModelHooksOnSeedsPlusPrefixed(BasePrePostModelHooksOnSeedsPlusPrefixed):
     pass
+
 
 class TestPrePostModelHooksOnSeedsPlusPrefixedWhitespace(BasePrePostModelHooksOnSeedsPlusPrefixedWhitespace):
     pass
 
+
 class TestPrePostModelHooksOnSnapshots(BasePrePostModelHooksOnSnapshots):
     pass
+
 
 class TestPrePostModelHooksInConfig(BasePrePostModelHooksInConfig):
     pass
 
+
 class TestPrePostModelHooksInConfigWithCount(BasePrePostModelHooksInConfigWithCount):
     pass
+
 
 class TestPrePostModelHooksInConfigKwargs(BasePrePostModelHooksInConfigKwargs):
     pass
 
+
 class TestPrePostSnapshotHooksInConfigKwargs(BasePrePostSnapshotHooksInConfigKwargs):
     pass
+
 
 class TestDuplicateHooksInConfigs(BaseDuplicateHooksInConfigs):
     pass
 
+
 class TestPrePostRunHooks(BasePrePostRunHooks):
     pass
+
 
 class TestAfterRunHooks(BaseAfterRunHooks):
     pass

@@ -6,17 +6,22 @@ from dbt.tests.adapter.incremental.test_incremental_on_schema_change import Base
 from dbt.tests.adapter.incremental.test_incremental_predicates import BaseIncrementalPredicates
 from dbt.tests.adapter.incremental.test_incremental_unique_id import BaseIncrementalUniqueKey
 
+
 class TestMergeExcludeColumns(BaseMergeExcludeColumns):
     pass
+
 
 class TestMicrobatch(BaseMicrobatch):
     pass
 
+
 class TestIncrementalOnSchemaChange(BaseIncrementalOnSchemaChange):
     pass
 
+
 class TestIncrementalPredicates(BaseIncrementalPredicates):
     pass
+
 
 class TestIncrementalUniqueKey(BaseIncrementalUniqueKey):
     pass

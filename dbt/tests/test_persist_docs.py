@@ -10,23 +10,30 @@ from dbt.tests.adapter.persist_docs.test_persist_docs import (
     BasePersistDocsCommentOnQuotedColumn,
 )
 
+
 class TestPersistDocs(BasePersistDocsBase):
     pass
+
 
 class TestPersistDocs(BasePersistDocs):
     pass
 
+
 class TestPersistDocsColumnMissing(BasePersistDocsColumnMissing):
     pass
+
 
 class TestPersistDocsAllColumnsMissing(BasePersistDocsAllColumnsMissing):
     pass
 
+
 class TestPersistDocsQuotedColumnCaseSensitive(BasePersistDocsQuotedColumnCaseSensitive):
     pass
 
+
 class TestPersistDocsQuotedDescriptionNotAppliedOnMismatch(BasePersistDocsQuotedDescriptionNotAppliedOnMismatch):
     pass
+
 
 class TestPersistDocsCommentOnQuotedColumn(BasePersistDocsCommentOnQuotedColumn):
     pass

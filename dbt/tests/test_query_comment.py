@@ -9,20 +9,26 @@ from dbt.tests.adapter.query_comment.test_query_comment import (
     BaseEmptyQueryComments,
 )
 
+
 class TestQueryComments(BaseQueryComments):
     pass
+
 
 class TestMacroQueryComments(BaseMacroQueryComments):
     pass
 
+
 class TestMacroArgsQueryComments(BaseMacroArgsQueryComments):
     pass
+
 
 class TestMacroInvalidQueryComments(BaseMacroInvalidQueryComments):
     pass
 
+
 class TestNullQueryComments(BaseNullQueryComments):
     pass
+
 
 class TestEmptyQueryComments(BaseEmptyQueryComments):
     pass

@@ -18,44 +18,58 @@ from dbt.tests.adapter.simple_snapshot.test_various_configs import (
     BaseSnapshotMultiUniqueKey,
 )
 
+
 class TestSnapshotNewRecordCheckMode(BaseSnapshotNewRecordCheckMode):
     pass
+
 
 class TestSnapshotNewRecordDbtValidToCurrent(BaseSnapshotNewRecordDbtValidToCurrent):
     pass
 
+
 class TestSnapshotNewRecordTimestampMode(BaseSnapshotNewRecordTimestampMode):
     pass
+
 
 class TestSnapshotEphemeralHardDeletes(BaseSnapshotEphemeralHardDeletes):
     pass
 
+
 class TestSnapshotNewColumnTimestampStrategy(BaseSnapshotNewColumnTimestampStrategy):
     pass
+
 
 class TestSnapshotNewColumnSpecificCheckCols(BaseSnapshotNewColumnSpecificCheckCols):
     pass
 
+
 class TestSnapshotNewColumnWithDeletes(BaseSnapshotNewColumnWithDeletes):
     pass
+
 
 class TestSimpleSnapshot(BaseSimpleSnapshot):
     pass
 
+
 class TestSnapshotCheck(BaseSnapshotCheck):
     pass
+
 
 class TestSnapshotColumnNames(BaseSnapshotColumnNames):
     pass
 
+
 class TestSnapshotColumnNamesFromDbtProject(BaseSnapshotColumnNamesFromDbtProject):
     pass
+
 
 class TestSnapshotInvalidColumnNames(BaseSnapshotInvalidColumnNames):
     pass
 
+
 class TestSnapshotDbtValidToCurrent(BaseSnapshotDbtValidToCurrent):
     pass
+
 
 class TestSnapshotMultiUniqueKey(BaseSnapshotMultiUniqueKey):
     pass

@@ -13,26 +13,34 @@ from dbt.tests.adapter.store_test_failures_tests.test_store_test_failures import
     BaseStoreTestFailuresLimit,
 )
 
+
 class TestStoreTestFailuresAsInteractions(StoreTestFailuresAsInteractions):
     pass
+
 
 class TestStoreTestFailuresAsProjectLevelOff(StoreTestFailuresAsProjectLevelOff):
     pass
 
+
 class TestStoreTestFailuresAsProjectLevelView(StoreTestFailuresAsProjectLevelView):
     pass
+
 
 class TestStoreTestFailuresAsProjectLevelEphemeral(StoreTestFailuresAsProjectLevelEphemeral):
     pass
 
+
 class TestStoreTestFailuresAsGeneric(StoreTestFailuresAsGeneric):
     pass
+
 
 class TestStoreTestFailuresAsExceptions(StoreTestFailuresAsExceptions):
     pass
 
+
 class TestStoreTestFailures(BaseStoreTestFailures):
     pass
+
 
 class TestStoreTestFailuresLimit(BaseStoreTestFailuresLimit):
     pass

@@ -1,5 +1,6 @@
 """The suite's module utils."""
 
+import pytest
 from dbt.tests.adapter.utils.test_any_value import BaseAnyValue
 from dbt.tests.adapter.utils.test_array_append import BaseArrayAppend
 from dbt.tests.adapter.utils.test_array_concat import BaseArrayConcat
@@ -43,131 +44,186 @@ from dbt.tests.adapter.utils.data_types.test_type_numeric import BaseTypeNumeric
 from dbt.tests.adapter.utils.data_types.test_type_string import BaseTypeString
 from dbt.tests.adapter.utils.data_types.test_type_timestamp import BaseTypeTimestamp
 
+
 class TestAnyValue(BaseAnyValue):
     pass
+
 
 class TestArrayAppend(BaseArrayAppend):
     pass
 
+
 class TestArrayConcat(BaseArrayConcat):
     pass
+
 
 class TestArrayConstruct(BaseArrayConstruct):
     pass
 
+
 class TestBoolOr(BaseBoolOr):
     pass
+
 
 class TestCast(BaseCast):
     pass
 
+
 class TestCastBoolToText(BaseCastBoolToText):
     pass
+
 
 class TestConcat(BaseConcat):
     pass
 
+
 class TestCurrentTimestampNaive(BaseCurrentTimestampNaive):
     pass
+
 
 class TestDate(BaseDate):
     pass
 
+
 class TestDateSpine(BaseDateSpine):
     pass
+
 
 class TestDateTrunc(BaseDateTrunc):
     pass
 
+
 class TestDateAdd(BaseDateAdd):
     pass
+
 
 class TestDateDiff(BaseDateDiff):
     pass
 
+
 class TestEquals(BaseEquals):
     pass
+
 
 class TestEscapeSingleQuotesQuote(BaseEscapeSingleQuotesQuote):
     pass
 
+
 class TestExcept(BaseExcept):
     pass
+
 
 class TestGenerateSeries(BaseGenerateSeries):
     pass
 
+
 class TestGetIntervalsBetween(BaseGetIntervalsBetween):
     pass
+
 
 class TestGetPowersOfTwo(BaseGetPowersOfTwo):
     pass
 
+
 class TestHash(BaseHash):
     pass
+
 
 class TestIntersect(BaseIntersect):
     pass
 
+
 class TestLastDay(BaseLastDay):
     pass
+
 
 class TestLength(BaseLength):
     pass
 
+
 class TestListagg(BaseListagg):
     pass
+
 
 class TestMixedNullCompare(BaseMixedNullCompare):
     pass
 
+
 class TestNullCompare(BaseNullCompare):
     pass
+
 
 class TestPosition(BasePosition):
     pass
 
+
 class TestReplace(BaseReplace):
     pass
+
 
 class TestRight(BaseRight):
     pass
 
+
 class TestSafeCast(BaseSafeCast):
     pass
+
 
 class TestCalculateFreshnessMethod(BaseCalculateFreshnessMethod):
     pass
 
+
 class TestSplitPart(BaseSplitPart):
     pass
+
 
 class TestStringLiteral(BaseStringLiteral):
     pass
 
+
 class TestCurrentTimestamps(BaseCurrentTimestamps):
-    pass
+    @pytest.fixture(scope="class")
+    def expected_schema(self):
+        return dict.fromkeys(
+            ["current_timestamp", "current_timestamp_in_utc_backcompat", "current_timestamp_backcompat"], "TIMESTAMP"
+        )
+
+    @pytest.fixture(scope="class")
+    def expected_sql(self):
+        return """
+            select cast(now() as timestamp(6)) as current_timestamp,
+                cast(now() as timestamp(6)) as current_timestamp_in_utc_backcompat,
+                cast(now() as timestamp(6)) as current_timestamp_backcompat
+        """
+
 
 class TestValidateSqlMethod(BaseValidateSqlMethod):
     pass
 
+
 class TestTypeBigInt(BaseTypeBigInt):
     pass
+
 
 class TestTypeBoolean(BaseTypeBoolean):
     pass
 
+
 class TestTypeFloat(BaseTypeFloat):
     pass
+
 
 class TestTypeInt(BaseTypeInt):
     pass
 
+
 class TestTypeNumeric(BaseTypeNumeric):
     pass
 
+
 class TestTypeString(BaseTypeString):
     pass
+
 
 class TestTypeTimestamp(BaseTypeTimestamp):
     pass

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Date32Array, Int64Array, IntervalMonthDayNanoArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, Date32Array, Int64Array, IntervalMonthDayNanoArray};
 use datafusion::arrow::compute::kernels::numeric::{add, sub};
 use datafusion::arrow::compute::{DatePart, cast, date_part};
 use datafusion::arrow::datatypes::{

@@ -1,4 +1,4 @@
-//! `information_schema` over the whole lake: `schemata`, `tables` and `columns`; `views`, `table_constraints`,
+//! `information_schema` over the whole lake: `schemata`, `tables`, `columns` and `comments`; `views`, `table_constraints`,
 //! `key_column_usage` and `referential_constraints`, of which a lake has none; `routines` and `parameters` from the
 //! engine. A filter on a name is answered before anything is listed or loaded, so that a lake of many tables can be asked
 //! about one.
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use catalog::{Comments, Lakehouse, TableName};
+use catalog::{Lakehouse, TableName};
 use datafusion::catalog::information_schema::InformationSchemaProvider;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{EmptyCatalogProviderList, SchemaProvider, Session, TableProvider};
@@ -67,25 +67,23 @@ impl SchemaProvider for InformationSchema {
     }
 }
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 8] = [
     ("schemata", Kind::Schemata),
     ("tables", Kind::Tables),
     ("columns", Kind::Columns),
+    ("comments", Kind::Comments),
     ("views", Kind::Views),
     ("table_constraints", Kind::TableConstraints),
     ("key_column_usage", Kind::KeyColumnUsage),
     ("referential_constraints", Kind::ReferentialConstraints),
 ];
 
-/// Columns that only those pay for who ask for them: they load every table that is listed.
-const TABLE_COMMENT: &str = "table_comment";
-const COLUMN_COMMENT: &str = "column_comment";
-
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Schemata,
     Tables,
     Columns,
+    Comments,
     Views,
     TableConstraints,
     KeyColumnUsage,
@@ -101,7 +99,8 @@ impl Kind {
         let constraint = ["catalog", "schema", "name"].map(|part| text(&format!("constraint_{part}")));
         let fields = match self {
             Kind::Schemata => vec![text("catalog_name"), text("schema_name"), optional_text("schema_owner")],
-            Kind::Tables => [&table[..], &[text("table_type"), optional_text(TABLE_COMMENT)]].concat(),
+            Kind::Tables => [&table[..], &[text("table_type")]].concat(),
+            Kind::Comments => [&table[..], &[optional_text("column_name"), text("comment")]].concat(),
             Kind::Views => [&table[..], &[optional_text("definition")]].concat(),
             Kind::TableConstraints => {
                 let more = ["constraint_type", "is_deferrable", "initially_deferred", "enforced"].map(text);
@@ -133,7 +132,6 @@ impl Kind {
                     optional_number("numeric_precision_radix"),
                     optional_number("numeric_scale"),
                     optional_number("datetime_precision"),
-                    optional_text(COLUMN_COMMENT),
                 ];
                 [&table[..], &columns].concat()
             }
@@ -150,8 +148,7 @@ struct Listing {
 }
 
 impl Listing {
-    /// `wants` tells whether anybody reads a column.
-    async fn rows(&self, selection: &Selection, wants: impl Fn(&str) -> bool) -> Result<RecordBatch> {
+    async fn rows(&self, selection: &Selection) -> Result<RecordBatch> {
         let lake = &self.lakehouse;
         let columns: Vec<ArrayRef> = match self.kind {
             Kind::Views | Kind::TableConstraints | Kind::KeyColumnUsage | Kind::ReferentialConstraints => {
@@ -170,21 +167,17 @@ impl Listing {
                 let names = listing::tables(lake, selection).await.map_err(external)?;
                 let mut columns = name_columns(&names);
                 columns.push(texts(names.iter().map(|_| BASE_TABLE)));
-                let comments = match wants(TABLE_COMMENT) {
-                    true => listing::comments(lake, names).map(|found| found.table).collect().await,
-                    false => vec![None; names.len()],
-                };
-                columns.push(Arc::new(StringArray::from(comments)));
                 columns
             }
             Kind::Columns => {
                 let names = listing::tables(lake, selection).await.map_err(external)?;
-                let loaded: Vec<_> = listing::schemas(Arc::clone(lake), names.clone()).collect().await;
-                let comments = match wants(COLUMN_COMMENT) {
-                    true => listing::comments(lake, names).collect().await,
-                    false => vec![Comments::default(); names.len()],
-                };
-                columns_of(&loaded, &comments)
+                let loaded: Vec<_> = listing::schemas(Arc::clone(lake), names).collect().await;
+                columns_of(&loaded)
+            }
+            Kind::Comments => {
+                let names = listing::tables(lake, selection).await.map_err(external)?;
+                let loaded: Vec<_> = listing::comments(Arc::clone(lake), names).collect().await;
+                comments_of(&loaded)
             }
         };
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
@@ -213,11 +206,7 @@ impl TableProvider for Listing {
         filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let wants = |name: &str| match projection {
-            Some(places) => self.schema.index_of(name).is_ok_and(|place| places.contains(&place)),
-            None => true,
-        };
-        let rows = self.rows(&selection(filters), wants).await?;
+        let rows = self.rows(&selection(filters)).await?;
         Ok(MemorySourceConfig::try_new_exec(
             &[vec![rows]],
             self.schema(),
@@ -301,14 +290,7 @@ fn name_condition(filter: &Expr) -> Option<(&str, Pattern)> {
     }
 }
 
-/// `comments` are those of the tables, in the same order.
-fn columns_of(tables: &[(TableName, Option<SchemaRef>)], comments: &[Comments]) -> Vec<ArrayRef> {
-    let comment = |(table, column): (usize, usize)| comments.get(table)?.columns.get(column)?.clone();
-    let places = tables.iter().enumerate().flat_map(|(table, (_, schema))| {
-        let columns = schema.as_ref().map_or(0, |schema| schema.fields().len());
-        (0..columns).map(move |column| (table, column))
-    });
-    let comments: StringArray = places.map(comment).collect();
+fn columns_of(tables: &[(TableName, Option<SchemaRef>)]) -> Vec<ArrayRef> {
     let fields: Vec<_> = tables
         .iter()
         .filter_map(|(name, schema)| Some((name, schema.as_ref()?)))
@@ -346,8 +328,23 @@ fn columns_of(tables: &[(TableName, Option<SchemaRef>)], comments: &[Comments]) 
         numbers(|sql| sql.is_numeric().then_some(10)),
         numbers(|sql| sql.scale),
         numbers(|sql| sql.precision.filter(|_| sql.name.starts_with("TIME"))),
-        Arc::new(comments),
     ]);
+    columns
+}
+
+/// One row for each description: that of the table has no column's name.
+fn comments_of(tables: &[(TableName, Vec<(Option<String>, String)>)]) -> Vec<ArrayRef> {
+    let rows = || {
+        tables
+            .iter()
+            .flat_map(|(name, comments)| comments.iter().map(move |row| (name, row)))
+    };
+    let names: Vec<&TableName> = rows().map(|(name, _)| name).collect();
+    let mut columns = name_columns(names);
+    columns.push(Arc::new(
+        rows().map(|(_, (column, _))| column.as_ref()).collect::<StringArray>(),
+    ));
+    columns.push(texts(rows().map(|(_, (_, comment))| comment)));
     columns
 }
 

@@ -121,13 +121,23 @@ pub(crate) fn schemas(
     loads.buffered(CONCURRENCY)
 }
 
-/// Loads each table for what people wrote about it, in order; nothing where it cannot be loaded.
-pub(crate) fn comments(lakehouse: &Arc<Lakehouse>, names: Vec<TableName>) -> impl Stream<Item = Comments> {
+/// Loads each table for what people wrote about it, in order: about the table itself, and about columns by name. Nothing
+/// where it cannot be loaded.
+pub(crate) fn comments(
+    lakehouse: Arc<Lakehouse>,
+    names: Vec<TableName>,
+) -> impl Stream<Item = (TableName, Vec<(Option<String>, String)>)> {
     let loads = stream::iter(names).map(move |name| {
-        let lakehouse = Arc::clone(lakehouse);
+        let lakehouse = Arc::clone(&lakehouse);
         async move {
-            let table = lakehouse.table(&name).await;
-            table.map(|table| table.snapshot().comments()).unwrap_or_default()
+            let Ok(table) = lakehouse.table(&name).await else {
+                return (name, Vec::new());
+            };
+            let Comments { table: own, columns } = table.snapshot().comments();
+            let fields = table.snapshot().schema().fields().iter().zip(columns);
+            let columns = fields.filter_map(|(field, comment)| Some((Some(field.name().clone()), comment?)));
+            let comments = own.map(|comment| (None, comment)).into_iter().chain(columns).collect();
+            (name, comments)
         }
     });
     loads.buffered(CONCURRENCY)

@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Optional, Union
 
 import agate
 from dbt_common.contracts.constraints import ConstraintType
+from dbt_common.contracts.metadata import CatalogTable, ColumnMetadata, TableMetadata
 from dbt_common.exceptions import DbtRuntimeError
 
 from dbt.adapters.base import AdapterConfig, ConstraintSupport, available
@@ -123,6 +124,31 @@ class LakewingAdapter(SQLAdapter):
         with_schema = cursor.schema
         cursor.close()
         return [LakewingColumn.from_arrow(field) for field in with_schema or []]
+
+    def get_catalog_for_single_relation(self, relation: BaseRelation) -> Optional[CatalogTable]:
+        """What `docs` knows of one table or view; nothing where it does not exist."""
+        rows = self.execute_macro("get_catalog_for_single_relation", kwargs={"relation": relation})
+        if len(rows) == 0:
+            return None
+        first = rows[0]
+        metadata = TableMetadata(
+            type=first["table_type"],
+            schema=first["table_schema"],
+            name=first["table_name"],
+            database=first["table_database"],
+            comment=first["table_comment"],
+            owner=first["table_owner"],
+        )
+        columns = {
+            row["column_name"]: ColumnMetadata(
+                type=row["column_type"],
+                index=int(row["column_index"]),
+                name=row["column_name"],
+                comment=row["column_comment"],
+            )
+            for row in rows
+        }
+        return CatalogTable(metadata=metadata, columns=columns, stats={})
 
     @available
     def table_format(self, config: Any) -> str:

@@ -54,13 +54,18 @@
 {# One row for each column of the relations that `condition` selects, in dbt's names for them. #}
 {% macro lakewing__catalog_query(database, condition) -%}
   with tables as (
-    select table_catalog, table_schema, table_name, table_type, table_comment
+    select table_catalog, table_schema, table_name, table_type
     from {{ information_schema_name(database) }}.tables
     where table_catalog = {{ lakewing__text(database) }} and {{ condition }}
   ),
   columns as (
-    select table_catalog, table_schema, table_name, column_name, ordinal_position, data_type, column_comment
+    select table_schema, table_name, column_name, ordinal_position, data_type
     from {{ information_schema_name(database) }}.columns
+    where table_catalog = {{ lakewing__text(database) }} and {{ condition }}
+  ),
+  comments as (
+    select table_schema, table_name, column_name, comment
+    from {{ information_schema_name(database) }}.comments
     where table_catalog = {{ lakewing__text(database) }} and {{ condition }}
   )
   select
@@ -68,15 +73,21 @@
     tables.table_schema as table_schema,
     tables.table_name as table_name,
     tables.table_type as table_type,
-    tables.table_comment as table_comment,
+    of_table.comment as table_comment,
     cast(null as varchar) as table_owner,
     columns.column_name as column_name,
     columns.ordinal_position as column_index,
     columns.data_type as column_type,
-    columns.column_comment as column_comment
+    of_column.comment as column_comment
   from tables
   join columns
     on tables.table_schema = columns.table_schema and tables.table_name = columns.table_name
+  left join comments as of_table
+    on tables.table_schema = of_table.table_schema and tables.table_name = of_table.table_name
+    and of_table.column_name is null
+  left join comments as of_column
+    on tables.table_schema = of_column.table_schema and tables.table_name = of_column.table_name
+    and of_column.column_name = columns.column_name
   order by table_schema, table_name, column_index
 {%- endmacro %}
 

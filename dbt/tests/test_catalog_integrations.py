@@ -1,2 +1,0 @@
-"""The suite's module catalog_integrations."""
-
