@@ -156,6 +156,7 @@ impl Statement {
                 let mut query = Show::describe(statement)?;
                 if let Parsed::Statement(inner) = &mut query {
                     write::hoist(inner)?;
+                    write::alias::spell_out(inner)?;
                 }
                 if let Parsed::Statement(inner) = &query
                     && write::is_one(inner)

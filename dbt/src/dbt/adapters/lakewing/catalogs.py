@@ -7,7 +7,7 @@ from dbt.adapters.catalogs import CatalogIntegration
 from dbt.adapters.contracts.relation import RelationConfig
 
 
-@dataclass(frozen=True)
+@dataclass
 class LakewingCatalogRelation:
     """Where a model's table lies, and as what."""
 

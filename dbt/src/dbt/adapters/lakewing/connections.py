@@ -158,11 +158,11 @@ class LakewingConnectionManager(SQLConnectionManager):
     def add_commit_query(self, *args: Any, **kwargs: Any) -> None:
         """There are no transactions."""
 
-    def begin(self) -> Optional[Connection]:
-        return self.get_thread_connection()
+    def begin(self) -> None:
+        """There are no transactions."""
 
-    def commit(self) -> Optional[Connection]:
-        return self.get_thread_connection()
+    def commit(self) -> None:
+        """There are no transactions."""
 
     @classmethod
     def _rollback_handle(cls, connection: Connection) -> None:

@@ -106,7 +106,8 @@ class LakewingAdapter(SQLAdapter):
     @available.parse(lambda *args, **kwargs: [])
     def relations_in(self, schema_relation: BaseRelation) -> List[BaseRelation]:
         """The tables and views of a schema, as the server has them now; none where it does not exist."""
-        if not self.check_schema_exists(schema_relation.database, schema_relation.schema):
+        database, schema = schema_relation.database or "", schema_relation.schema or ""
+        if not self.check_schema_exists(database, schema):
             return []
         return self.list_relations_without_caching(schema_relation)
 
