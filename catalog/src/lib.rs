@@ -27,7 +27,7 @@ pub use files::{FileKind, FilesTable};
 pub use lakehouse::{Lakehouse, PathFormat};
 pub use name::TableName;
 pub use scan::codec::LakeCodec;
-pub use snapshot::{AsOf, Column, DataFile, TableSnapshot};
+pub use snapshot::{AsOf, Column, Comments, DataFile, TableSnapshot};
 pub use stores::Stores;
 pub use system_table::{MetadataTable, SystemTable};
 pub use table::LakeTable;

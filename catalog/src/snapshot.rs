@@ -29,6 +29,15 @@ pub struct TableSnapshot {
     format: Format,
 }
 
+/// Descriptions of a table and its columns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Comments {
+    /// That of the table.
+    pub table: Option<String>,
+    /// Those of the columns, in table order.
+    pub columns: Vec<Option<String>>,
+}
+
 /// Which version of a table is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AsOf {
@@ -291,6 +300,14 @@ impl TableSnapshot {
         match &self.format {
             Format::Iceberg(snapshot) => snapshot.property(key),
             Format::Delta(snapshot) => snapshot.property(key),
+        }
+    }
+
+    /// What people wrote about the table and its columns.
+    pub fn comments(&self) -> Comments {
+        match &self.format {
+            Format::Iceberg(snapshot) => snapshot.comments(),
+            Format::Delta(snapshot) => snapshot.comments(),
         }
     }
 

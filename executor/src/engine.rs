@@ -31,6 +31,7 @@ use crate::cluster::Cluster;
 use crate::cluster::members::Peer;
 use crate::config::{Config, Mode};
 use crate::error::Result;
+use crate::functions;
 use crate::process::memory::Memory;
 
 use local::LocalEngine;
@@ -132,7 +133,7 @@ impl Engines {
             .with_physical_optimizer_rule(Arc::new(Yielding))
             .with_catalog_list(catalogs)
             .with_type_planner(types);
-        self.engine.session_state(base)
+        self.engine.session_state(functions::register(base))
     }
 
     /// Runs `plan` in a session made by [`Engines::session_state`], without limits of its own. Dropping the stream ends

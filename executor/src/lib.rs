@@ -7,6 +7,7 @@ mod cluster;
 mod config;
 mod engine;
 mod error;
+mod functions;
 mod process;
 
 pub use config::{Config, ExecutorConfig, Mode, TlsConfig};

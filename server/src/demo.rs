@@ -124,6 +124,7 @@ fn welcome(address: SocketAddr, user: Option<&str>) -> String {
         Some(user) => format!(", db_kwargs={{\"username\": \"{user}\", \"password\": \"...\"}}"),
         None => String::new(),
     };
+    let port = address.port();
     format!(
         "\
 JDBC    jdbc:arrow-flight-sql://{address}?useEncryption=false{jdbc_user}
@@ -133,6 +134,10 @@ ADBC    (Python: pip install adbc-driver-flightsql pyarrow)
     with dbapi.connect(\"grpc://{address}\"{adbc_login}) as connection, connection.cursor() as cursor:
         cursor.execute(\"SELECT count(*) FROM lake.tpch.orders\")
         print(cursor.fetch_arrow_table())
+
+dbt     (pip install ./dbt, in a checkout; dbt/README.md has more)
+
+    cd dbt/examples/tpch && LAKEWING_PORT={port} dbt build --profiles-dir .
 
 Serving on {address}; Ctrl-C stops.
 "

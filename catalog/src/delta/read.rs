@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
+use delta_kernel::schema::{MetadataValue, StructField};
 
 use super::cache::{DeltaCache, Version};
 use super::columns::PHYSICAL_NAME;
+use super::commit::create::COMMENT;
 use super::files;
 use super::history;
 use super::log::Log;
 use super::statistics::StatsParser;
 use crate::error::Result;
-use crate::snapshot::{AsOf, ColumnMapping, FileList, FileRequest, FileSet, Pruned, StoredLineage};
+use crate::snapshot::{AsOf, ColumnMapping, Comments, FileList, FileRequest, FileSet, Pruned, StoredLineage};
 
 /// Table properties that name the columns of data files in which rows keep their ids and the versions that changed them.
 const ROW_ID_COLUMN: &str = "delta.rowTracking.materializedRowIdColumnName";
@@ -57,6 +59,18 @@ impl DeltaSnapshot {
 
     pub(crate) fn property(&self, key: &str) -> Option<String> {
         self.version.kernel.metadata_configuration().get(key).cloned()
+    }
+
+    pub(crate) fn comments(&self) -> Comments {
+        let kernel = &self.version.kernel;
+        let of_column = |field: &StructField| match field.metadata().get(COMMENT) {
+            Some(MetadataValue::String(comment)) => Some(comment.clone()),
+            _ => None,
+        };
+        Comments {
+            table: kernel.table_configuration().metadata().description().map(str::to_owned),
+            columns: kernel.schema().fields().map(of_column).collect(),
+        }
     }
 
     /// The columns that the table's properties name for what rows took over.

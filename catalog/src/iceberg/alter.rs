@@ -27,7 +27,7 @@ use crate::write::alter::Alteration;
 /// How often a table is read to find out whether a commit whose answer was lost took place.
 const LOOKS: usize = 5;
 /// The property that holds a table's description.
-const COMMENT: &str = "comment";
+pub(super) const COMMENT: &str = "comment";
 
 /// Makes all of the changes in one commit.
 pub(crate) async fn alter(lakehouse: &Lakehouse, name: &TableName, alterations: &[Alteration]) -> Result<()> {

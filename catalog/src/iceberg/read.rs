@@ -12,6 +12,7 @@ use iceberg::spec::{MAIN_BRANCH, PartitionSpec, SnapshotRef, TableMetadata, Tran
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use proto::ColumnMatch;
 
+use super::alter::COMMENT;
 use super::cache::{LoadedManifest, ManifestCache};
 use super::deletes::{self, DeleteIndex};
 use super::manifest::{Content, Entry, Format, ManifestFile};
@@ -21,7 +22,7 @@ use super::{prune, schema};
 use crate::error::{Error, Result};
 use crate::scan::adapt::field_id;
 use crate::snapshot::{
-    AsOf, Column, ColumnMapping, DataFile, FileList, FileRequest, FileSet, Pruned, RowOrigin, StoredLineage,
+    AsOf, Column, ColumnMapping, Comments, DataFile, FileList, FileRequest, FileSet, Pruned, RowOrigin, StoredLineage,
 };
 
 /// The table property that maps names to field ids.
@@ -116,6 +117,14 @@ impl IcebergSnapshot {
 
     pub(crate) fn property(&self, key: &str) -> Option<String> {
         self.metadata.table.properties().get(key).cloned()
+    }
+
+    pub(crate) fn comments(&self) -> Comments {
+        let fields = self.iceberg_schema.as_struct().fields().iter();
+        Comments {
+            table: self.property(COMMENT),
+            columns: fields.map(|field| field.doc.clone()).collect(),
+        }
     }
 
     /// The columns that the specification reserves for what rows took over.

@@ -1,4 +1,4 @@
-//! `information_schema` over the whole lake: `schemata`, `tables` and `columns`; `views`, `table_constraints`,
+//! `information_schema` over the whole lake: `schemata`, `tables`, `columns` and `comments`; `views`, `table_constraints`,
 //! `key_column_usage` and `referential_constraints`, of which a lake has none; `routines` and `parameters` from the
 //! engine. A filter on a name is answered before anything is listed or loaded, so that a lake of many tables can be asked
 //! about one.
@@ -67,10 +67,11 @@ impl SchemaProvider for InformationSchema {
     }
 }
 
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 8] = [
     ("schemata", Kind::Schemata),
     ("tables", Kind::Tables),
     ("columns", Kind::Columns),
+    ("comments", Kind::Comments),
     ("views", Kind::Views),
     ("table_constraints", Kind::TableConstraints),
     ("key_column_usage", Kind::KeyColumnUsage),
@@ -82,6 +83,7 @@ enum Kind {
     Schemata,
     Tables,
     Columns,
+    Comments,
     Views,
     TableConstraints,
     KeyColumnUsage,
@@ -98,6 +100,7 @@ impl Kind {
         let fields = match self {
             Kind::Schemata => vec![text("catalog_name"), text("schema_name"), optional_text("schema_owner")],
             Kind::Tables => [&table[..], &[text("table_type")]].concat(),
+            Kind::Comments => [&table[..], &[optional_text("column_name"), text("comment")]].concat(),
             Kind::Views => [&table[..], &[optional_text("definition")]].concat(),
             Kind::TableConstraints => {
                 let more = ["constraint_type", "is_deferrable", "initially_deferred", "enforced"].map(text);
@@ -170,6 +173,11 @@ impl Listing {
                 let names = listing::tables(lake, selection).await.map_err(external)?;
                 let loaded: Vec<_> = listing::schemas(Arc::clone(lake), names).collect().await;
                 columns_of(&loaded)
+            }
+            Kind::Comments => {
+                let names = listing::tables(lake, selection).await.map_err(external)?;
+                let loaded: Vec<_> = listing::comments(Arc::clone(lake), names).collect().await;
+                comments_of(&loaded)
             }
         };
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
@@ -321,6 +329,22 @@ fn columns_of(tables: &[(TableName, Option<SchemaRef>)]) -> Vec<ArrayRef> {
         numbers(|sql| sql.scale),
         numbers(|sql| sql.precision.filter(|_| sql.name.starts_with("TIME"))),
     ]);
+    columns
+}
+
+/// One row for each description: that of the table has no column's name.
+fn comments_of(tables: &[(TableName, Vec<(Option<String>, String)>)]) -> Vec<ArrayRef> {
+    let rows = || {
+        tables
+            .iter()
+            .flat_map(|(name, comments)| comments.iter().map(move |row| (name, row)))
+    };
+    let names: Vec<&TableName> = rows().map(|(name, _)| name).collect();
+    let mut columns = name_columns(names);
+    columns.push(Arc::new(
+        rows().map(|(_, (column, _))| column.as_ref()).collect::<StringArray>(),
+    ));
+    columns.push(texts(rows().map(|(_, (_, comment))| comment)));
     columns
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, StringArray};
 use arrow::compute::kernels::comparison::like;
 use arrow::datatypes::SchemaRef;
-use catalog::{Lakehouse, TableName};
+use catalog::{Comments, Lakehouse, TableName};
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -116,6 +116,28 @@ pub(crate) fn schemas(
                     (name, None)
                 }
             }
+        }
+    });
+    loads.buffered(CONCURRENCY)
+}
+
+/// Loads each table for what people wrote about it, in order: about the table itself, and about columns by name. Nothing
+/// where it cannot be loaded.
+pub(crate) fn comments(
+    lakehouse: Arc<Lakehouse>,
+    names: Vec<TableName>,
+) -> impl Stream<Item = (TableName, Vec<(Option<String>, String)>)> {
+    let loads = stream::iter(names).map(move |name| {
+        let lakehouse = Arc::clone(&lakehouse);
+        async move {
+            let Ok(table) = lakehouse.table(&name).await else {
+                return (name, Vec::new());
+            };
+            let Comments { table: own, columns } = table.snapshot().comments();
+            let fields = table.snapshot().schema().fields().iter().zip(columns);
+            let columns = fields.filter_map(|(field, comment)| Some((Some(field.name().clone()), comment?)));
+            let comments = own.map(|comment| (None, comment)).into_iter().chain(columns).collect();
+            (name, comments)
         }
     });
     loads.buffered(CONCURRENCY)

@@ -2,6 +2,7 @@
 //! the parser decides what a statement is, never its first word.
 
 mod depth;
+mod functions;
 mod versions;
 
 use std::ops::ControlFlow;
@@ -101,7 +102,8 @@ impl Statement {
         let mut statements = parser.parse_statements().map_err(|error| with_position(error, sql))?;
         match (statements.pop_front(), statements.len()) {
             (None, _) => Err(Error::statement("the statement is empty")),
-            (Some(statement), 0) => {
+            (Some(mut statement), 0) => {
+                functions::translate(&mut statement);
                 let classified = Self::classify(statement, sql, parameters, versions)?;
                 match creation {
                     None => Ok(classified),
@@ -160,6 +162,7 @@ impl Statement {
                 if let Parsed::Statement(inner) = &mut query {
                     write::rewrite(inner)?;
                     partitions = write::partitions::take(inner)?;
+                    write::alias::spell_out(inner)?;
                 }
                 if let Parsed::Statement(inner) = &query
                     && write::is_one(inner)

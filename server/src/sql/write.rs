@@ -3,6 +3,7 @@
 //! DataFusion reads the statement; what it would give to a table to do by itself is made here into rows that join the
 //! table and rows that leave it, so that every predicate is evaluated as in a query.
 
+pub(super) mod alias;
 mod merge;
 pub(crate) mod partitions;
 mod rewrite;
@@ -86,6 +87,11 @@ impl Creation {
                 DataType::Timestamp(TimeUnit::Nanosecond, zone) if !nanoseconds => {
                     DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
                 }
+                // What `row_number()` and its like give. A value beyond BIGINT is an error when it is cast.
+                DataType::UInt32 | DataType::UInt64 => DataType::Int64,
+                DataType::UInt8 | DataType::UInt16 => DataType::Int32,
+                // A NULL without a type is a text, as it is in a query.
+                DataType::Null => DataType::Utf8,
                 other => other.clone(),
             };
             Field::new(field.name(), data_type, true)

@@ -175,6 +175,29 @@ const CASES: [Case; 20] = [
         count: 3,
         expect: &["1 NULL NULL", "3 NULL 3.00", "4 d NULL"],
     },
+    // Both sides have these names: of a new row only the source can be meant, of one without a source only the target.
+    Case {
+        source: "(1, 'x', 1), (7, 'seven', 7)",
+        on: BY_ID,
+        clauses: "WHEN NOT MATCHED AND id = 7 THEN INSERT (id, name, amount) VALUES (id, name, amount) \
+                  WHEN NOT MATCHED BY SOURCE AND id = 2 THEN UPDATE SET amount = amount + 1",
+        count: 2,
+        expect: &["1 a 10.00", "2 b 21.00", "3 NULL 30.00", "4 d NULL", "7 seven 7.00"],
+    },
+];
+
+/// Clauses that name a column of neither side, of both, or of the side that has no row.
+const REFUSED: [(&str, &str); 4] = [
+    ("WHEN MATCHED THEN UPDATE SET amount = amount + 1", "ambiguous"),
+    (
+        "WHEN NOT MATCHED THEN INSERT (id) VALUES (t.id)",
+        "has no row in this clause",
+    ),
+    (
+        "WHEN NOT MATCHED BY SOURCE AND s.id = 1 THEN DELETE",
+        "has no row in this clause",
+    ),
+    ("WHEN NOT MATCHED THEN INSERT (id) VALUES (nothing)", "nothing"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,6 +256,10 @@ async fn cases(client: &mut Client, table: &str) -> Result<()> {
         found.sort();
         ensure!(found == case.expect, "{sql}: {found:?} instead of {:?}", case.expect);
         ensure!(count == case.count, "{sql}: {count} rows instead of {}", case.count);
+    }
+    for (clauses, expect) in REFUSED {
+        let failure = client.failure(&merge("(1, 'x', 1)", BY_ID, clauses)).await?;
+        ensure!(failure.message().contains(expect), "{clauses}: {failure:?}");
     }
     let twice = merge(
         "(1, 'x', 1), (1, 'y', 2)",

@@ -16,6 +16,7 @@ use super::channel::Workers;
 use super::tasks::{Tasks, TasksService};
 use crate::cluster::channel::{Channels, VERSION};
 use crate::error::Result;
+use crate::functions;
 use crate::process::drain::{Drain, Drained};
 use crate::process::memory::Memory;
 use crate::process::session::TaskSettings;
@@ -69,7 +70,7 @@ fn task_session(
         tasks.enter(&settings.query, &event.plan);
         Ok(WorkerPlanRewriteEventResponse::new(event.plan))
     };
-    Ok(builder
+    Ok(functions::register(builder)
         .with_runtime_env(runtime)
         .with_distributed_worker_plan_rewrite_handler(enter)
         .with_distributed_channel_resolver(workers)

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use catalog::LakeTable;
 use catalog::write::plan::RowAction;
-use datafusion::common::TableReference;
-use datafusion::common::{Column, JoinType, ScalarValue};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchemaRef, JoinType, ScalarValue, TableReference, plan_err};
 use datafusion::logical_expr::dml::{MergeIntoAction, MergeIntoClause, MergeIntoClauseKind, MergeIntoOp};
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, lit};
@@ -34,6 +34,10 @@ pub(super) fn rows(
     let pairs = pairs(merge, source, target, table)?;
     let (file, position) = places(&pairs)?;
     let (at, marked) = (unaliased(file.clone()), column(SOURCE));
+    let sides = Sides {
+        pairs: Arc::clone(pairs.schema()),
+        target: target.clone(),
+    };
     let mut numbers = Vec::new();
     for (number, clause) in (0_i32..).zip(&merge.clauses) {
         let kind = match clause.kind.canonical() {
@@ -42,7 +46,7 @@ pub(super) fn rows(
             _ => at.clone().is_null(),
         };
         let when = match &clause.predicate {
-            Some(predicate) => kind.and(predicate.clone()),
+            Some(predicate) => kind.and(sides.resolve(predicate, clause)?),
             None => kind,
         };
         numbers.push((Box::new(when), Box::new(lit(number))));
@@ -61,7 +65,7 @@ pub(super) fn rows(
     }
     let mut columns = Vec::new();
     for index in 0..table.snapshot().schema().fields().len() {
-        columns.push(value(merge, target, table, index)?);
+        columns.push(value(merge, &sides, table, index)?);
     }
     let actions = (0_i32..).zip(&merge.clauses).map(|(number, clause)| {
         let action = match clause.action {
@@ -96,17 +100,20 @@ fn once(numbered: LogicalPlan, places: [Expr; 2], table: &LakeTable) -> Result<L
 }
 
 /// What becomes of the column at `index`, by the number of the clause.
-fn value(merge: &MergeIntoOp, target: &TableReference, table: &LakeTable, index: usize) -> Result<Expr> {
+fn value(merge: &MergeIntoOp, sides: &Sides, table: &LakeTable, index: usize) -> Result<Expr> {
     let field = table.snapshot().schema().field(index);
     let null = Expr::Literal(ScalarValue::try_from(field.data_type())?, None);
-    let old = || Expr::Column(Column::new(Some(target.clone()), field.name()));
+    let old = || Expr::Column(Column::new(Some(sides.target.clone()), field.name()));
     let mut branches = Vec::new();
     for (number, clause) in (0_i32..).zip(&merge.clauses) {
         let value = match &clause.action {
             MergeIntoAction::Delete => continue,
             MergeIntoAction::Update(assignments) => {
                 let assigned = assignments.iter().find(|(name, _)| name == field.name());
-                assigned.map_or_else(old, |(_, value)| cast_to(value.clone(), field.data_type()))
+                match assigned {
+                    Some((_, value)) => cast_to(sides.resolve(value, clause)?, field.data_type()),
+                    None => old(),
+                }
             }
             MergeIntoAction::Insert { columns, values } => {
                 let at = match columns.is_empty() {
@@ -114,7 +121,7 @@ fn value(merge: &MergeIntoOp, target: &TableReference, table: &LakeTable, index:
                     false => columns.iter().position(|name| name == field.name()),
                 };
                 let value = match at.and_then(|at| values.get(at)) {
-                    Some(value) => value.clone(),
+                    Some(value) => sides.resolve(value, clause)?,
                     None => super::default_of(table, index)?,
                 };
                 cast_to(value, field.data_type())
@@ -131,6 +138,49 @@ fn value(merge: &MergeIntoOp, target: &TableReference, table: &LakeTable, index:
         )),
     };
     Ok(value.alias(field.name()))
+}
+
+/// The columns of both sides: those of the target have its name as their qualifier.
+struct Sides {
+    pairs: DFSchemaRef,
+    target: TableReference,
+}
+
+impl Sides {
+    /// `expr` with each column of the side that has it. The planner leaves a name without its table alone where both
+    /// sides have it, and lets a clause name the side that its rows lack, which would read as NULL.
+    fn resolve(&self, expr: &Expr, clause: &MergeIntoClause) -> Result<Expr> {
+        let (target, source) = match clause.kind.canonical() {
+            MergeIntoClauseKind::NotMatchedByTarget => (false, true),
+            MergeIntoClauseKind::NotMatchedBySource => (true, false),
+            _ => (true, true),
+        };
+        let is_seen = |qualifier: Option<&TableReference>| match qualifier == Some(&self.target) {
+            true => target,
+            false => source,
+        };
+        let resolved = expr.clone().transform(|expr| {
+            let Expr::Column(column) = &expr else {
+                return Ok(Transformed::no(expr));
+            };
+            if column.relation.is_some() {
+                return match is_seen(column.relation.as_ref()) {
+                    true => Ok(Transformed::no(expr)),
+                    false => plan_err!("{column} is of the side of the MERGE that has no row in this clause"),
+                };
+            }
+            let mut found = self
+                .pairs
+                .iter()
+                .filter(|(qualifier, field)| field.name() == &column.name && is_seen(*qualifier));
+            match (found.next(), found.next()) {
+                (Some(one), None) => Ok(Transformed::yes(Expr::Column(Column::from(one)))),
+                (Some(_), Some(_)) => plan_err!("{column} is ambiguous: target and source have it"),
+                (None, _) => plan_err!("no column is called {column}"),
+            }
+        })?;
+        Ok(resolved.data)
+    }
 }
 
 /// Target and source rows that match, and of those that match nothing the side that some clause asks for.

@@ -1,0 +1,5 @@
+"""The macros of dbt-lakewing."""
+
+import os
+
+PACKAGE_PATH = os.path.dirname(__file__)

@@ -1,0 +1,154 @@
+{# Making, renaming and dropping schemas, tables and views. #}
+
+{% macro lakewing__drop_schema(relation) -%}
+  {% for each in adapter.relations_in(relation) %}
+    {% do lakewing__drop_relation(each) %}
+  {% endfor %}
+  {% call statement('drop_schema') -%}
+    drop schema if exists {{ relation.without_identifier() }}
+  {% endcall %}
+{% endmacro %}
+
+{% macro lakewing__drop_table(relation) -%}
+  drop table if exists {{ relation.render() }} purge
+{%- endmacro %}
+
+{% macro lakewing__drop_view(relation) -%}
+  drop view if exists {{ relation.render() }}
+{%- endmacro %}
+
+{% macro lakewing__drop_relation(relation) -%}
+  {% call statement('drop_relation', auto_begin=False) -%}
+    {{ get_drop_sql(relation) }}
+  {%- endcall %}
+{% endmacro %}
+
+{% macro lakewing__rename_relation(from_relation, to_relation) -%}
+  {% call statement('rename_relation') -%}
+    alter {{ 'view' if from_relation.is_view else 'table' }} {{ from_relation.render() }} rename to {{ to_relation.render() }}
+  {%- endcall %}
+{% endmacro %}
+
+{% macro lakewing__get_rename_table_sql(relation, new_name) -%}
+  alter table {{ relation.render() }} rename to {{ relation.incorporate(path={'identifier': new_name}).render() }}
+{%- endmacro %}
+
+{% macro lakewing__get_rename_view_sql(relation, new_name) -%}
+  alter view {{ relation.render() }} rename to {{ relation.incorporate(path={'identifier': new_name}).render() }}
+{%- endmacro %}
+
+{% macro lakewing__get_replace_table_sql(relation, sql) -%}
+  {{ lakewing__create_table_as(False, relation, sql) }}
+{%- endmacro %}
+
+{% macro lakewing__get_replace_view_sql(relation, sql) -%}
+  {{ lakewing__create_view_as(relation, sql) }}
+{%- endmacro %}
+
+{#
+  A table of the rows of a query, in one commit. With a contract the columns are declared first, and the rows come in a
+  second commit: whoever needs both at once builds it under another name. What is temporary is a table without the
+  model's layout, which the materialization drops.
+#}
+{% macro lakewing__create_table_as(temporary, relation, sql) -%}
+  {{ config.get('sql_header', none) or '' }}
+  {% set contract = config.get('contract') %}
+  {%- if contract and contract.enforced and not temporary -%}
+    {{ get_assert_columns_equivalent(sql) }}
+    create or replace table {{ relation.render() }} {{ get_table_columns_and_constraints() }}
+    {{ lakewing__layout(temporary) }};
+    insert into {{ relation.render() }} ({{ adapter.dispatch('get_column_names', 'dbt')() }})
+    {{ get_select_subquery(sql) }}
+  {%- else -%}
+    create or replace table {{ relation.render() }}
+    {{ lakewing__layout(temporary) }}
+    as
+    {{ lakewing__query(sql) }}
+  {%- endif %}
+{%- endmacro %}
+
+{# A query on lines of its own: it may end with a comment. #}
+{% macro lakewing__query(sql) -%}
+(
+    {{ sql }}
+)
+{%- endmacro %}
+
+{# What stands between a table's columns and its query. #}
+{% macro lakewing__layout(temporary=false) -%}
+  using {{ adapter.table_format(config) }}
+  {%- if not temporary -%}
+    {%- set partition_by = config.get('partition_by') %}
+    {%- set sort_by = config.get('sort_by') %}
+    {%- set location = config.get('location') %}
+    {%- set properties = config.get('table_properties') %}
+    {%- if partition_by %} partitioned by ({{ lakewing__list(partition_by) }}){% endif %}
+    {%- if sort_by %} sorted by ({{ lakewing__list(sort_by) }}){% endif %}
+    {%- if location %} location {{ lakewing__text(location) }}{% endif %}
+    {%- if properties %} tblproperties (
+      {%- for key, value in properties.items() -%}
+        {{ lakewing__text(key) }} = {{ lakewing__text(value | lower if value is boolean else value) }}{{ ', ' if not loop.last }}
+      {%- endfor -%}
+    ){% endif %}
+  {%- endif %}
+{%- endmacro %}
+
+{% macro lakewing__list(names) -%}
+  {{ names if names is string else names | join(', ') }}
+{%- endmacro %}
+
+{% macro lakewing__create_view_as(relation, sql) -%}
+  {{ config.get('sql_header', none) or '' }}
+  {% set contract = config.get('contract') %}
+  {%- if contract and contract.enforced -%}
+    {{ get_assert_columns_equivalent(sql) }}
+  {%- endif %}
+  create or replace view {{ relation.render() }} as
+  {{ lakewing__query(sql) }}
+{%- endmacro %}
+
+{% macro lakewing__alter_column_type(relation, column_name, new_column_type) -%}
+  {% call statement('alter_column_type') %}
+    alter table {{ relation.render() }} alter column {{ adapter.quote(column_name) }} type {{ new_column_type }}
+  {% endcall %}
+{% endmacro %}
+
+{% macro lakewing__alter_relation_add_remove_columns(relation, add_columns, remove_columns) %}
+  {% for column in add_columns or [] %}
+    {% do run_query('alter table ' ~ relation.render() ~ ' add column ' ~ adapter.quote(column.name) ~ ' ' ~ column.data_type) %}
+  {% endfor %}
+  {% for column in remove_columns or [] %}
+    {% do run_query('alter table ' ~ relation.render() ~ ' drop column ' ~ adapter.quote(column.name)) %}
+  {% endfor %}
+{% endmacro %}
+
+{% macro lakewing__alter_relation_comment(relation, relation_comment) -%}
+  comment on {{ 'view' if relation.is_view else 'table' }} {{ relation.render() }} is {{ lakewing__text(relation_comment) }}
+{%- endmacro %}
+
+{% macro lakewing__alter_column_comment(relation, column_dict) -%}
+  {% set known = adapter.get_columns_in_relation(relation) | map(attribute='name') | list %}
+  {% for name, column in column_dict.items() if column['description'] %}
+    {% set found = known | select('equalto', name) | first
+        or known | map('lower') | select('equalto', name | lower) | first %}
+    comment on column {{ relation.render() }}.{{ adapter.quote(found) }} is {{ lakewing__text(column['description']) }};
+  {% endfor %}
+{%- endmacro %}
+
+{# Who may read what is the server's to say: it has no GRANT. #}
+{% macro lakewing__apply_grants(relation, grant_config, should_revoke=True) %}
+  {% if grant_config %}
+    {% do exceptions.warn('Lakewing has no grants: those of ' ~ relation.render() ~ ' are left out') %}
+  {% endif %}
+{% endmacro %}
+
+{% macro lakewing__get_show_grant_sql(relation) %}
+  select cast(null as varchar) as grantee, cast(null as varchar) as privilege_type where false
+{% endmacro %}
+
+{% macro lakewing__get_limit_sql(sql, limit) %}
+  {{ sql }}
+  {% if limit is not none %}
+  limit {{ limit }}
+  {%- endif -%}
+{% endmacro %}

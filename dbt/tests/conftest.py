@@ -1,0 +1,101 @@
+"""A server with two executor processes for all tests, and the profile that reaches it.
+
+LAKEWING_BIN is the program, LAKEWING_DBT_FORMAT the format of tables, `iceberg` without it. With LAKEWING_DBT_PORT, the
+port of a server of yours on this machine, none is started. `-m choice` runs the classes of CHOICE and what is no part of
+dbt's suite.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from cluster import Cluster
+
+pytest_plugins = ["dbt.tests.fixtures.project"]
+
+PORT = "LAKEWING_DBT_PORT"
+
+#: At least one class for each thing that a project does.
+CHOICE = {
+    "TestSimpleMaterializations",
+    "TestEphemeral",
+    "TestGenericTests",
+    "TestDocsGenerate",
+    "TestAdapterMethod",
+    "TestIncrementalUniqueKey",
+    "TestIncrementalOnSchemaChange",
+    "TestMicrobatch",
+    "TestMergeExcludeColumns",
+    "TestDateAdd",
+    "TestDateDiff",
+    "TestListagg",
+    "TestPersistDocs",
+    "TestBasicSeedTests",
+    "TestSimpleSeedColumnOverride",
+    "TestSnapshotCheck",
+    "TestSnapshotEphemeralHardDeletes",
+    "TestStoreTestFailures",
+    "TestUnitTestingTypes",
+    "TestTableConstraintsColumnsEqual",
+    "TestConstraintsRollback",
+    "TestPrePostModelHooks",
+    "TestChangeRelationTypeValidator",
+    "TestConcurrency",
+    "TestCalculateFreshnessMethod",
+    "TestAliases",
+    "TestShowLimit",
+}
+
+
+def program():
+    return Path(os.environ.get("LAKEWING_BIN", "lakewing"))
+
+
+def pytest_configure(config):
+    """Starts the server in the first process; those of pytest-xdist find its port in their environment."""
+    config.addinivalue_line("markers", "choice: what runs where all tests would take too long")
+    if PORT in os.environ or hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    folder = tempfile.TemporaryDirectory(prefix="lakewing-dbt-")
+    config.add_cleanup(folder.cleanup)
+    cluster = Cluster(program(), Path(folder.name))
+    config.add_cleanup(cluster.stop)
+    os.environ[PORT] = cluster.start().port
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.cls is None or item.cls.__name__ in CHOICE:
+            item.add_marker(pytest.mark.choice)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The line that tests/run counts."""
+    counts = {name: len(terminalreporter.stats.get(name, [])) for name in ("passed", "failed", "error", "skipped")}
+    failed = counts["failed"] + counts["error"]
+    verdict = "FAILED" if failed else "ok"
+    line = f"test result: {verdict}. {counts['passed']} passed; {failed} failed; {counts['skipped']} skipped"
+    terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def table_format():
+    return os.environ.get("LAKEWING_DBT_FORMAT", "iceberg")
+
+
+@pytest.fixture(scope="class")
+def dbt_profile_target(lakewing_profile):
+    return lakewing_profile
+
+
+@pytest.fixture(scope="class")
+def lakewing_profile(table_format):
+    return {
+        "type": "lakewing",
+        "host": "127.0.0.1",
+        "port": int(os.environ[PORT]),
+        "catalog": "lake",
+        "threads": 4,
+        "table_format": table_format,
+    }

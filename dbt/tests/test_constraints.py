@@ -1,0 +1,124 @@
+"""The suite's module constraints."""
+
+import pytest
+from dbt.tests.adapter.constraints.test_constraints import (
+    BaseConstraintsRuntimeDdlEnforcement,
+    BaseConstraintsRollback,
+    BaseTableConstraintsColumnsEqual,
+    BaseViewConstraintsColumnsEqual,
+    BaseIncrementalConstraintsColumnsEqual,
+    BaseIncrementalConstraintsRuntimeDdlEnforcement,
+    BaseIncrementalConstraintsRollback,
+    BaseTableContractSqlHeader,
+    BaseIncrementalContractSqlHeader,
+    BaseModelConstraintsRuntimeEnforcement,
+    BaseConstraintQuotedColumn,
+    BaseIncrementalForeignKeyConstraint,
+)
+
+
+class Types:
+    """The server's names of types."""
+
+    @pytest.fixture
+    def string_type(self):
+        return "VARCHAR"
+
+    @pytest.fixture
+    def int_type(self):
+        return "INTEGER"
+
+    @pytest.fixture
+    def data_types(self):
+        """A value, its type in a contract, and the type that a complaint names."""
+        return [
+            ["cast(1 as int)", "int", "INTEGER"],
+            ["'1'", "varchar", "VARCHAR"],
+            ["true", "boolean", "BOOLEAN"],
+            ["cast('2013-11-03 00:00:00' as timestamp)", "timestamp", "TIMESTAMP"],
+            ["date '2013-11-03'", "date", "DATE"],
+            ["array['a', 'b']", "array<varchar>", "ARRAY<VARCHAR>"],
+            ["array[1, 2]", "array<bigint>", "ARRAY<BIGINT>"],
+            ["cast(1 as decimal(10, 2))", "decimal(10, 2)", "DECIMAL(10, 2)"],
+        ]
+
+
+def expected_sql(table_format):
+    """What the formats cannot enforce is left out."""
+    return f"""
+        create or replace table <model_identifier> (id integer not null, color text, date_day text)
+        using {table_format};
+        insert into <model_identifier> (id, color, date_day)
+        select id, color, date_day from (
+            -- depends_on: <foreign_key_model_identifier>
+            select 'blue' as color, 1 as id, '2019-01-01' as date_day
+        ) as model_subq
+    """
+
+
+class TestConstraintsRuntimeDdlEnforcement(BaseConstraintsRuntimeDdlEnforcement):
+    @pytest.fixture(scope="class")
+    def expected_sql(self, table_format):
+        return expected_sql(table_format)
+
+
+class TestConstraintsRollback(BaseConstraintsRollback):
+    @pytest.fixture(scope="class")
+    def expected_error_messages(self):
+        return ["id", "NULL"]
+
+
+class TestTableConstraintsColumnsEqual(Types, BaseTableConstraintsColumnsEqual):
+    pass
+
+
+class TestViewConstraintsColumnsEqual(Types, BaseViewConstraintsColumnsEqual):
+    pass
+
+
+class TestIncrementalConstraintsColumnsEqual(Types, BaseIncrementalConstraintsColumnsEqual):
+    pass
+
+
+class TestIncrementalConstraintsRuntimeDdlEnforcement(BaseIncrementalConstraintsRuntimeDdlEnforcement):
+    @pytest.fixture(scope="class")
+    def expected_sql(self, table_format):
+        return expected_sql(table_format)
+
+
+class TestIncrementalConstraintsRollback(BaseIncrementalConstraintsRollback):
+    @pytest.fixture(scope="class")
+    def expected_error_messages(self):
+        return ["id", "NULL"]
+
+
+class TestTableContractSqlHeader(BaseTableContractSqlHeader):
+    pass
+
+
+class TestIncrementalContractSqlHeader(BaseIncrementalContractSqlHeader):
+    pass
+
+
+class TestModelConstraintsRuntimeEnforcement(BaseModelConstraintsRuntimeEnforcement):
+    @pytest.fixture(scope="class")
+    def expected_sql(self, table_format):
+        return expected_sql(table_format)
+
+
+class TestConstraintQuotedColumn(BaseConstraintQuotedColumn):
+    @pytest.fixture(scope="class")
+    def expected_sql(self, table_format):
+        return f"""
+            create or replace table <model_identifier> (
+                id integer not null, "from" text not null, date_day text
+            ) using {table_format};
+            insert into <model_identifier> (id, "from", date_day)
+            select id, "from", date_day from (
+                select 'blue' as "from", 1 as id, '2019-01-01' as date_day
+            ) as model_subq
+        """
+
+
+class TestIncrementalForeignKeyConstraint(BaseIncrementalForeignKeyConstraint):
+    pass

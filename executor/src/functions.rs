@@ -1,0 +1,16 @@
+//! SQL functions that clients of other engines expect and DataFusion lacks. Sessions that plan and executors that run have
+//! the same ones: a plan names a function, and carries none.
+
+mod dates;
+
+use std::sync::Arc;
+
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::ScalarUDF;
+
+/// `builder` with these functions beside those that it has.
+pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder {
+    let functions = dates::functions().map(|function| Arc::new(ScalarUDF::new_from_shared_impl(function)));
+    builder.scalar_functions().get_or_insert_default().extend(functions);
+    builder
+}
