@@ -1,5 +1,7 @@
 //! SHOW CATALOGS, SCHEMAS, TABLES, COLUMNS, FUNCTIONS and the session's settings: each is a query in disguise.
 
+pub(super) mod executors;
+
 use std::sync::Arc;
 
 use datafusion::sql::parser::Statement as Parsed;
@@ -32,6 +34,8 @@ pub(crate) enum Show {
     Functions { filter: Filter },
     /// The user's running queries.
     Queries,
+    /// The executors of this server.
+    Executors,
     /// One setting of the session, or all.
     Settings { name: Option<String> },
 }
@@ -88,6 +92,7 @@ impl Show {
                 let words: Vec<_> = variable.iter().map(|word| word.value.to_lowercase()).collect();
                 match words.join(".") {
                     name if name == "queries" => Show::Queries,
+                    name if name == executors::TABLE => Show::Executors,
                     name => Show::Settings {
                         name: Some(name).filter(|name| name != "all"),
                     },
@@ -201,6 +206,7 @@ impl Show {
                 filter.condition("routine_name"),
             ),
             Show::Queries => queries::show(running),
+            Show::Executors => format!("SELECT * FROM {}.{} ORDER BY name", executors::SCHEMA, executors::TABLE),
             Show::Settings { name } => {
                 let name = name.as_deref().map(canonical).transpose()?;
                 let rows: Vec<_> = settings(session)
