@@ -20,7 +20,7 @@ struct Case {
 const ALL: [&str; 4] = ["1 a 10.00", "2 b 20.00", "3 NULL 30.00", "4 d NULL"];
 const BY_ID: &str = "t.id = s.id";
 
-const CASES: [Case; 20] = [
+const CASES: [Case; 21] = [
     Case {
         source: "(1, 'x', 1)",
         on: BY_ID,
