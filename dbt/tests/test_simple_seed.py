@@ -1,5 +1,6 @@
 """The suite's module simple_seed."""
 
+from dbt.tests.util import run_dbt
 from dbt.tests.adapter.simple_seed.test_seed import (
     BaseBasicSeedTests,
     BaseSeedConfigFullRefreshOn,
@@ -18,11 +19,19 @@ from dbt.tests.adapter.simple_seed.test_seed_type_override import BaseSimpleSeed
 
 
 class TestBasicSeedTests(BaseBasicSeedTests):
-    pass
+    """A table that is replaced takes no view with it."""
+
+    def test_simple_seed_full_refresh_flag(self, project):
+        self._build_relations_for_test(project)
+        self._check_relation_end_state(run_result=run_dbt(["seed", "--full-refresh"]), project=project, exists=True)
 
 
 class TestSeedConfigFullRefreshOn(BaseSeedConfigFullRefreshOn):
-    pass
+    """A table that is replaced takes no view with it."""
+
+    def test_simple_seed_full_refresh_config(self, project):
+        self._build_relations_for_test(project)
+        self._check_relation_end_state(run_result=run_dbt(["seed"]), project=project, exists=True)
 
 
 class TestSeedConfigFullRefreshOff(BaseSeedConfigFullRefreshOff):
