@@ -8,6 +8,7 @@ use std::sync::Arc;
 use datafusion::catalog::Session;
 use iceberg::spec::TableMetadata;
 
+use crate::cache::CacheUse;
 use crate::client::{self, CatalogClient, TableLocation};
 use crate::config::{CatalogConfig, Config};
 use crate::delta::{DeltaCache, DeltaSnapshot};
@@ -92,6 +93,15 @@ impl Lakehouse {
     /// The object stores that the catalogs' tables lie on.
     pub fn stores(&self) -> &Arc<Stores> {
         &self.stores
+    }
+
+    /// What the caches of this process hold.
+    pub fn caches(&self) -> Vec<CacheUse> {
+        let mut caches = vec![self.metadata.usage()];
+        caches.extend(self.manifests.usage());
+        caches.extend(self.delta.usage());
+        caches.push(self.deletes.usage());
+        caches
     }
 
     /// The catalog's namespaces, sorted.

@@ -4,6 +4,7 @@
 //! it), [`LakeCodec`] (the scan on the wire), [`Stores`] (URLs to object stores) and [`mod@write`]. This crate knows
 //! nothing of SQL text, sessions, users or executors.
 
+mod cache;
 pub mod client;
 pub mod config;
 mod delta;
@@ -19,6 +20,7 @@ mod system_table;
 mod table;
 pub mod write;
 
+pub use cache::CacheUse;
 pub use config::{CatalogConfig, Config, Secret, StorageProfile};
 pub use error::{Error, Result};
 pub use files::{FileKind, FilesTable};

@@ -9,6 +9,7 @@ pub(crate) mod message;
 mod parquet;
 mod partition;
 pub mod plan;
+pub mod replaced;
 pub mod target;
 pub(crate) mod vector;
 

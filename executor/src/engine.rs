@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use async_trait::async_trait;
-use catalog::Stores;
 use catalog::write::plan::LakePlanner;
+use catalog::{CacheUse, Stores};
 use datafusion::catalog::CatalogProviderList;
 use datafusion::config::ConfigNonZeroUsize;
 use datafusion::error::DataFusionError;
@@ -66,6 +66,8 @@ pub struct Limits {
     /// Hands out the first row when the last has come: the query can be run again until then. For results that fit into
     /// memory.
     pub hold_rows: bool,
+    /// Runs in this process: the plan has rows that are nowhere else.
+    pub here: bool,
 }
 
 /// A plan that runs.
@@ -158,6 +160,20 @@ impl Engines {
             excluded: HashSet::new(),
         };
         retry::run(Arc::clone(&self.engine), attempt).await
+    }
+
+    /// The footers of Parquet files that this process keeps.
+    pub fn footer_cache(&self) -> CacheUse {
+        let footers = self.memory.runtime().cache_manager.get_file_metadata_cache();
+        let entries = footers.list_entries();
+        let bytes: usize = entries.values().map(|entry| entry.size_bytes).sum();
+        CacheUse {
+            name: "Parquet footers",
+            entries: u64::try_from(entries.len()).unwrap_or(u64::MAX),
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+            bytes_max: u64::try_from(footers.cache_limit()).unwrap_or(u64::MAX),
+            hits_and_misses: None,
+        }
     }
 
     /// Ends the executors inside this process, once their queries ended or the grace period is over.

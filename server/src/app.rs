@@ -13,12 +13,13 @@ use futures::FutureExt;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tower::layer::util::{Identity, Stack};
 use tracing::{error, info};
 
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::flight::{Flight, Rooms};
+use crate::flight::{Flight, Limit, Rooms, limit_requests};
 use crate::query::{Admission, Queries, Spool};
 use crate::session::Sessions;
 use crate::shutdown::Lifecycle;
@@ -139,8 +140,9 @@ impl App {
     }
 }
 
-fn server() -> Server {
+fn server() -> Server<Stack<Limit, Identity>> {
     Server::builder()
+        .layer(limit_requests())
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .http2_max_header_list_size(HEADERS_BYTES_MAX)

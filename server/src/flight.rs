@@ -7,10 +7,12 @@
 
 mod cancel;
 mod handshake;
+mod ingest;
 mod metadata;
 mod parameters;
 mod poll;
 mod prepared;
+mod request_size;
 mod schema;
 mod session;
 mod sql_info;
@@ -40,6 +42,7 @@ use tracing::{debug, error};
 
 use self::metadata::Metadata;
 use self::prepared::PreparedStatements;
+pub(crate) use self::request_size::{Limit, limit_requests};
 use self::statement::Offer;
 use self::stream::FlightStream;
 use self::ticket::Handles;
@@ -49,8 +52,8 @@ use crate::query::{Bound, Queries, Spool};
 use crate::session::{Session, Sessions};
 use crate::shutdown::Lifecycle;
 
-/// A message of ours that a client may send: parameters and handles travel in it.
-const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A message of an upload: rows are sent as the client has them.
+const UPLOAD_MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 const CREATE_PREPARED_STATEMENT: &str = "CreatePreparedStatement";
 const CLOSE_PREPARED_STATEMENT: &str = "ClosePreparedStatement";
@@ -132,7 +135,7 @@ impl Flight {
 
     /// The service as tonic serves it.
     pub(crate) fn into_server(self) -> FlightServiceServer<Self> {
-        FlightServiceServer::new(self).max_decoding_message_size(REQUEST_BYTES_MAX)
+        FlightServiceServer::new(self).max_decoding_message_size(UPLOAD_MESSAGE_BYTES_MAX)
     }
 
     async fn offer_rows(&self, caller: &Caller, descriptor: &FlightDescriptor) -> Result<Offer> {
@@ -212,6 +215,10 @@ impl Flight {
                     rows = parameters::rows(&statement.parameters)?;
                 }
                 self.update(caller, &session, &statement.sql, Bound { rows }).await?
+            }
+            Command::CommandStatementIngest(ingest) => {
+                self.ingest(caller, ingest, streams::iter([Ok(first)]).chain(messages))
+                    .await?
             }
             other => return Err(refusal(&other)),
         };

@@ -34,7 +34,7 @@ pub(crate) use registry::{Origin, Registry, RunningQuery};
 pub(crate) use run::Running;
 pub(crate) use spool::Spool;
 pub(crate) use stored::{Storing, read_part};
-pub(crate) use write::Bound;
+pub(crate) use write::{Bound, IfExists, Ingest};
 
 /// Plans kept for a moment between the call that asks for columns and the one that asks for rows.
 const PLANNED_MAX: u64 = 512;

@@ -2,6 +2,8 @@
 
 mod ddl;
 mod delta_commits;
+mod forms;
+mod ingest;
 mod merge;
 
 use anyhow::{Context, Result, ensure};
@@ -140,8 +142,9 @@ async fn statements(lake: LakeBuilder) -> Result<()> {
             "UPDATE {table} AS t SET name = s.name FROM (VALUES (20, 'twenty'), (21, 'nobody')) AS s (id, name) \
              WHERE t.id = s.id"
         );
-        let failure = client.failure(&sql).await?;
-        ensure!(failure.code() == tonic::Code::Unimplemented, "{failure:?}");
+        ensure!(update(&mut client, &sql).await? == 1, "{sql}");
+        let sql = format!("UPDATE {table} SET name = NULL WHERE name = 'twenty'");
+        ensure!(update(&mut client, &sql).await? == 1, "{sql}");
 
         let failure = client
             .failure(&format!("INSERT INTO {table} (amount) VALUES (1000000000)"))

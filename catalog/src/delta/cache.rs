@@ -13,13 +13,13 @@ use delta_kernel::engine::arrow_data::EngineDataArrowExt;
 use delta_kernel::scan::{PartitionValuesOptions, Scan, ScanMetadata, StatsOptions};
 use delta_kernel::{KernelError, Snapshot, SnapshotRef};
 use futures::TryStreamExt;
-use moka::future::Cache;
 use object_store::ObjectMeta;
 
 use super::columns::Columns;
 use super::log::Log;
 use super::replay;
 use super::statistics::FileBatch;
+use crate::cache::{BoundedCache, CacheUse};
 use crate::error::{Error, Result};
 use crate::stores::Stores;
 
@@ -27,9 +27,8 @@ use crate::stores::Stores;
 const VERSION_BYTES_MAX: u64 = 64 << 20;
 /// What a version takes beside what the kernel tells of it.
 const VERSION_BYTES: usize = 16 << 10;
-/// Bound of the file lists' cache, in units of [`WEIGHT_BYTES`]: 256 MiB.
-const FILES_WEIGHT_MAX: u64 = 256 << 10;
-const WEIGHT_BYTES: usize = 1 << 10;
+/// Bound of the file lists' cache.
+const FILES_BYTES_MAX: u64 = 256 << 20;
 
 /// Live files of a version, in batches as [`replay`] makes them.
 pub(crate) type FileBatches = Arc<Vec<FileBatch>>;
@@ -37,8 +36,8 @@ pub(crate) type FileBatches = Arc<Vec<FileBatch>>;
 /// The newest versions by the root of their table, and file lists by generation and version.
 #[derive(Debug, Clone)]
 pub(crate) struct DeltaCache {
-    versions: Cache<String, Arc<Version>>,
-    files: Cache<(u64, u64), FileBatches>,
+    versions: BoundedCache<String, Arc<Version>>,
+    files: BoundedCache<(u64, u64), FileBatches>,
     generations: Arc<AtomicU64>,
     stores: Arc<Stores>,
 }
@@ -80,25 +79,21 @@ impl Version {
 impl DeltaCache {
     pub(crate) fn new(stores: Arc<Stores>) -> Self {
         let version_weight = |root: &String, version: &Arc<Version>| {
-            let bytes = root.len() + version.kernel.estimated_owned_heap_size_bytes() + VERSION_BYTES;
-            u32::try_from(bytes).unwrap_or(u32::MAX)
+            root.len() + version.kernel.estimated_owned_heap_size_bytes() + VERSION_BYTES
         };
         let files_weight = |_: &(u64, u64), batches: &FileBatches| {
-            let bytes: usize = batches.iter().map(|batch| batch.files().get_array_memory_size()).sum();
-            u32::try_from(bytes / WEIGHT_BYTES + 1).unwrap_or(u32::MAX)
+            batches.iter().map(|batch| batch.files().get_array_memory_size()).sum()
         };
         Self {
-            versions: Cache::builder()
-                .max_capacity(VERSION_BYTES_MAX)
-                .weigher(version_weight)
-                .build(),
-            files: Cache::builder()
-                .max_capacity(FILES_WEIGHT_MAX)
-                .weigher(files_weight)
-                .build(),
+            versions: BoundedCache::new("Delta versions", VERSION_BYTES_MAX, version_weight),
+            files: BoundedCache::new("Delta file lists", FILES_BYTES_MAX, files_weight),
             generations: Arc::default(),
             stores,
         }
+    }
+
+    pub(crate) fn usage(&self) -> [CacheUse; 2] {
+        [self.versions.usage(), self.files.usage()]
     }
 
     /// The stores that the tables lie on.
@@ -193,7 +188,7 @@ impl DeltaCache {
             return self.replayed(log, version).await;
         }
         let key = (version.generation, version.number());
-        match self.files.try_get_with(key, self.listed(log, version)).await {
+        match self.files.get_or_load(&key, self.listed(log, version)).await {
             Ok(files) => Ok(files),
             Err(shared) => match Arc::try_unwrap(shared) {
                 Ok(error) => Err(error),

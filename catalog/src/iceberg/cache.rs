@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use moka::future::Cache;
 
 use super::manifest::{Entry, Manifest, ManifestFile, decode};
+use crate::cache::{BoundedCache, CacheUse};
 use crate::error::{Error, Result};
 use crate::stores::Stores;
 
@@ -22,8 +22,8 @@ const LISTS_BYTES_MAX: u64 = 64 << 20;
 /// queries that want the same one at the same time share one read.
 #[derive(Debug, Clone)]
 pub(crate) struct ManifestCache {
-    lists: Cache<String, Arc<Vec<ManifestFile>>>,
-    manifests: Cache<String, Arc<Manifest>>,
+    lists: BoundedCache<String, Arc<Vec<ManifestFile>>>,
+    manifests: BoundedCache<String, Arc<Manifest>>,
     stores: Arc<Stores>,
 }
 
@@ -58,21 +58,18 @@ impl ManifestCache {
     pub(crate) fn new(stores: Arc<Stores>) -> Self {
         let list_bytes = |location: &String, list: &Arc<Vec<ManifestFile>>| {
             let files = list.iter().map(ManifestFile::memory_bytes);
-            weight(location.len() + files.sum::<usize>())
+            location.len() + files.sum::<usize>()
         };
-        let manifest_bytes =
-            |location: &String, manifest: &Arc<Manifest>| weight(location.len() + manifest.memory_bytes());
+        let manifest_bytes = |location: &String, manifest: &Arc<Manifest>| location.len() + manifest.memory_bytes();
         Self {
-            lists: Cache::builder()
-                .max_capacity(LISTS_BYTES_MAX)
-                .weigher(list_bytes)
-                .build(),
-            manifests: Cache::builder()
-                .max_capacity(MANIFESTS_BYTES_MAX)
-                .weigher(manifest_bytes)
-                .build(),
+            lists: BoundedCache::new("Iceberg manifest lists", LISTS_BYTES_MAX, list_bytes),
+            manifests: BoundedCache::new("Iceberg manifests", MANIFESTS_BYTES_MAX, manifest_bytes),
             stores,
         }
+    }
+
+    pub(crate) fn usage(&self) -> [CacheUse; 2] {
+        [self.lists.usage(), self.manifests.usage()]
     }
 
     /// The stores that the tables lie on.
@@ -87,7 +84,7 @@ impl ManifestCache {
             let list = blocking(table, location, move || decode::list(&bytes)).await?;
             Ok(Arc::new(list))
         };
-        self.lists.try_get_with_by_ref(location, load).await.map_err(shared)
+        self.lists.get_or_load(location, load).await.map_err(shared)
     }
 
     /// Manifests that no list describes, by what they say of themselves. Format version 1 allows it, which knows
@@ -131,12 +128,8 @@ impl ManifestCache {
             let manifest = blocking(table, location, move || decode::manifest(&bytes)).await?;
             Ok(Arc::new(manifest))
         };
-        self.manifests.try_get_with_by_ref(location, load).await.map_err(shared)
+        self.manifests.get_or_load(location, load).await.map_err(shared)
     }
-}
-
-fn weight(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 fn corrupt(table: &str, file: &str, detail: String) -> Error {

@@ -139,6 +139,15 @@ impl Engine for StreamingEngine {
     }
 
     async fn start(&self, attempt: &Attempt) -> Result<Started> {
+        if attempt.limits.here {
+            let mut state = attempt.state.clone();
+            state.set_distributed_max_tasks_per_stage(1)?;
+            let plan = state.create_physical_plan(&attempt.plan).await?;
+            if is_distributed(&plan)? {
+                return Err(DataFusionError::Internal("a plan of one task per stage was cut".to_owned()).into());
+            }
+            return run_here(plan, &state, attempt);
+        }
         let members = self.cluster.members();
         let (known, mut peers) = (members.all_known(), members.usable(&attempt.excluded));
         // Plans that stay here need nobody's answer.

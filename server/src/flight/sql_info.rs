@@ -49,7 +49,7 @@ fn server(info: &mut SqlInfoDataBuilder) {
         SqlSupportedTransaction::None as i32,
     );
     info.append(SqlInfo::FlightSqlServerCancel, true);
-    info.append(SqlInfo::FlightSqlServerBulkIngestion, false);
+    info.append(SqlInfo::FlightSqlServerBulkIngestion, true);
     info.append(SqlInfo::FlightSqlServerIngestTransactionsSupported, false);
     // Prepared statements work until they are closed.
     info.append(SqlInfo::FlightSqlServerStatementTimeout, 0_i32);

@@ -2,6 +2,7 @@
 //! commit came first. Nothing is visible before the commit, and what a failure leaves behind is deleted.
 
 mod create;
+mod ingest;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use catalog::write::change::{Change, Operation, Reads};
 use catalog::write::plan::{Collected, LakeWrite, Written};
+use catalog::write::replaced::Partitions;
 use catalog::write::target::{RowChange, WriteDefault, WriteTarget};
 use catalog::write::{discard, new_write_id};
 use datafusion::common::ScalarValue;
@@ -16,16 +18,19 @@ use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use executor::Limits;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use proto::ErrorKind;
 use tokio::sync::oneshot;
 use tracing::info;
+
+pub(crate) use ingest::{IfExists, Ingest};
 
 use super::{Origin, Queries, RunningQuery, guarded};
 use crate::error::{Error, Result};
 use crate::query::Ending;
 use crate::session::Session;
-use crate::sql::write::{self as sql, RowPlan, Write};
+use crate::sql::write::{self as sql, Replaced, RowPlan, Write};
 
 /// A statement that other commits overtake is planned so often.
 const ATTEMPTS_MAX: u32 = 6;
@@ -60,6 +65,9 @@ impl Bound {
     }
 }
 
+/// What a write does once it may begin; the number of rows.
+type Work = Box<dyn FnOnce(Queries, Session, Arc<RunningQuery>) -> BoxFuture<'static, Result<i64>> + Send>;
+
 /// Ends a write whose caller has gone, unless its commit has begun.
 struct Waiting(Arc<RunningQuery>);
 
@@ -70,19 +78,28 @@ impl Drop for Waiting {
 }
 
 impl Queries {
-    /// Runs a statement that writes rows, and says how many it wrote, changed or deleted. A caller that goes away ends
-    /// it; a commit that has begun is brought to its end.
+    /// Runs a statement that writes rows, and says how many it wrote, changed or deleted.
     pub(crate) async fn write(&self, session: &Session, origin: Origin, sql: &str, bound: Bound) -> Result<i64> {
+        let text = sql.to_owned();
+        let work: Work = Box::new(move |queries, session, query| {
+            async move { queries.write_rows(&session, &query, &text, &bound).await }.boxed()
+        });
+        self.bring_to_end(session, origin, sql, work).await
+    }
+
+    /// Does `work` as a query that is known as `text`, when its turn has come. A caller that goes away ends it; a commit
+    /// that has begun is brought to its end.
+    async fn bring_to_end(&self, session: &Session, origin: Origin, text: &str, work: Work) -> Result<i64> {
         let limit = session.settings.statement_timeout();
-        let query = self.registry.begin(origin, &session.user, sql, limit)?;
+        let query = self.registry.begin(origin, &session.user, text, limit)?;
         let shared = query.share();
         let (done, outcome) = oneshot::channel();
-        let (queries, session, sql) = (self.clone(), session.clone(), sql.to_owned());
+        let (queries, session) = (self.clone(), session.clone());
         let running = Arc::clone(&shared);
         self.tasks.spawn(async move {
             let work = async {
                 let _permit = unless_ended(&running, queries.admission.admit(&running)).await?;
-                Box::pin(queries.write_rows(&session, &running, &sql, &bound)).await
+                work(queries.clone(), session, Arc::clone(&running)).await
             };
             let outcome = Box::pin(guarded(work)).await;
             let ended = if outcome.is_ok() { "finished" } else { "failed" };
@@ -146,9 +163,20 @@ impl Queries {
             plan.into_write(session)
         };
         let (state, write) = unless_ended(query, planning).await?;
+        self.carry_out(query, state, write, false).await
+    }
+
+    /// Writes and commits, once. The rows are read in this process where only it has them.
+    async fn carry_out(
+        &self,
+        query: &RunningQuery,
+        state: SessionState,
+        write: sql::Written,
+        here: bool,
+    ) -> Result<i64> {
         let write = match write {
             sql::Written::Rows(write) => write,
-            sql::Written::New(creation) => return self.create(query, state, creation).await,
+            sql::Written::New(creation) => return self.create(query, state, creation, here).await,
         };
         let writing = Writing {
             queries: self,
@@ -156,6 +184,7 @@ impl Queries {
             state,
             target: write.table.snapshot().write_target()?,
             write_id: new_write_id(),
+            here,
         };
         let change = writing.change(&write).await;
         let outcome = match change {
@@ -198,6 +227,8 @@ struct Writing<'a> {
     state: SessionState,
     target: WriteTarget,
     write_id: String,
+    /// Whether only this process has the rows.
+    here: bool,
 }
 
 impl Writing<'_> {
@@ -211,12 +242,24 @@ impl Writing<'_> {
                 let rows = count(written.rows_written())?;
                 Ok((self.added(Operation::Append, written, Reads::Nothing), rows))
             }
-            RowPlan::Overwrite(rows) => {
+            RowPlan::Overwrite { rows, replaced } => {
                 refuse_defaults(write)?;
                 let written = self.run(rows.clone(), self.target.clone(), false).await?;
                 let rows = count(written.rows_written())?;
-                let mut change = self.added(Operation::Overwrite, written, Reads::Rows(None));
-                change.removed = unless_ended(self.query, async { Ok(snapshot.data_files().await?) }).await?;
+                let partitions = match replaced {
+                    Replaced::All => None,
+                    Replaced::Given(partitions) => Some(partitions.clone()),
+                    Replaced::ThoseOfRows => Some(Partitions::of(&self.target, &written.files)?),
+                };
+                let filter = partitions.as_ref().and_then(|partitions| partitions.filter(snapshot));
+                let mut change = self.added(Operation::Overwrite, written, Reads::Rows(filter));
+                let removed = async {
+                    Ok(match &partitions {
+                        None => snapshot.data_files().await?,
+                        Some(partitions) => partitions.files(snapshot).await?,
+                    })
+                };
+                change.removed = unless_ended(self.query, removed).await?;
                 Ok((change, rows))
             }
             RowPlan::Truncate => {
@@ -282,6 +325,7 @@ impl Writing<'_> {
             // What comes out is one row for each file: a lost executor costs no write.
             let limits = Limits {
                 hold_rows: true,
+                here: self.here,
                 ..self.queries.admission.limits(&self.query.user)
             };
             let mut execution = self.queries.engines.execute_within(&self.state, plan, limits).await?;

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 use proto::ErrorKind;
 
 use self::alter::Change;
-pub(crate) use self::create::CreateTable;
+pub(crate) use self::create::{CreateTable, TableDefinition};
 use self::cursor::{Cursor, Path};
 use crate::error::{Error, Result};
 use crate::session::Session;

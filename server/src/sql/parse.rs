@@ -17,8 +17,9 @@ use uuid::Uuid;
 
 use super::command::Command;
 use super::ddl::{CreateTable, Ddl};
+use super::queries;
 use super::show::Show;
-use super::{queries, write};
+use super::write::{self, PartitionClause};
 use crate::error::{Error, Result};
 
 pub(super) use versions::check_constant;
@@ -55,6 +56,8 @@ pub(crate) enum Statement {
         statement: Box<Parsed>,
         /// The table that gets the rows of the query.
         creation: Option<Box<CreateTable>>,
+        /// The partitions that the rows of an INSERT OVERWRITE replace; all where it names none.
+        partitions: Option<PartitionClause>,
         /// How many parameters it takes.
         parameters: usize,
         /// The tables that it reads at a certain version.
@@ -133,6 +136,7 @@ impl Statement {
                 Ok(Statement::Write {
                     statement: query,
                     creation: Some(table),
+                    partitions: None,
                     parameters,
                     versions,
                 })
@@ -154,9 +158,11 @@ impl Statement {
             Some(found) => Ok(found),
             None => {
                 let mut query = Show::describe(statement)?;
+                let mut partitions = None;
                 if let Parsed::Statement(inner) = &mut query {
-                    write::hoist(inner)?;
+                    write::rewrite(inner)?;
                     write::alias::spell_out(inner)?;
+                    partitions = write::partitions::take(inner)?;
                 }
                 if let Parsed::Statement(inner) = &query
                     && write::is_one(inner)
@@ -166,6 +172,7 @@ impl Statement {
                     return Ok(Statement::Write {
                         statement: Box::new(query),
                         creation: None,
+                        partitions,
                         parameters,
                         versions,
                     });

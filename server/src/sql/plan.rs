@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use catalog::Lakehouse;
-use datafusion::catalog::{CatalogProviderList, TableProvider};
+use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList, TableProvider};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue, TableReference};
 use datafusion::datasource::ViewTable;
@@ -28,7 +28,7 @@ use super::ddl::{CreateTable, table_name};
 use super::parse::{Statement, VersionedTable};
 use super::pinned::{PinnedCatalogs, PinnedTables};
 use super::type_names::TypeNames;
-use super::write::{Creation, Write, Written};
+use super::write::{Creation, PartitionClause, Write, Written};
 use super::{execute, time_travel};
 use crate::error::{Error, Result};
 use crate::query::Registry;
@@ -49,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) parameters: usize,
     /// The table that its rows shall make.
     creates: Option<Box<CreateTable>>,
+    /// The partitions of a table that its rows replace.
+    partitions: Option<PartitionClause>,
     tables: Arc<PinnedTables>,
 }
 
@@ -97,7 +99,7 @@ impl Planner {
     /// Plans `statement` as [`Planner::plan_text`] does.
     pub(crate) async fn plan(&self, session: &Session, statement: Statement, pins: &[TablePin]) -> Result<Plan> {
         let changes_rows = matches!(statement, Statement::Write { creation: None, .. });
-        let mut creates = None;
+        let (mut creates, mut partitions) = (None, None);
         let (mut query, parameters, mut versions) = match statement {
             Statement::Query {
                 query,
@@ -107,16 +109,19 @@ impl Planner {
             Statement::Write {
                 statement,
                 creation,
+                partitions: replaced,
                 parameters,
                 versions,
             } => {
-                creates = creation;
+                (creates, partitions) = (creation, replaced);
                 (*statement, parameters, versions)
             }
             Statement::Show(show) => {
                 let queries = self.registry.of_user(&session.user);
+                let mut caches = self.lakehouse.caches();
+                caches.push(self.engines.footer_cache());
                 (
-                    show.query(session, &self.lakehouse.catalog_names(), &queries)?,
+                    show.query(session, &self.lakehouse.catalog_names(), &queries, &caches)?,
                     0,
                     Vec::new(),
                 )
@@ -151,8 +156,19 @@ impl Planner {
             plan,
             parameters,
             creates,
+            partitions,
             tables,
         })
+    }
+
+    /// A session for plans that name no table.
+    pub(crate) fn state(&self, session: &Session) -> Result<SessionState> {
+        let nothing = Arc::new(MemoryCatalogProviderList::new());
+        let mut state = self
+            .engines
+            .session_state(session.config()?, nothing, Arc::new(TypeNames))?;
+        state.mark_start_execution();
+        Ok(state)
     }
 
     /// The lake that statements are about.
@@ -245,7 +261,7 @@ impl Plan {
         }
         match self.plan {
             LogicalPlan::Dml(dml) => {
-                let write = Write::of(dml, session, &self.state)?;
+                let write = Write::of(dml, self.partitions.as_ref(), session, &self.state)?;
                 Ok((self.state, Written::Rows(write)))
             }
             _ => Err(Error::statement(

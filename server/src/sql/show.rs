@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use catalog::CacheUse;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
     DescribeAlias, ShowStatementFilter, ShowStatementFilterPosition, ShowStatementInParentType, ShowStatementOptions,
@@ -32,6 +33,8 @@ pub(crate) enum Show {
     Functions { filter: Filter },
     /// The user's running queries.
     Queries,
+    /// What the server's caches hold.
+    Caches,
     /// One setting of the session, or all.
     Settings { name: Option<String> },
 }
@@ -88,6 +91,7 @@ impl Show {
                 let words: Vec<_> = variable.iter().map(|word| word.value.to_lowercase()).collect();
                 match words.join(".") {
                     name if name == "queries" => Show::Queries,
+                    name if name == "caches" => Show::Caches,
                     name => Show::Settings {
                         name: Some(name).filter(|name| name != "all"),
                     },
@@ -164,6 +168,7 @@ impl Show {
         session: &Session,
         catalogs: &[String],
         running: &[Arc<RunningQuery>],
+        caches: &[CacheUse],
     ) -> Result<Parsed> {
         let sql = match self {
             Show::Catalogs { filter } => {
@@ -201,6 +206,7 @@ impl Show {
                 filter.condition("routine_name"),
             ),
             Show::Queries => queries::show(running),
+            Show::Caches => self::caches(caches),
             Show::Settings { name } => {
                 let name = name.as_deref().map(canonical).transpose()?;
                 let rows: Vec<_> = settings(session)
@@ -219,6 +225,23 @@ impl Show {
             _ => Err(Error::statement("the condition of SHOW is no condition")),
         }
     }
+}
+
+/// The query that answers SHOW CACHES.
+fn caches(caches: &[CacheUse]) -> String {
+    let rows = caches.iter().map(|cache| {
+        let (hits, misses) = match cache.hits_and_misses {
+            Some((hits, misses)) => (hits.to_string(), misses.to_string()),
+            None => ("NULL".to_owned(), "NULL".to_owned()),
+        };
+        let (name, entries) = (quoted(cache.name), cache.entries);
+        format!(
+            "({name}, {entries}, {}, {}, {hits}, {misses})",
+            cache.bytes, cache.bytes_max
+        )
+    });
+    let rows = rows.collect::<Vec<_>>().join(", ");
+    format!("SELECT * FROM (VALUES {rows}) AS c(name, entries, bytes, bytes_max, hits, misses) ORDER BY name")
 }
 
 impl Filter {
@@ -299,7 +322,7 @@ mod tests {
         };
         let session = Session::new("alice", "lake", "o'clock");
         let query = show
-            .query(&session, &["delta".to_owned(), "lake".to_owned()], &[])
+            .query(&session, &["delta".to_owned(), "lake".to_owned()], &[], &[])
             .unwrap()
             .to_string();
         assert!(query.contains(expect), "{sql}: {query}");
@@ -342,7 +365,7 @@ mod tests {
         let parse::Statement::Show(show) = parse::Statement::parse("SHOW nonsense").unwrap() else {
             panic!()
         };
-        assert!(show.query(&Session::new("a", "b", "c"), &[], &[]).is_err());
+        assert!(show.query(&Session::new("a", "b", "c"), &[], &[], &[]).is_err());
     }
 
     #[test]

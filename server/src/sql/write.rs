@@ -5,6 +5,9 @@
 
 pub(super) mod alias;
 mod merge;
+pub(crate) mod partitions;
+mod rewrite;
+pub(crate) mod upload;
 
 use std::sync::Arc;
 
@@ -23,7 +26,10 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, WriteOp, lit};
-use datafusion::sql::sqlparser::ast::{self, SetExpr};
+use datafusion::sql::sqlparser::ast;
+
+pub(crate) use partitions::{PartitionClause, Replaced};
+pub(super) use rewrite::rewrite;
 
 use super::ddl::CreateTable;
 use crate::error::{Error, Result};
@@ -99,8 +105,13 @@ impl Creation {
 pub(crate) enum RowPlan {
     /// The rows of the plan join it. Its columns are those of the table.
     Append(LogicalPlan),
-    /// They take the place of all rows.
-    Overwrite(LogicalPlan),
+    /// They take the place of others.
+    Overwrite {
+        /// The rows.
+        rows: LogicalPlan,
+        /// The others.
+        replaced: Replaced,
+    },
     /// Behind the columns of the table stand what is done with the row, its file and its position.
     Change {
         /// The rows.
@@ -123,40 +134,6 @@ pub(super) fn is_one(statement: &ast::Statement) -> bool {
     )
 }
 
-/// `WITH ... INSERT` with the names inside the INSERT, where DataFusion looks for them. Other statements stay.
-pub(super) fn hoist(statement: &mut ast::Statement) -> Result<()> {
-    let ast::Statement::Query(query) = statement else {
-        return Ok(());
-    };
-    let inner = match query.body.as_mut() {
-        SetExpr::Insert(inner) => inner,
-        SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-            return Err(Error::unsupported(
-                "WITH before UPDATE, DELETE or MERGE",
-                ": write the query where it is used",
-            ));
-        }
-        _ => return Ok(()),
-    };
-    let mut inner = inner.clone();
-    if let (ast::Statement::Insert(insert), Some(with)) = (&mut inner, query.with.take()) {
-        let Some(source) = &mut insert.source else {
-            return Err(Error::statement("INSERT names no rows"));
-        };
-        match &mut source.with {
-            None => source.with = Some(with),
-            Some(own) => {
-                let mut tables = with.cte_tables;
-                tables.append(&mut own.cte_tables);
-                own.cte_tables = tables;
-                own.recursive |= with.recursive;
-            }
-        }
-    }
-    *statement = inner;
-    Ok(())
-}
-
 /// Refuses what DataFusion reads and overlooks.
 pub(super) fn check(statement: &ast::Statement) -> Result<()> {
     let ast::Statement::Update(update) = statement else {
@@ -176,8 +153,19 @@ pub(super) fn check(statement: &ast::Statement) -> Result<()> {
 }
 
 impl Write {
-    /// What `dml` does.
-    pub(super) fn of(dml: DmlStatement, session: &Session, state: &SessionState) -> Result<Self> {
+    /// Rows, in the table's columns, that join it.
+    pub(crate) fn append(name: TableName, table: LakeTable, rows: LogicalPlan) -> Self {
+        let change = RowPlan::Append(rows);
+        Self { name, table, change }
+    }
+
+    /// What `dml` does, of which `partitions` tells what it replaces.
+    pub(super) fn of(
+        dml: DmlStatement,
+        partitions: Option<&PartitionClause>,
+        session: &Session,
+        state: &SessionState,
+    ) -> Result<Self> {
         let name = full_name(&dml.table_name, session);
         let provider = source_as_provider(&dml.target)?;
         let Some(table) = provider.downcast_ref::<LakeTable>() else {
@@ -196,7 +184,13 @@ impl Write {
         let input = || dml.input.as_ref().clone();
         let change = match dml.op {
             WriteOp::Insert(InsertOp::Append) => RowPlan::Append(input()),
-            WriteOp::Insert(InsertOp::Overwrite) => RowPlan::Overwrite(input()),
+            WriteOp::Insert(InsertOp::Overwrite) => RowPlan::Overwrite {
+                rows: input(),
+                replaced: match partitions {
+                    Some(clause) => clause.of(&table)?,
+                    None => Replaced::All,
+                },
+            },
             WriteOp::Insert(InsertOp::Replace) => return Err(Error::unsupported("REPLACE INTO", ": use MERGE")),
             WriteOp::Truncate => RowPlan::Truncate,
             WriteOp::Delete => RowPlan::Change {

@@ -59,6 +59,8 @@ fn file_type(arrow: &DataType) -> Result<DataType, DataType> {
         DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
         DataType::UInt32 => DataType::Int64,
+        DataType::UInt64 => DataType::Decimal128(20, 0),
+        DataType::Float16 => DataType::Float32,
         DataType::Timestamp(TimeUnit::Nanosecond, _) => return Err(arrow.clone()),
         DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.as_ref().map(|_| "UTC".into())),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
@@ -212,7 +214,7 @@ mod tests {
             Some(DataType::Timestamp(TimeUnit::Microsecond, utc())),
         );
         check(DataType::Timestamp(TimeUnit::Nanosecond, None), None);
-        check(DataType::UInt64, None);
+        check(DataType::UInt64, Some(DataType::Decimal128(20, 0)));
         check(DataType::Time64(TimeUnit::Microsecond), None);
         let list = |name: &str, item| DataType::List(Arc::new(Field::new(name, item, true)));
         check(list("item", DataType::UInt8), Some(list("element", DataType::Int16)));

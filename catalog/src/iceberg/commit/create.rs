@@ -197,14 +197,18 @@ pub(crate) fn primitive_type(arrow: &DataType, nanoseconds: bool) -> Option<Prim
         DataType::Boolean => PrimitiveType::Boolean,
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => PrimitiveType::Int,
         DataType::Int64 | DataType::UInt32 => PrimitiveType::Long,
-        DataType::Float32 => PrimitiveType::Float,
+        DataType::UInt64 => PrimitiveType::Decimal {
+            precision: 20,
+            scale: 0,
+        },
+        DataType::Float16 | DataType::Float32 => PrimitiveType::Float,
         DataType::Float64 => PrimitiveType::Double,
         DataType::Decimal128(precision, scale) => PrimitiveType::Decimal {
             precision: u32::from(*precision),
             scale: u32::try_from(*scale).ok()?,
         },
         DataType::Date32 => PrimitiveType::Date,
-        DataType::Time64(TimeUnit::Microsecond) => PrimitiveType::Time,
+        DataType::Time32(_) | DataType::Time64(TimeUnit::Microsecond) => PrimitiveType::Time,
         DataType::Timestamp(TimeUnit::Nanosecond, zone) => match (nanoseconds, zone) {
             (false, _) => return None,
             (true, None) => PrimitiveType::TimestampNs,
@@ -404,6 +408,13 @@ mod tests {
             Some(PrimitiveType::Timestamptz),
         );
         check(DataType::Timestamp(TimeUnit::Nanosecond, None), None);
-        check(DataType::UInt64, None);
+        check(
+            DataType::UInt64,
+            Some(PrimitiveType::Decimal {
+                precision: 20,
+                scale: 0,
+            }),
+        );
+        check(DataType::Duration(TimeUnit::Second), None);
     }
 }

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use moka::future::Cache;
 use uuid::Uuid;
 
 use super::Metadata;
+use crate::cache::{BoundedCache, CacheUse};
 use crate::error::Result;
 use crate::stores::Stores;
 
@@ -18,7 +18,7 @@ const BYTES_PER_BYTE: usize = 2;
 /// Metadata that queries share.
 #[derive(Debug)]
 pub(crate) struct MetadataCache {
-    parsed: Cache<String, Parsed>,
+    parsed: BoundedCache<String, Parsed>,
     stores: Arc<Stores>,
 }
 
@@ -32,13 +32,16 @@ impl MetadataCache {
     pub(crate) fn new(stores: Arc<Stores>) -> Self {
         let weight = |location: &String, parsed: &Parsed| {
             let bytes = parsed.json_bytes.saturating_mul(BYTES_PER_BYTE);
-            u32::try_from(bytes.saturating_add(location.len())).unwrap_or(u32::MAX)
+            bytes.saturating_add(location.len())
         };
-        let parsed = Cache::builder().max_capacity(METADATA_BYTES_MAX).weigher(weight);
         Self {
-            parsed: parsed.build(),
+            parsed: BoundedCache::new("Iceberg metadata files", METADATA_BYTES_MAX, weight),
             stores,
         }
+    }
+
+    pub(crate) fn usage(&self) -> CacheUse {
+        self.parsed.usage()
     }
 
     /// The metadata at that location; `table` is the table's name, for messages.

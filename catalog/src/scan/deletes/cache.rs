@@ -8,11 +8,11 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use moka::future::Cache;
 use object_store::path::Path;
 
 use super::rows::DeletedRows;
 use super::{DeleteSource, RowDeletes, VectorFrame, positions, vector};
+use crate::cache::{BoundedCache, CacheUse};
 use crate::error::Error;
 
 /// Bound of the cache, in bytes of decoded positions.
@@ -26,7 +26,7 @@ const ENTRY_BYTES: u64 = 256;
 /// at the same time are one load.
 #[derive(Debug)]
 pub(crate) struct DeleteCache {
-    decoded: Cache<Key, Decoded>,
+    decoded: BoundedCache<Key, Decoded>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -57,10 +57,16 @@ enum Decoded {
 
 impl Default for DeleteCache {
     fn default() -> Self {
-        let weight = |_: &Key, decoded: &Decoded| u32::try_from(decoded.bytes()).unwrap_or(u32::MAX);
+        let weight = |_: &Key, decoded: &Decoded| usize::try_from(decoded.bytes()).unwrap_or(usize::MAX);
         Self {
-            decoded: Cache::builder().max_capacity(CACHE_BYTES_MAX).weigher(weight).build(),
+            decoded: BoundedCache::new("deleted rows", CACHE_BYTES_MAX, weight),
         }
+    }
+}
+
+impl DeleteCache {
+    pub(crate) fn usage(&self) -> CacheUse {
+        self.decoded.usage()
     }
 }
 
@@ -187,7 +193,7 @@ impl DeleteLoader {
         let load = self.read(source, key.clone());
         self.cache
             .decoded
-            .try_get_with(key, load)
+            .get_or_load(&key, load)
             .await
             .map_err(DataFusionError::Shared)
     }

@@ -11,7 +11,13 @@ use crate::sql::write::Creation;
 
 impl Queries {
     /// Writes the rows of a new table and creates it with them; the number of the rows.
-    pub(super) async fn create(&self, query: &RunningQuery, state: SessionState, creation: Creation) -> Result<i64> {
+    pub(super) async fn create(
+        &self,
+        query: &RunningQuery,
+        state: SessionState,
+        creation: Creation,
+        here: bool,
+    ) -> Result<i64> {
         let (name, asked) = (&creation.name, &creation.table);
         let new = creation.new_table()?;
         let exists = |error: &catalog::Error| asked.if_not_exists && error.kind() == ErrorKind::AlreadyExists;
@@ -34,6 +40,7 @@ impl Queries {
             state,
             target: staged.target().clone(),
             write_id: new_write_id(),
+            here,
         };
         let written = writing.run(creation.rows.clone(), writing.target.clone(), false).await;
         let outcome = match (written, query.ending()) {

@@ -57,6 +57,12 @@ pub(super) fn rows(
     let numbered = LogicalPlanBuilder::from(numbered)
         .filter(column(CLAUSE).is_not_null())?
         .build()?;
+    if let [clause] = merge.clauses.as_slice()
+        && matches!(clause.action, MergeIntoAction::Delete)
+        && clause.predicate.is_none()
+    {
+        return once(numbered, [file, position], table);
+    }
     let mut columns = Vec::new();
     for index in 0..table.snapshot().schema().fields().len() {
         columns.push(value(merge, &sides, table, index)?);
@@ -75,6 +81,22 @@ pub(super) fn rows(
         columns,
         Arc::new(numbered),
     )?))
+}
+
+/// The rows that leave where nothing else can happen to them: several source rows may match one, since the outcome is the
+/// same.
+fn once(numbered: LogicalPlan, places: [Expr; 2], table: &LakeTable) -> Result<LogicalPlan> {
+    let places = LogicalPlanBuilder::from(numbered)
+        .project(places)?
+        .distinct()?
+        .build()?;
+    let mut columns = Vec::new();
+    for field in table.snapshot().schema().fields() {
+        columns.push(Expr::Literal(ScalarValue::try_from(field.data_type())?, None).alias(field.name()));
+    }
+    columns.push(lit(RowAction::Delete as i8).alias("row action"));
+    columns.extend(places.schema().columns().into_iter().map(Expr::Column));
+    Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(places))?))
 }
 
 /// What becomes of the column at `index`, by the number of the clause.
