@@ -77,7 +77,7 @@ class TestSimpleSeedWithBOM(BaseSimpleSeedWithBOM):
         """The suite's file has the rows of another seed behind the mark."""
         project.run_sql(seeds.seeds__expected_sql)
         seed = Path(project.project_root) / "seeds" / "seed_bom.csv"
-        seed.write_text("\ufeff" + seeds.seeds__actual_csv, encoding="utf-8")
+        seed.write_text("\ufeff" + seeds.seed__actual_csv, encoding="utf-8")
 
 
 class TestSeedSpecificFormats(BaseSeedSpecificFormats):
