@@ -104,3 +104,12 @@ def lakewing_profile(table_format):
         "threads": 4,
         "table_format": table_format,
     }
+
+
+@pytest.fixture(scope="class")
+def logs_dir(tmp_path_factory):
+    """Where dbt logs: the suite's own folder would lie in this checkout."""
+    folder = tmp_path_factory.mktemp("logs")
+    os.environ["DBT_LOG_PATH"] = str(folder)
+    yield str(folder)
+    del os.environ["DBT_LOG_PATH"]
