@@ -8,19 +8,42 @@ pub(crate) mod tls;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use datafusion::common::runtime::SpawnedTask;
 use url::Url;
 
-use crate::config::{Config, EXECUTORS_MAX, Mode};
+use crate::config::{Config, EXECUTORS_MAX, Mode, SetConfig};
 use crate::error::Result;
 use crate::process::memory::Memory;
+use crate::scale::autoscaler::Autoscaler;
 
 use channel::Channels;
 use fixed::InProcess;
-use members::{Members, Peer};
+use members::{Health, Members, Peer, Seen};
 use probe::Found;
+
+/// A query that had to wait for its first executor waits so long for as many as it wants.
+const GATHER: Duration = Duration::from_secs(2);
+
+/// One executor, as SHOW EXECUTORS shows it.
+#[derive(Debug, Clone)]
+pub struct ExecutorInfo {
+    /// Its name; its address where somebody else starts it.
+    pub name: String,
+    /// The set it belongs to; empty where there are no sets.
+    pub set: String,
+    /// `starting`, `ready`, `draining`, `refusing` or `lost`.
+    pub state: &'static str,
+    /// Since when.
+    pub since: SystemTime,
+    /// Where it listens; none before it does.
+    pub address: Option<Url>,
+    /// Queries it works for and streams that are read from it, when it was last asked.
+    pub running_tasks: u32,
+    /// Why it is as it is, in plain words; empty where there is nothing to say.
+    pub reason: String,
+}
 
 /// The executors of one server.
 #[derive(Debug)]
@@ -29,6 +52,7 @@ pub(crate) struct Cluster {
     channels: Arc<Channels>,
     wait: Duration,
     in_process: Option<InProcess>,
+    scaler: Option<Autoscaler>,
     _probing: SpawnedTask<()>,
 }
 
@@ -36,6 +60,8 @@ impl Cluster {
     /// The executors that `config` names; those inside this process are started, with `memory` for their tasks.
     /// `None` where there are none to be. From now on each of them is asked every moment whether it lives.
     pub(crate) async fn start(config: &Config, memory: &Arc<Memory>) -> Result<Option<Self>> {
+        let members = Arc::new(Members::default());
+        let scaler = Autoscaler::start(config, &members)?;
         let (found, in_process) = match &config.mode {
             Mode::Embedded => return Ok(None),
             Mode::InProcess { count } => {
@@ -47,11 +73,14 @@ impl Cluster {
                 let scheme = if config.tls.is_some() { "https" } else { "http" };
                 (Found::Resolved(scheme, host.clone(), *port), None)
             }
+            Mode::Process { .. } => match &scaler {
+                Some(scaler) => (Found::Started(scaler.fleet().placed()), None),
+                None => return Ok(None),
+            },
         };
         // Executors inside this process listen on this machine only.
         let tls = config.tls.as_ref().filter(|_| in_process.is_none());
         let channels = Channels::new(config.links(), tls, EXECUTORS_MAX)?;
-        let members = Arc::new(Members::default());
         if let Found::Listed(addresses) = &found {
             members.set(addresses);
         }
@@ -61,6 +90,7 @@ impl Cluster {
             channels,
             wait: config.executors_wait,
             in_process,
+            scaler,
             _probing: SpawnedTask::spawn(probing),
         }))
     }
@@ -96,11 +126,91 @@ impl Cluster {
         self.members.addresses()
     }
 
-    /// Ends the executors inside this process, once their queries ended or the grace period is over. Leaves others
+    /// What starts and ends them, where this server does.
+    pub(crate) fn scaler(&self) -> Option<&Autoscaler> {
+        self.scaler.as_ref()
+    }
+
+    /// The executors of the set that takes tasks now, without `excluded`: once there are `wanted` or a moment has
+    /// passed since the first came.
+    ///
+    /// # Errors
+    /// [`Error::NotStarted`](crate::Error::NotStarted) where none came in time.
+    pub(crate) async fn gather(
+        &self,
+        (scaler, set): (&Autoscaler, &SetConfig),
+        excluded: &HashSet<Peer>,
+        wanted: usize,
+    ) -> Result<Vec<Peer>> {
+        let patience = (set.start_timeout, GATHER);
+        match self.members.gather(&set.name, excluded, wanted, patience).await {
+            peers if peers.is_empty() => Err(scaler.why_none(set)),
+            peers => Ok(peers),
+        }
+    }
+
+    /// All executors and how they are.
+    pub(crate) fn executors(&self) -> Vec<ExecutorInfo> {
+        let seen = self.members.seen();
+        let Some(scaler) = &self.scaler else {
+            return seen.iter().map(|one| shown(plain(&one.address), one)).collect();
+        };
+        let started = scaler.fleet().all().into_iter().map(|(name, started)| {
+            let seen = seen.iter().find(|one| Some(&one.address) == started.address.as_ref());
+            let mut info = match seen {
+                Some(seen) => shown(name, seen),
+                None => ExecutorInfo {
+                    name,
+                    set: started.set.to_string(),
+                    state: "starting",
+                    since: started.since,
+                    address: None,
+                    running_tasks: 0,
+                    reason: String::new(),
+                },
+            };
+            if started.leaving {
+                (info.state, info.since) = ("draining", started.since);
+            }
+            if info.reason.is_empty() {
+                info.reason = started.reason;
+            }
+            info
+        });
+        started.collect()
+    }
+
+    /// Ends the executors that this server started, once their queries ended or the grace period is over. Leaves others
     /// alone.
     pub(crate) async fn shutdown(&self) {
+        if let Some(scaler) = &self.scaler {
+            scaler.shutdown().await;
+        }
         if let Some(in_process) = &self.in_process {
             in_process.shutdown().await;
         }
     }
+}
+
+fn shown(name: String, seen: &Seen) -> ExecutorInfo {
+    let (state, reason) = match &seen.health {
+        Health::Unknown => ("starting", String::new()),
+        Health::Ready { .. } => ("ready", String::new()),
+        Health::Draining { .. } => ("draining", String::new()),
+        Health::Refusing { reason } => ("refusing", reason.clone()),
+        Health::Lost { reason } => ("lost", reason.clone()),
+    };
+    ExecutorInfo {
+        name,
+        set: seen.set.to_string(),
+        state,
+        since: seen.since,
+        address: Some(seen.address.clone()),
+        running_tasks: seen.calls,
+        reason,
+    }
+}
+
+fn plain(address: &Url) -> String {
+    address.as_str().trim_end_matches('/').to_owned()
 }

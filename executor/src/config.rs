@@ -1,6 +1,7 @@
 //! Where plans run and what they may use: plain data, checked whole by [`Config::validate`] and
 //! [`ExecutorConfig::validate`]. Knows nothing of sockets, engines or the environment.
 
+mod sets;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,8 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::error::{Error, Result};
+
+pub use sets::SetConfig;
 
 /// More executors than this and a cluster is no longer a fixed list.
 pub(crate) const EXECUTORS_MAX: usize = 256;
@@ -62,6 +65,15 @@ pub struct Config {
     /// How long executors inside this process may finish running queries at shutdown, default 30 s.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
+    /// Executors that this server starts and ends by itself, in sets; without any, one set with the defaults. The first
+    /// is for queries that ask for none.
+    pub sets: Vec<SetConfig>,
+    /// Bytes of data files that a query may read in the server itself while no executor of its set is ready, default
+    /// 64 MiB: small queries do not wait for executors to start. Higher makes the server work more.
+    pub local_scan_bytes_max: u64,
+    /// The file that all of this was read from: executor processes that this server starts read it too.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// Where plans run.
@@ -87,6 +99,12 @@ pub enum Mode {
         host: String,
         /// The port they all listen on.
         port: u16,
+    },
+    /// On executor processes on this machine, which this server starts and ends as they are needed.
+    Process {
+        /// The program to start, default the one that runs.
+        #[serde(default)]
+        program: Option<PathBuf>,
     },
 }
 
@@ -173,6 +191,9 @@ impl Default for Config {
             executors_wait: EXECUTORS_WAIT,
             tls: None,
             grace: GRACE,
+            sets: Vec::new(),
+            local_scan_bytes_max: LOCAL_SCAN_BYTES_MAX,
+            file: None,
         }
     }
 }
@@ -198,6 +219,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const LOST_AFTER: Duration = Duration::from_secs(5);
 const EXECUTORS_WAIT: Duration = Duration::from_secs(10);
+const LOCAL_SCAN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const GRACE: Duration = Duration::from_secs(30);
 
 impl Config {
@@ -219,8 +241,24 @@ impl Config {
         if self.lost_after.is_zero() {
             return invalid("lost_after", "must be longer than 0");
         }
+        sets::validate(&self.sets)?;
+        if !self.sets.is_empty() && !self.mode.is_scaled() {
+            return invalid(
+                "sets",
+                "are for mode.type = \"process\"; executors of other modes are not started here",
+            );
+        }
         self.memory().validate()?;
         self.links().validate()
+    }
+
+    /// The sets of executors that are started and ended here; none where the mode starts none.
+    pub(crate) fn scaled_sets(&self) -> Vec<SetConfig> {
+        match (self.mode.is_scaled(), self.sets.is_empty()) {
+            (false, _) => Vec::new(),
+            (true, true) => vec![SetConfig::default()],
+            (true, false) => self.sets.clone(),
+        }
     }
 
     pub(crate) fn memory(&self) -> MemoryLimits {
@@ -276,8 +314,13 @@ impl Mode {
             Mode::Static { addresses } => validate_addresses(addresses),
             Mode::Dns { host, .. } if host.is_empty() => invalid("mode.host", "must be a name"),
             Mode::Dns { port: 0, .. } => invalid("mode.port", "must be between 1 and 65535"),
-            Mode::Dns { .. } => Ok(()),
+            Mode::Dns { .. } | Mode::Process { .. } => Ok(()),
         }
+    }
+
+    /// True where executors are started and ended as they are needed.
+    fn is_scaled(&self) -> bool {
+        matches!(self, Mode::Process { .. })
     }
 }
 

@@ -27,8 +27,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::prelude::SessionConfig;
 
-use crate::cluster::Cluster;
 use crate::cluster::members::Peer;
+use crate::cluster::{Cluster, ExecutorInfo};
 use crate::config::{Config, Mode};
 use crate::error::Result;
 use crate::functions;
@@ -63,12 +63,19 @@ pub struct Limits {
     pub memory_bytes_max: Option<u64>,
     /// Bytes of data files it may read, counted before it begins.
     pub scan_bytes_max: Option<u64>,
+    /// The set of executors it runs on unless its session names one ([`ExecutorSet`]); the first where neither does. Of
+    /// no effect where there are no sets.
+    pub executor_set: Option<String>,
     /// Hands out the first row when the last has come: the query can be run again until then. For results that fit into
     /// memory.
     pub hold_rows: bool,
     /// Runs in this process: the plan has rows that are nowhere else.
     pub here: bool,
 }
+
+/// The set of executors that the plans of a session run on: an extension of its `SessionConfig`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecutorSet(pub String);
 
 /// A plan that runs.
 pub struct Execution {
@@ -176,7 +183,12 @@ impl Engines {
         }
     }
 
-    /// Ends the executors inside this process, once their queries ended or the grace period is over.
+    /// All executors and how they are; none where plans run in this process only.
+    pub fn executors(&self) -> Vec<ExecutorInfo> {
+        self.cluster.iter().flat_map(|cluster| cluster.executors()).collect()
+    }
+
+    /// Ends the executors that this process started, once their queries ended or the grace period is over.
     pub async fn shutdown(&self) {
         if let Some(cluster) = &self.cluster {
             cluster.shutdown().await;
@@ -189,7 +201,7 @@ fn target_partitions(config: &Config) -> usize {
     let default = match config.mode {
         Mode::Embedded => machine,
         // A scan of one partition stays in one task.
-        Mode::InProcess { .. } | Mode::Static { .. } | Mode::Dns { .. } => machine.max(2),
+        Mode::InProcess { .. } | Mode::Static { .. } | Mode::Dns { .. } | Mode::Process { .. } => machine.max(2),
     };
     config.target_partitions.unwrap_or(default)
 }

@@ -77,6 +77,14 @@ pub enum Error {
     /// The name of the executors stands for none.
     #[error("there is no executor to run the query on")]
     NoExecutors,
+    /// Executors that are started when they are needed, and none came.
+    #[error("no executor of set {set} is there: {reason}")]
+    NotStarted {
+        /// The set that the query asked for.
+        set: String,
+        /// Why none came.
+        reason: String,
+    },
     /// A query whose executors were lost one after another: it may be what ends them.
     #[error("the query was given up after it lost {} executors: {}", lost.len(), lost.join(", "))]
     GivenUp {
@@ -124,6 +132,7 @@ impl Error {
             | Error::Refused { .. }
             | Error::Draining { .. }
             | Error::NoExecutors
+            | Error::NotStarted { .. }
             | Error::GivenUp { .. }
             | Error::Expired => ErrorKind::Unavailable,
             Error::Query(error) => query_kind(error),
@@ -149,6 +158,7 @@ impl Error {
             Error::Refused { .. } => Some("run the same version of lakewing on the server and on every executor"),
             Error::Draining { .. } => Some("start another executor, then run the query again"),
             Error::NoExecutors => Some("start executors, or correct executor.mode.host"),
+            Error::NotStarted { .. } => Some("SHOW EXECUTORS tells more; run the query again when the reason is gone"),
             Error::GivenUp { .. } => Some("see why these executors ended before you run the query again"),
             Error::ScanTooLarge { .. } => Some("filter on partition columns, name fewer tables, or raise the limit"),
             Error::Expired => Some(
@@ -198,6 +208,10 @@ impl Error {
                 address: address.clone(),
             }),
             Error::NoExecutors => Some(Error::NoExecutors),
+            Error::NotStarted { set, reason } => Some(Error::NotStarted {
+                set: set.clone(),
+                reason: reason.clone(),
+            }),
             Error::GivenUp { lost } => Some(Error::GivenUp { lost: lost.clone() }),
             Error::Expired => Some(Error::Expired),
             _ => None,

@@ -9,8 +9,10 @@ mod engine;
 mod error;
 mod functions;
 mod process;
+mod scale;
 
-pub use config::{Config, ExecutorConfig, Mode, TlsConfig};
-pub use engine::{Engines, Execution, Limits, Progress};
+pub use cluster::ExecutorInfo;
+pub use config::{Config, ExecutorConfig, Mode, SetConfig, TlsConfig};
+pub use engine::{Engines, Execution, ExecutorSet, Limits, Progress};
 pub use error::{Error, Result};
 pub use process::Executor;

@@ -85,6 +85,9 @@ pub struct Executor {
     /// Where servers and other executors reach this process; whoever reaches it can run anything, so keep it private
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:31417")]
     pub listen: SocketAddr,
+    /// Ends, as after SIGTERM, when its standard input does; prints where it listens on standard output
+    #[arg(long, hide = true)]
+    pub until_stdin_ends: bool,
 }
 
 /// `lakewing sql`.

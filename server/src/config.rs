@@ -194,7 +194,9 @@ impl Config {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let source = file.map_or_else(|| "no file".to_owned(), |file| file.display().to_string());
-        Self::merge(&text, &source, variables, flags)
+        let mut config = Self::merge(&text, &source, variables, flags)?;
+        config.executor.file = file.map(Path::to_owned);
+        Ok(config)
     }
 
     /// Merges the sources, weakest first; `source` names the text in complaints.

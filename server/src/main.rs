@@ -1,7 +1,8 @@
 //! The binary `lakewing`: arguments in, one role run, an exit code out.
 
 use std::error::Error as _;
-use std::io;
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::process::ExitCode;
 
@@ -67,12 +68,41 @@ async fn execute(arguments: &cli::Executor) -> Result<()> {
     let (config, storage) = Config::load_executor(arguments.config.as_deref(), arguments.listen)?;
     let mut signals = Signals::listen()?;
     let executor = executor::Executor::bind(&config, catalog::Stores::new(&storage)?).await?;
-    eprintln!("ready: executor on {}", executor.local_addr());
     let stop = CancellationToken::new();
+    if arguments.until_stdin_ends {
+        tell_parent(executor.local_addr(), &stop)?;
+    } else {
+        eprintln!("ready: executor on {}", executor.local_addr());
+    }
     let mut serving = pin!(executor.serve(stop.clone().cancelled_owned()));
     tokio::select! {
         ended = &mut serving => return Ok(ended?),
         () = signals.received() => stop.cancel(),
+        () = stop.cancelled() => {}
     }
     Ok(signals.insist(serving).await?)
+}
+
+/// Prints where an executor listens, for the process that started it, and begins `stop` when that process ends or closes
+/// the input. The wait has a thread of its own, which the end of this process ends.
+fn tell_parent(address: SocketAddr, stop: &CancellationToken) -> Result<()> {
+    let failed = |source| Error::Io {
+        action: "talk to the process that started this one".to_owned(),
+        source,
+    };
+    let mut output = io::stdout();
+    writeln!(output, "ready: executor on {address}")
+        .and_then(|()| output.flush())
+        .map_err(failed)?;
+    let stop = stop.clone();
+    let wait = move || {
+        // An error is an end too.
+        drop(io::copy(&mut io::stdin(), &mut io::sink()));
+        stop.cancel();
+    };
+    std::thread::Builder::new()
+        .name("parent".to_owned())
+        .spawn(wait)
+        .map(drop)
+        .map_err(failed)
 }

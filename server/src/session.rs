@@ -6,8 +6,10 @@ mod settings;
 mod store;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use datafusion::prelude::SessionConfig;
+use executor::ExecutorSet;
 
 pub(crate) use definitions::{NamedStatement, TemporaryView};
 use settings::Settings;
@@ -73,6 +75,9 @@ impl Session {
         // Errors then say where.
         config.options_mut().sql_parser.collect_spans = true;
         self.settings.apply(&mut config)?;
+        if let Some(set) = self.settings.executor_set() {
+            config.set_extension(Arc::new(ExecutorSet(set.to_owned())));
+        }
         Ok(config)
     }
 }

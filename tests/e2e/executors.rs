@@ -3,4 +3,5 @@
 mod burst;
 mod chaos;
 mod ending;
+mod scaling;
 mod shutdown;

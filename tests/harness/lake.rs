@@ -12,6 +12,9 @@ use tonic::Code;
 
 use crate::{Client, Process, lakewing};
 
+/// What processes log unless a test asks for more.
+const LOG: &str = "warn";
+
 /// A running server, and its executors where they are processes. Dropping it ends all of them.
 pub struct Lake {
     /// The server process.
@@ -31,6 +34,8 @@ enum Size {
     InProcess(usize),
     /// Executors to start, and addresses of further ones.
     Processes(usize, Vec<SocketAddr>),
+    /// Executors that the server starts by itself, in sets of this configuration.
+    Started(Option<&'static str>, String),
 }
 
 impl Lake {
@@ -47,6 +52,16 @@ impl Lake {
     /// A server and `count` executor processes.
     pub fn processes(count: usize) -> LakeBuilder {
         LakeBuilder::new(Size::Processes(count, Vec::new()))
+    }
+
+    /// A server that starts executor processes as it needs them: `sets` are sections `[[executor.sets]]`.
+    pub fn started(sets: &str) -> LakeBuilder {
+        LakeBuilder::new(Size::Started(None, sets.to_owned()))
+    }
+
+    /// As [`Lake::started`], with another program in the place of executors.
+    pub fn started_from(program: &'static str, sets: &str) -> LakeBuilder {
+        LakeBuilder::new(Size::Started(Some(program), sets.to_owned()))
     }
 
     /// A server whose only executor is expected at `address`.
@@ -79,6 +94,7 @@ pub struct LakeBuilder {
     sections: String,
     executor: &'static str,
     limits: String,
+    log: &'static str,
     data_folder: Option<PathBuf>,
 }
 
@@ -91,6 +107,7 @@ impl LakeBuilder {
             // Small scans are spread too: the tables of tests are small.
             executor: "scan_bytes_per_partition = 65536",
             limits: String::new(),
+            log: LOG,
             data_folder: None,
         }
     }
@@ -122,6 +139,12 @@ impl LakeBuilder {
         self
     }
 
+    /// What the server logs, instead of warnings.
+    pub fn log(mut self, filter: &'static str) -> Self {
+        self.log = filter;
+        self
+    }
+
     /// Uses the embedded lake of this folder; without it, the lake is new and empty.
     pub fn data(mut self, folder: &Path) -> Self {
         self.data_folder = Some(folder.to_owned());
@@ -136,11 +159,18 @@ impl LakeBuilder {
             sections,
             executor,
             limits,
+            log,
             data_folder,
         } = self;
         let folder = tempfile::tempdir()?;
         let (mut executors, mut executor_addresses) = (Vec::new(), Vec::new());
+        let mut sets = String::new();
         let mode = match size {
+            Size::Started(program, own) => {
+                sets = own;
+                let program = program.map(|program| format!(", program = {program:?}"));
+                format!("{{ type = \"process\"{} }}", program.unwrap_or_default())
+            }
             Size::Embedded => "{ type = \"embedded\" }".to_owned(),
             Size::InProcess(count) => format!("{{ type = \"in-process\", count = {count} }}"),
             Size::Processes(count, mut addresses) => {
@@ -162,13 +192,13 @@ impl LakeBuilder {
         };
         let data = data_folder.unwrap_or_else(|| folder.path().join("data"));
         let config = folder.path().join("server.toml");
-        let executor = format!("[executor]\n{executor}\n{limits}mode = {mode}\n");
+        let executor = format!("[executor]\n{executor}\n{limits}mode = {mode}\n{sets}\n");
         std::fs::write(
             &config,
             format!("data_dir = {data:?}\n{settings}\n{sections}\n{executor}"),
         )?;
         let start = Instant::now();
-        let mut server = Process::start("server", role("serve", any_port(), &config)?, folder.path())?;
+        let mut server = Process::start("server", role("serve", any_port(), &config, log)?, folder.path())?;
         let address = server.prints("ready: grpc://").await?.parse()?;
         server.ready(async || answers(address).await).await?;
         Ok(Lake {
@@ -184,7 +214,7 @@ impl LakeBuilder {
 
 async fn start_executor(name: &str, listen: SocketAddr, folder: &Path) -> Result<(Process, SocketAddr)> {
     let config = folder.join("executor.toml");
-    let mut executor = Process::start(name, role("executor", listen, &config)?, folder)?;
+    let mut executor = Process::start(name, role("executor", listen, &config, LOG)?, folder)?;
     let address = executor.prints("ready: executor on ").await?.parse()?;
     Ok((executor, address))
 }
@@ -193,10 +223,10 @@ fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-fn role(role: &str, listen: SocketAddr, config: &Path) -> Result<Command> {
+fn role(role: &str, listen: SocketAddr, config: &Path, log: &str) -> Result<Command> {
     let mut command = Command::new(lakewing()?);
     command
-        .args([role, "--log", "warn", "--listen", &listen.to_string(), "--config"])
+        .args([role, "--log", log, "--listen", &listen.to_string(), "--config"])
         .arg(config);
     Ok(command)
 }

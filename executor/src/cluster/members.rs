@@ -5,7 +5,8 @@
 mod tests;
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -55,6 +56,25 @@ struct Member {
     health: Health,
     /// A query had trouble with it: no new ones until it has answered again.
     suspect: bool,
+    /// The set it belongs to; empty where there are no sets.
+    set: Arc<str>,
+    /// When it became as it is.
+    since: SystemTime,
+    /// Calls that it answers: queries that it works for, and streams that others read from it.
+    calls: u32,
+    /// Since when there are none.
+    idle_since: Option<Instant>,
+}
+
+/// One executor, as who asks is told.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) address: Url,
+    pub(crate) set: Arc<str>,
+    pub(crate) health: Health,
+    pub(crate) since: SystemTime,
+    pub(crate) calls: u32,
+    pub(crate) idle_since: Option<Instant>,
 }
 
 /// The executors of one server, by address.
@@ -64,19 +84,62 @@ pub(crate) struct Members(watch::Sender<BTreeMap<Url, Member>>);
 impl Members {
     /// The executors are those at `addresses` from now on.
     pub(crate) fn set(&self, addresses: &[Url]) {
+        let set: Arc<str> = Arc::from("");
+        let placed: Vec<_> = addresses
+            .iter()
+            .map(|address| (address.clone(), Arc::clone(&set)))
+            .collect();
+        self.place(&placed);
+    }
+
+    /// The executors are those at these addresses from now on, each in a set.
+    pub(crate) fn place(&self, placed: &[(Url, Arc<str>)]) {
         self.0.send_if_modified(|members| {
             let before = members.len();
-            members.retain(|address, _| addresses.contains(address));
+            members.retain(|address, _| placed.iter().any(|(known, _)| known == address));
             let mut changed = members.len() != before;
-            for address in addresses {
+            for (address, set) in placed {
                 changed |= !members.contains_key(address);
-                members.entry(address.clone()).or_insert(Member {
+                members.entry(address.clone()).or_insert_with(|| Member {
                     health: Health::Unknown,
                     suspect: false,
+                    set: Arc::clone(set),
+                    since: SystemTime::now(),
+                    calls: 0,
+                    idle_since: None,
                 });
             }
             changed
         });
+    }
+
+    /// `address` answers so many calls now.
+    pub(crate) fn works(&self, address: &Url, calls: u32) {
+        self.0.send_if_modified(|members| {
+            if let Some(member) = members.get_mut(address) {
+                member.calls = calls;
+                member.idle_since = match (calls, member.idle_since) {
+                    (0, None) => Some(Instant::now()),
+                    (0, since) => since,
+                    _ => None,
+                };
+            }
+            false
+        });
+    }
+
+    /// All of them, by address.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        let members = self.0.borrow();
+        let seen = members.iter().map(|(address, member)| Seen {
+            address: address.clone(),
+            set: Arc::clone(&member.set),
+            health: member.health.clone(),
+            since: member.since,
+            calls: member.calls,
+            idle_since: member.idle_since,
+        });
+        seen.collect()
     }
 
     /// All of their addresses.
@@ -93,8 +156,13 @@ impl Members {
             let changed = member.suspect || member.health != health;
             if member.health != health {
                 told(address, &member.health, &health);
+                member.since = SystemTime::now();
             }
-            *member = Member { health, suspect: false };
+            if !matches!(health, Health::Ready { .. }) {
+                member.idle_since = None;
+            }
+            member.health = health;
+            member.suspect = false;
             changed
         });
     }
@@ -118,9 +186,29 @@ impl Members {
         drop(suspected.await);
     }
 
-    /// Those that take tasks now, without `excluded`, by address.
-    pub(crate) fn usable(&self, excluded: &HashSet<Peer>) -> Vec<Peer> {
-        usable(&self.0.borrow(), excluded)
+    /// Those of `set`, or of all where it is `None`, that take tasks now, without `excluded`, by address.
+    pub(crate) fn usable(&self, set: Option<&str>, excluded: &HashSet<Peer>) -> Vec<Peer> {
+        usable(&self.0.borrow(), set, excluded)
+    }
+
+    /// [`Members::usable`], once there are `wanted`; what there is after `first` where there is none until then, and at
+    /// most `more` after the first.
+    pub(crate) async fn gather(
+        &self,
+        set: &str,
+        excluded: &HashSet<Peer>,
+        wanted: usize,
+        (first, more): (Duration, Duration),
+    ) -> Vec<Peer> {
+        let mut changes = self.0.subscribe();
+        let some = changes.wait_for(|members| !usable(members, Some(set), excluded).is_empty());
+        drop(tokio::time::timeout(first, some).await);
+        let enough = changes.wait_for(|members| {
+            let usable = usable(members, Some(set), excluded).len();
+            usable >= wanted || usable == 0
+        });
+        drop(tokio::time::timeout(more, enough).await);
+        self.usable(Some(set), excluded)
     }
 
     /// True where none is left that nothing is known about.
@@ -148,10 +236,10 @@ impl Members {
         let began = Instant::now();
         let first = changes.wait_for(all_known);
         drop(tokio::time::timeout_at(began + FIRST_ANSWERS_WAIT.min(wait), first).await);
-        let some = changes.wait_for(|members| !usable(members, excluded).is_empty());
+        let some = changes.wait_for(|members| !usable(members, None, excluded).is_empty());
         drop(tokio::time::timeout_at(began + wait, some).await);
         let members = self.0.borrow();
-        match usable(&members, excluded) {
+        match usable(&members, None, excluded) {
             peers if peers.is_empty() => Err(reason(&members)),
             peers => Ok(peers),
         }
@@ -185,8 +273,11 @@ impl Members {
     }
 }
 
-fn usable(members: &BTreeMap<Url, Member>, excluded: &HashSet<Peer>) -> Vec<Peer> {
-    let ready = members.iter().filter_map(|(address, member)| match &member.health {
+fn usable(members: &BTreeMap<Url, Member>, set: Option<&str>, excluded: &HashSet<Peer>) -> Vec<Peer> {
+    let asked = members
+        .iter()
+        .filter(|(_, member)| set.is_none_or(|set| *member.set == *set));
+    let ready = asked.filter_map(|(address, member)| match &member.health {
         Health::Ready { instance, .. } if !member.suspect => Some(Peer {
             address: address.clone(),
             instance: instance.clone(),

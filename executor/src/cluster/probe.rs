@@ -18,6 +18,7 @@ use url::Url;
 use super::channel::{Channels, of_status, unreachable};
 use super::members::{Health, Members, Peer};
 use crate::error::{Error, Result};
+use crate::scale::fleet::Placed;
 
 /// Where an executor tells its status.
 pub(crate) const STATUS_PATH: &str = "/lakewing.v1.Executor/Status";
@@ -36,19 +37,29 @@ pub(super) enum Found {
     Listed(Vec<Url>),
     /// With this scheme, at all addresses of a name, on a port.
     Resolved(&'static str, String, u16),
+    /// Where those listen that are started as they are needed.
+    Started(tokio::sync::watch::Receiver<Placed>),
 }
 
 /// Keeps `members` true, for ever.
-pub(super) async fn supervise(members: Arc<Members>, channels: Arc<Channels>, found: Found, lost_after: Duration) {
+pub(super) async fn supervise(members: Arc<Members>, channels: Arc<Channels>, mut found: Found, lost_after: Duration) {
     let mut asked: HashMap<Url, SpawnedTask<()>> = HashMap::new();
     let mut complained = false;
     loop {
-        let addresses = match &found {
-            Found::Listed(addresses) => Some(addresses.clone()),
+        let set: Arc<str> = Arc::from("");
+        let listed = |addresses: Vec<Url>| -> Placed {
+            addresses
+                .into_iter()
+                .map(|address| (address, Arc::clone(&set)))
+                .collect()
+        };
+        let placed: Option<Placed> = match &mut found {
+            Found::Listed(addresses) => Some(listed(addresses.clone())),
+            Found::Started(placed) => Some(placed.borrow_and_update().clone()),
             Found::Resolved(scheme, host, port) => match resolve(scheme, host, *port).await {
                 Ok(addresses) => {
                     complained = false;
-                    Some(addresses)
+                    Some(listed(addresses))
                 }
                 // Those known so far stay: a name server may be away for a moment.
                 Err(error) => {
@@ -60,10 +71,10 @@ pub(super) async fn supervise(members: Arc<Members>, channels: Arc<Channels>, fo
                 }
             },
         };
-        if let Some(addresses) = addresses {
-            members.set(&addresses);
-            asked.retain(|address, _| addresses.contains(address));
-            for address in addresses {
+        if let Some(placed) = placed {
+            members.place(&placed);
+            asked.retain(|address, _| placed.iter().any(|(known, _)| known == address));
+            for (address, _) in placed {
                 let asking = || {
                     let (members, channels) = (Arc::clone(&members), Arc::clone(&channels));
                     SpawnedTask::spawn(watch(members, channels, address.clone(), lost_after))
@@ -71,9 +82,14 @@ pub(super) async fn supervise(members: Arc<Members>, channels: Arc<Channels>, fo
                 asked.entry(address.clone()).or_insert_with(asking);
             }
         }
-        match found {
+        match &mut found {
             Found::Listed(_) => std::future::pending().await,
             Found::Resolved(..) => tokio::time::sleep(RESOLVE_INTERVAL).await,
+            // Whoever starts them is gone with the server.
+            Found::Started(placed) => match placed.changed().await {
+                Ok(()) => {}
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 }
@@ -107,6 +123,11 @@ async fn watch(members: Arc<Members>, channels: Arc<Channels>, address: Url, los
             tokio::time::sleep(AGAIN).await;
             answer = tokio::time::timeout(lost_after, ask(&channels, &address)).await;
         }
+        let calls = answer
+            .as_ref()
+            .ok()
+            .and_then(|answer| answer.as_ref().ok())
+            .map(|status| status.calls);
         let health = match answer {
             Ok(Ok(status)) if status.draining => Health::Draining {
                 instance: status.instance,
@@ -129,6 +150,9 @@ async fn watch(members: Arc<Members>, channels: Arc<Channels>, address: Url, los
             channels.forget(&address).await;
         }
         members.found(&address, health);
+        if let Some(calls) = calls {
+            members.works(&address, calls);
+        }
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = members.suspected(&address) => {}

@@ -92,3 +92,39 @@ fn a_contradiction_is_invalid_input() {
     };
     assert_eq!(config.validate().unwrap_err().kind(), ErrorKind::InvalidInput);
 }
+
+#[test]
+fn sets_are_read_where_executors_are_started() {
+    let mode = json!({ "type": "process" });
+    let default = config(json!({ "mode": mode })).unwrap();
+    assert_eq!(default.mode, Mode::Process { program: None });
+    assert_eq!(default.scaled_sets(), [SetConfig::default()]);
+    let own = config(json!({ "mode": mode, "sets": [{ "name": "spot", "max": 9, "idle_timeout": "5s" }] })).unwrap();
+    let spot = SetConfig {
+        name: "spot".to_owned(),
+        max: 9,
+        idle_timeout: Duration::from_secs(5),
+        ..SetConfig::default()
+    };
+    assert_eq!(own.scaled_sets(), [spot]);
+    assert_eq!(Config::default().scaled_sets(), []);
+    refused(
+        json!({ "mode": { "type": "kubernetes" } }),
+        "unknown variant `kubernetes`",
+    );
+    refused(json!({ "sets": [{}] }), "sets: are for mode.type");
+    let check = |sets: serde_json::Value, message: &str| refused(json!({ "mode": mode, "sets": sets }), message);
+    check(json!([{ "name": "Spot" }]), "sets.0.name: must be of lower-case");
+    check(json!([{ "name": "-a" }]), "sets.0.name: must begin and end");
+    check(json!([{ "name": "a" }, { "name": "a" }]), "sets.1.name: there are two");
+    check(json!([{ "max": 0 }]), "sets.0.max: must be at least 1");
+    check(
+        json!([{ "max": 200 }, { "name": "b", "max": 57 }]),
+        "sets.1.max: must be at least 1, and at most 256",
+    );
+    check(json!([{ "min": 5 }]), "sets.0.min: must be at most max");
+    check(json!([{ "initial": 5 }]), "sets.0.initial: must be at most max");
+    check(json!([{ "tasks_per_executor": 0 }]), "sets.0.tasks_per_executor");
+    check(json!([{ "round": "0s" }]), "sets.0.round");
+    check(json!([{ "budget_period": "0s" }]), "sets.0.budget_period");
+}

@@ -42,5 +42,6 @@ pub(super) fn run_here(plan: Arc<dyn ExecutionPlan>, state: &SessionState, attem
         progress: Source::Here(Arc::clone(&plan)),
         plan,
         peers: Vec::new(),
+        _wanted: None,
     })
 }

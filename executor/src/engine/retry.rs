@@ -31,6 +31,7 @@ use super::progress::Source;
 use super::{Engine, Execution, Limits, Progress};
 use crate::cluster::members::Peer;
 use crate::error::{Error, Result};
+use crate::scale::demand::Wanted;
 
 /// A query is not started more often, whatever the reason.
 const ATTEMPTS_MAX: usize = 6;
@@ -60,6 +61,8 @@ pub(super) struct Started {
     pub(super) plan: Arc<dyn ExecutionPlan>,
     /// The executors that have a part of it.
     pub(super) peers: Vec<Peer>,
+    /// Its part of what executors are started for.
+    pub(super) _wanted: Option<Wanted>,
 }
 
 /// What an error says about an executor of the query.

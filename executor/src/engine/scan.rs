@@ -22,7 +22,7 @@ pub(super) fn check(plan: &Arc<dyn ExecutionPlan>, bytes_max: Option<u64>) -> Re
 }
 
 /// The bytes of all files, or parts of them, that `plan` reads.
-fn bytes(plan: &Arc<dyn ExecutionPlan>) -> Result<u64> {
+pub(super) fn bytes(plan: &Arc<dyn ExecutionPlan>) -> Result<u64> {
     let mut bytes = 0;
     plan.apply(|node| {
         let scan = whole_leaf(node)

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use catalog::LakeCodec;
-use datafusion::common::tree_node::TreeNode;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -35,12 +35,13 @@ use uuid::Uuid;
 use super::local::run_here;
 use super::progress::Source;
 use super::retry::{Attempt, Loss, Started};
-use super::{Engine, scan};
+use super::{Engine, ExecutorSet, scan};
 use crate::cluster::Cluster;
 use crate::cluster::members::Peer;
 use crate::config::Config;
 use crate::error::{Error, Result, query_kind};
 use crate::process::session::TaskSettings;
+use crate::scale::autoscaler::Autoscaler;
 
 use channel::Workers;
 use failure::failures;
@@ -52,6 +53,8 @@ pub(super) use tasks::Elsewhere;
 pub(super) struct StreamingEngine {
     cluster: Arc<Cluster>,
     scan_bytes_per_partition: usize,
+    /// What a plan may read here while executors start.
+    local_scan_bytes_max: u64,
     /// Every task gets as many partitions as the smallest executor has vCPUs, and not a number that was configured.
     partitions_follow_cores: bool,
     codec: LakeCodec,
@@ -63,6 +66,7 @@ impl StreamingEngine {
         Self {
             cluster,
             scan_bytes_per_partition,
+            local_scan_bytes_max: config.local_scan_bytes_max,
             partitions_follow_cores: config.target_partitions.is_none(),
             codec: LakeCodec::default(),
         }
@@ -74,15 +78,61 @@ impl StreamingEngine {
         attempt: &Attempt,
         addresses: Vec<Url>,
     ) -> Result<(Arc<dyn ExecutionPlan>, SessionState), DataFusionError> {
-        let mut state = attempt.state.clone();
         // A stage of one task stays here: a single executor gets two, or it would never work.
-        state.set_distributed_max_tasks_per_stage(addresses.len().max(2))?;
+        let tasks_max = addresses.len().max(2);
+        self.plan_within(attempt, addresses, tasks_max).await
+    }
+
+    async fn plan_within(
+        &self,
+        attempt: &Attempt,
+        addresses: Vec<Url>,
+        tasks_max: usize,
+    ) -> Result<(Arc<dyn ExecutionPlan>, SessionState), DataFusionError> {
+        let mut state = attempt.state.clone();
+        state.set_distributed_max_tasks_per_stage(tasks_max)?;
         if let Some(cores) = self.cluster.members().cores().filter(|_| self.partitions_follow_cores) {
             state.config_mut().options_mut().execution.target_partitions = cores.max(2);
         }
         state.set_distributed_worker_resolver(Chosen(addresses));
         let plan = state.create_physical_plan(&attempt.plan).await?;
         Ok((plan, state))
+    }
+
+    /// On executors that are started as they are needed: a plan that wants none runs here, and so does one that reads
+    /// little while there are none. Others say what they want, and wait for the first.
+    async fn start_scaled(&self, scaler: &Autoscaler, attempt: &Attempt) -> Result<Started> {
+        let named = attempt.state.config().get_extension::<ExecutorSet>();
+        let named = named.as_ref().map(|set| set.0.as_str());
+        let set = scaler.set(named.or(attempt.limits.executor_set.as_deref()))?;
+        let (plan, state) = self.plan(attempt, anywhere(set.max)).await?;
+        scan::check(&plan, attempt.limits.scan_bytes_max)?;
+        if !is_distributed(&plan)? {
+            return run_here(plan, &state, attempt);
+        }
+        let tasks = tasks_wanted(&plan)?;
+        let mut peers = self.cluster.members().usable(Some(&set.name), &attempt.excluded);
+        if peers.is_empty() && scan::bytes(&plan)? <= self.local_scan_bytes_max {
+            let (plan, state) = self.plan_within(attempt, anywhere(1), 1).await?;
+            if !is_distributed(&plan)? {
+                return run_here(plan, &state, attempt);
+            }
+        }
+        let wanted = scaler.want(set, tasks);
+        if peers.is_empty() {
+            let count = tasks.div_ceil(set.tasks_per_executor).min(set.max);
+            peers = self.cluster.gather((scaler, set), &attempt.excluded, count).await?;
+        }
+        wanted.begun(addresses(&peers));
+        let (plan, state) = self.plan(attempt, addresses(&peers)).await?;
+        let started = match is_distributed(&plan)? {
+            true => self.run_there(plan, &state, peers, attempt)?,
+            false => run_here(plan, &state, attempt)?,
+        };
+        Ok(Started {
+            _wanted: Some(wanted),
+            ..started
+        })
     }
 
     fn run_there(
@@ -118,6 +168,7 @@ impl StreamingEngine {
             progress: Source::Elsewhere(Arc::new(progress)),
             plan,
             peers,
+            _wanted: None,
         })
     }
 }
@@ -148,8 +199,11 @@ impl Engine for StreamingEngine {
             }
             return run_here(plan, &state, attempt);
         }
+        if let Some(scaler) = self.cluster.scaler() {
+            return self.start_scaled(scaler, attempt).await;
+        }
         let members = self.cluster.members();
-        let (known, mut peers) = (members.all_known(), members.usable(&attempt.excluded));
+        let (known, mut peers) = (members.all_known(), members.usable(None, &attempt.excluded));
         // Plans that stay here need nobody's answer.
         let candidates = match peers.is_empty() {
             true => self.cluster.addresses(),
@@ -217,6 +271,24 @@ pub(super) fn whole_leaf(node: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPla
 
 fn is_distributed(plan: &Arc<dyn ExecutionPlan>) -> Result<bool, DataFusionError> {
     plan.exists(|node| Ok(node.is::<DistributedExec>()))
+}
+
+/// The most tasks that one stage of a plan has which reads files; at least 1.
+fn tasks_wanted(plan: &Arc<dyn ExecutionPlan>) -> Result<usize, DataFusionError> {
+    let mut tasks = 1;
+    plan.apply(|node| {
+        if let Some(leaf) = node.downcast_ref::<DistributedLeafExec>() {
+            tasks = tasks.max(leaf.variants().len());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(tasks)
+}
+
+/// So many executors that are not there, to see what a plan would make of them.
+fn anywhere(count: usize) -> Vec<Url> {
+    let address = |number| Url::parse(&format!("http://executor-{number}.invalid")).ok();
+    (0..count).filter_map(address).collect()
 }
 
 fn addresses(peers: &[Peer]) -> Vec<Url> {

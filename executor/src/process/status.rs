@@ -68,6 +68,7 @@ impl UnaryService<ExecutorStatusRequest> for StatusService {
             instance: self.instance.clone(),
             draining: self.drain.has_begun(),
             cores: self.cores,
+            calls: u32::try_from(self.drain.calls()).unwrap_or(u32::MAX),
         })))
     }
 }

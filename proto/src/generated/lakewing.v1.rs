@@ -28,6 +28,9 @@ pub struct ExecutorStatus {
     /// The vCPUs its tasks share.
     #[prost(uint32, tag = "3")]
     pub cores: u32,
+    /// Calls about tasks that it answers now: one for each query it works for, and one for each stream that is read.
+    #[prost(uint32, tag = "4")]
+    pub calls: u32,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

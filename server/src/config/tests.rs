@@ -197,6 +197,8 @@ fn every_key_is_documented() {
         ("executor.mode", "[executor.mode]\ntype = \"in-process\"\nzzz = 1"),
         ("executor.mode", "[executor.mode]\ntype = \"static\"\nzzz = 1"),
         ("executor.mode", "[executor.mode]\ntype = \"dns\"\nzzz = 1"),
+        ("executor.mode", "[executor.mode]\ntype = \"process\"\nzzz = 1"),
+        ("executor.sets", "[[executor.sets]]\nzzz = 1"),
         ("executor.tls", "[executor.tls]\nzzz = 1"),
     ];
     let document = include_str!("../../../docs/configuration.md");

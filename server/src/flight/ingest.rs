@@ -1,5 +1,9 @@
 //! Bulk ingest (`CommandStatementIngest`): the rows of an upload into a table, as they arrive.
 
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow_flight::FlightData;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
@@ -69,7 +73,7 @@ fn modes(options: &TableDefinitionOptions) -> Result<(bool, IfExists)> {
 /// The rows in an upload, in types that every table format knows or widens. One message is held at a time.
 async fn rows(
     messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static,
-) -> Result<RecordBatchStreamAdapter<impl Stream<Item = Result<arrow::array::RecordBatch, DataFusionError>>>> {
+) -> Result<RecordBatchStreamAdapter<impl Stream<Item = Result<RecordBatch, DataFusionError>>>> {
     let messages = messages
         // Some clients begin with a message that has a descriptor only.
         .try_filter(|message| future::ready(!message.data_header.is_empty()))
@@ -80,13 +84,22 @@ async fn rows(
     let found = batches
         .schema()
         .ok_or_else(|| Error::request("the upload has no schema, so that its columns are unknown"))?;
-    let columns = schema::of_result(found);
+    let columns = widened(&schema::of_result(found));
     let converted = columns.clone();
     let rows = stream::iter(first.map(Ok)).chain(batches).map(move |batch| {
         let batch = batch.map_err(|error| DataFusionError::External(Box::new(unreadable(error))))?;
         Ok(schema::convert(&batch, &converted)?)
     });
     Ok(RecordBatchStreamAdapter::new(columns, rows))
+}
+
+/// The columns in types that hold all of their values in a table: none has unsigned numbers of 64 bits.
+fn widened(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::UInt64 => Arc::new(field.as_ref().clone().with_data_type(DataType::Decimal128(20, 0))),
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 fn unreadable(error: FlightError) -> Error {

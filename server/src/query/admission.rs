@@ -86,6 +86,7 @@ impl Admission {
         Limits {
             memory_bytes_max: group.query_memory_bytes_max,
             scan_bytes_max: group.scan_bytes_max,
+            executor_set: group.executor_set.clone(),
             ..Limits::default()
         }
     }

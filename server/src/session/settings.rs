@@ -12,6 +12,9 @@ use crate::error::{Error, Result, meant};
 
 /// More rows per batch than this only cost memory.
 const BATCH_SIZE_MAX: usize = 65_536;
+const EXECUTOR_SET: &str = "executor_set";
+/// A longer name is no set's.
+const EXECUTOR_SET_CHARS_MAX: usize = 32;
 const STATEMENT_TIMEOUT: &str = "statement_timeout";
 
 /// One setting.
@@ -40,6 +43,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: "8192",
         description: "rows that operators pass on at once; fewer answer sooner, more run faster",
         check: batch_size,
+    },
+    Setting {
+        name: EXECUTOR_SET,
+        aliases: &["engine"],
+        option: None,
+        default: "",
+        description: "the set of executors that queries run on; empty leaves it to the user's group",
+        check: executor_set,
     },
     Setting {
         name: "result_compression",
@@ -118,6 +129,12 @@ impl Settings {
         duration(value).filter(|limit| !limit.is_zero())
     }
 
+    /// The set of executors that queries run on, where one was named.
+    pub(crate) fn executor_set(&self) -> Option<&str> {
+        let name = self.0.get(EXECUTOR_SET).map(String::as_str);
+        name.filter(|name| !name.is_empty())
+    }
+
     /// How results are compressed.
     pub(crate) fn result_compression(&self) -> Option<CompressionType> {
         match self.0.get("result_compression").map(String::as_str) {
@@ -154,6 +171,13 @@ fn batch_size(value: &str) -> Result<(), String> {
     match value.parse::<usize>() {
         Ok(1..=BATCH_SIZE_MAX) => Ok(()),
         _ => Err(format!("it is a number from 1 to {BATCH_SIZE_MAX}")),
+    }
+}
+
+fn executor_set(value: &str) -> Result<(), String> {
+    match value.len() <= EXECUTOR_SET_CHARS_MAX {
+        true => Ok(()),
+        false => Err(format!("no name of a set is longer than {EXECUTOR_SET_CHARS_MAX}")),
     }
 }
 

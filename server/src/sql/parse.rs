@@ -161,8 +161,8 @@ impl Statement {
                 let mut partitions = None;
                 if let Parsed::Statement(inner) = &mut query {
                     write::rewrite(inner)?;
-                    write::alias::spell_out(inner)?;
                     partitions = write::partitions::take(inner)?;
+                    write::alias::spell_out(inner)?;
                 }
                 if let Parsed::Statement(inner) = &query
                     && write::is_one(inner)

@@ -23,8 +23,11 @@ use tokio::sync::OnceCell;
 
 use self::pin::Pin;
 use super::information_schema::InformationSchema;
+use super::show::executors;
 use crate::session::{CURRENT_CATALOG, CURRENT_NAMESPACE};
 
+/// The key of `system.executors` among the views of a query.
+pub(crate) const SYSTEM_EXECUTORS: &str = "$system.executors";
 /// Behind `$`, what is no metadata but the rows of a table and of each where it lies.
 const ROWS: &str = "rows";
 
@@ -271,12 +274,14 @@ impl PinnedCatalogs {
 
     /// The providers of names below `catalog`, as the planner writes it.
     fn below(&self, catalog: &str) -> PinnedCatalog {
+        let is_current = catalog == CURRENT_CATALOG;
         let catalog = match catalog {
             CURRENT_CATALOG => &self.catalog,
             other => other,
         };
         PinnedCatalog {
             tables: Arc::clone(&self.tables),
+            is_current,
             catalog: catalog.to_owned(),
             namespace: self.namespace.clone(),
             views: self.views.get().cloned().unwrap_or_default(),
@@ -301,6 +306,8 @@ impl CatalogProviderList for PinnedCatalogs {
 #[derive(Debug)]
 struct PinnedCatalog {
     tables: Arc<PinnedTables>,
+    /// The name that it is asked for by has no catalog.
+    is_current: bool,
     catalog: String,
     namespace: String,
     views: HashMap<String, Arc<dyn TableProvider>>,
@@ -317,6 +324,15 @@ impl CatalogProvider for PinnedCatalog {
         }
         let (namespace, views) = match name {
             CURRENT_NAMESPACE => (&*self.namespace, self.views.clone()),
+            executors::SCHEMA if self.is_current => {
+                let view = self.views.get(SYSTEM_EXECUTORS).map(Arc::clone);
+                (
+                    name,
+                    view.map(|view| (executors::TABLE.to_owned(), view))
+                        .into_iter()
+                        .collect(),
+                )
+            }
             other => (other, HashMap::new()),
         };
         Some(Arc::new(PinnedSchema {

@@ -26,7 +26,8 @@ use proto::TablePin;
 
 use super::ddl::{CreateTable, table_name};
 use super::parse::{Statement, VersionedTable};
-use super::pinned::{PinnedCatalogs, PinnedTables};
+use super::pinned::{PinnedCatalogs, PinnedTables, SYSTEM_EXECUTORS};
+use super::show::executors;
 use super::type_names::TypeNames;
 use super::write::{Creation, PartitionClause, Write, Written};
 use super::{execute, time_travel};
@@ -146,6 +147,7 @@ impl Planner {
         tables.begin((state.config().clone(), Arc::clone(state.runtime_env())));
         let naming = Naming {
             session,
+            engines: &self.engines,
             catalogs,
             depth: 0,
         };
@@ -180,6 +182,7 @@ impl Planner {
 /// What the names in one query mean.
 struct Naming<'a> {
     session: &'a Session,
+    engines: &'a Engines,
     catalogs: Arc<PinnedCatalogs>,
     /// How many views there are around it.
     depth: usize,
@@ -202,10 +205,25 @@ impl Naming<'_> {
             {
                 views.insert(table.to_string(), self.view(state, table, view).await?);
             }
+            if let TableReference::Partial { schema, table } = &reference
+                && (&**schema, &**table) == (executors::SCHEMA, executors::TABLE)
+            {
+                views.insert(SYSTEM_EXECUTORS.to_owned(), self.executors(state).await?);
+            }
         }
         self.catalogs.add_views(views);
         resolve_tables(state, &query).await?;
         Ok(state.statement_to_plan(query).await?)
+    }
+
+    /// The executors as they are now.
+    async fn executors(&self, state: &SessionState) -> Result<Arc<dyn TableProvider>> {
+        let rows = executors::rows(&self.engines.executors());
+        let Statement::Query { query, .. } = Statement::parse(&rows)? else {
+            return Err(Error::statement("the rows of executors are no query"));
+        };
+        let plan = state.statement_to_plan(*query).await?;
+        Ok(Arc::new(ViewTable::new(plan, None)))
     }
 
     /// A view as the table that it looks like. Its tables are those of the statement, at the same versions.
@@ -230,6 +248,7 @@ impl Naming<'_> {
             let state = builder.with_catalog_list(list).build();
             let naming = Naming {
                 session: self.session,
+                engines: self.engines,
                 catalogs,
                 depth: self.depth + 1,
             };

@@ -1,5 +1,7 @@
 //! SHOW CATALOGS, SCHEMAS, TABLES, COLUMNS, FUNCTIONS and the session's settings: each is a query in disguise.
 
+pub(super) mod executors;
+
 use std::sync::Arc;
 
 use catalog::CacheUse;
@@ -35,6 +37,8 @@ pub(crate) enum Show {
     Queries,
     /// What the server's caches hold.
     Caches,
+    /// The executors of this server.
+    Executors,
     /// One setting of the session, or all.
     Settings { name: Option<String> },
 }
@@ -92,6 +96,7 @@ impl Show {
                 match words.join(".") {
                     name if name == "queries" => Show::Queries,
                     name if name == "caches" => Show::Caches,
+                    name if name == executors::TABLE => Show::Executors,
                     name => Show::Settings {
                         name: Some(name).filter(|name| name != "all"),
                     },
@@ -207,6 +212,7 @@ impl Show {
             ),
             Show::Queries => queries::show(running),
             Show::Caches => self::caches(caches),
+            Show::Executors => format!("SELECT * FROM {}.{} ORDER BY name", executors::SCHEMA, executors::TABLE),
             Show::Settings { name } => {
                 let name = name.as_deref().map(canonical).transpose()?;
                 let rows: Vec<_> = settings(session)

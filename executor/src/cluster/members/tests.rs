@@ -38,22 +38,26 @@ fn members() -> Members {
 async fn only_the_ready_get_tasks() {
     let members = members();
     assert!(members.all_known());
-    assert_eq!(members.usable(&HashSet::new()), [peer("a", "1")]);
+    assert_eq!(members.usable(None, &HashSet::new()), [peer("a", "1")]);
     assert_eq!(members.cores(), Some(4));
 
     members.suspect(&address("a"));
-    assert!(members.usable(&HashSet::new()).is_empty());
+    assert!(members.usable(None, &HashSet::new()).is_empty());
     members.suspected(&address("a")).await;
     members.found(&address("a"), ready("1"));
-    assert_eq!(members.usable(&HashSet::new()), [peer("a", "1")]);
+    assert_eq!(members.usable(None, &HashSet::new()), [peer("a", "1")]);
 
     let excluded = HashSet::from([peer("a", "1")]);
-    assert!(members.usable(&excluded).is_empty());
+    assert!(members.usable(None, &excluded).is_empty());
     members.found(&address("a"), ready("2"));
-    assert_eq!(members.usable(&excluded), [peer("a", "2")], "it was started again");
+    assert_eq!(
+        members.usable(None, &excluded),
+        [peer("a", "2")],
+        "it was started again"
+    );
 
     members.set(&[address("b")]);
-    assert!(members.usable(&HashSet::new()).is_empty());
+    assert!(members.usable(None, &HashSet::new()).is_empty());
     members.found(&address("a"), ready("1"));
     assert_eq!(members.addresses(), [address("b")], "it is listed no more");
 }
@@ -101,4 +105,43 @@ async fn a_restart_is_a_loss_and_a_drain_is_none() {
     check(Health::Refusing { reason }, false).await;
     let instance = "1".to_owned();
     check(Health::Draining { instance }, false).await;
+}
+
+#[tokio::test]
+async fn a_set_is_gathered() {
+    let members = Members::default();
+    let place = |name: &str, set: &str| (address(name), Arc::from(set));
+    members.place(&[place("a", "spot"), place("b", "spot"), place("c", "safe")]);
+    members.found(&address("c"), ready("1"));
+    let (none, moment) = (HashSet::new(), Duration::from_millis(10));
+    let gathered = members.gather("spot", &none, 2, (moment, moment)).await;
+    assert_eq!(gathered, [], "the other set's executor is not ours");
+    let waiting = members.gather("spot", &none, 2, (Duration::from_secs(60), Duration::from_secs(60)));
+    let come = async {
+        members.found(&address("a"), ready("1"));
+        tokio::task::yield_now().await;
+        members.found(&address("b"), ready("1"));
+    };
+    let (peers, ()) = tokio::join!(waiting, come);
+    assert_eq!(peers, [peer("a", "1"), peer("b", "1")]);
+    let some = members.gather("spot", &none, 3, (moment, moment)).await;
+    assert_eq!(some.len(), 2, "what there is suffices in the end");
+}
+
+#[test]
+fn who_idles_since_when() {
+    let members = Members::default();
+    members.set(&[address("a")]);
+    members.found(&address("a"), ready("1"));
+    let idle = |calls: u32| {
+        members.works(&address("a"), calls);
+        let seen = members.seen().remove(0);
+        assert_eq!(seen.calls, calls);
+        seen.idle_since
+    };
+    let first = idle(0);
+    assert!(first.is_some());
+    assert_eq!(idle(0), first, "it has idled since then");
+    assert_eq!(idle(3), None);
+    assert!(idle(0) >= first);
 }

@@ -56,6 +56,8 @@ pub struct Group {
     pub scan_bytes_max: Option<u64>,
     /// Rows that a query may give. Default: no limit.
     pub rows_max: Option<u64>,
+    /// The set of executors that their queries run on, unless the session says another. Default: the first set.
+    pub executor_set: Option<String>,
 }
 
 impl Default for Config {
@@ -83,6 +85,7 @@ impl Default for Group {
             statement_timeout_max: None,
             scan_bytes_max: None,
             rows_max: None,
+            executor_set: None,
         }
     }
 }

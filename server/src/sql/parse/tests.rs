@@ -61,8 +61,8 @@ fn writes_are_refused_by_name_however_they_are_wrapped() {
     check("EXPLAIN INSERT INTO t VALUES (1)", insert);
     check("EXPLAIN ANALYZE INSERT INTO t VALUES (1)", insert);
     check(
-        "WITH x AS (SELECT 1) DELETE FROM t",
-        "WITH before UPDATE, DELETE or MERGE is not supported: write the query where it is used",
+        "UPDATE t SET x = 1 FROM a, b",
+        "UPDATE ... FROM with several tables is not supported: join them, as in a JOIN b ON ...",
     );
     check("SELECT 1 INTO t", "SELECT INTO is not supported: use CREATE TABLE AS");
     check(

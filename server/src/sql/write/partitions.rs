@@ -6,7 +6,7 @@ use catalog::write::replaced::Partitions;
 use catalog::write::target::Transform;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Insert, ObjectName, Statement, UnaryOperator, Value,
+    BinaryOperator, Expr, Ident, Insert, ObjectName, SetExpr, Statement, UnaryOperator, Value,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -93,18 +93,24 @@ fn constant(value: &Expr) -> Result<ScalarValue> {
 
 /// Adds columns with one value each to the rows of an INSERT.
 fn add(insert: &mut Insert, fixed: Vec<(Ident, Expr)>) -> Result<()> {
-    let (Some(source), false) = (&insert.source, insert.columns.is_empty()) else {
+    let (Some(source), false) = (&mut insert.source, insert.columns.is_empty()) else {
         return Err(Error::Statement {
             detail: "INSERT with a value in PARTITION does not tell which columns its rows have".to_owned(),
             hint: Some("name them: INSERT OVERWRITE t (id, amount) PARTITION (country = 'NL') SELECT ...".to_owned()),
         });
     };
-    let values: Vec<_> = fixed.iter().map(|(_, value)| value.to_string()).collect();
-    let text = format!("SELECT *, {} FROM ({source}) AS inserted", values.join(", "));
-    let parsed = Parser::new(&GenericDialect {})
-        .try_with_sql(&text)
-        .and_then(|mut parser| parser.parse_query());
-    insert.source = Some(parsed.map_err(|error| Error::statement(error.to_string()))?);
+    if let SetExpr::Values(values) = source.body.as_mut() {
+        for row in &mut values.rows {
+            row.content.extend(fixed.iter().map(|(_, value)| value.clone()));
+        }
+    } else {
+        let values: Vec<_> = fixed.iter().map(|(_, value)| value.to_string()).collect();
+        let text = format!("SELECT *, {} FROM ({source}) AS inserted", values.join(", "));
+        let parsed = Parser::new(&GenericDialect {})
+            .try_with_sql(&text)
+            .and_then(|mut parser| parser.parse_query());
+        *source = parsed.map_err(|error| Error::statement(error.to_string()))?;
+    }
     insert
         .columns
         .extend(fixed.into_iter().map(|(name, _)| ObjectName::from(vec![name])));
@@ -176,6 +182,8 @@ mod tests {
         );
         let expect = vec![("c".to_owned(), text("NL")), ("n".to_owned(), text("-1"))];
         assert_eq!(clause, Some(PartitionClause(expect)));
+        let (sql, _) = taken("INSERT OVERWRITE t (a) PARTITION (c = 'NL') VALUES (1), (2)").unwrap();
+        assert_eq!(sql, "INSERT OVERWRITE t (a, c) VALUES (1, 'NL'), (2, 'NL')");
         let (sql, clause) = taken("INSERT INTO t (a) PARTITION (c = 'NL') SELECT a FROM s").unwrap();
         assert_eq!(
             sql,
