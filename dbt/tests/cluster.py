@@ -9,8 +9,9 @@ START_SECONDS = 120
 class Cluster:
     """Processes of `program`, with their files in `folder` and the embedded lake in its folder `data`."""
 
-    def __init__(self, program, folder):
-        self.program, self.folder, self.data = program, folder, folder / "data"
+    def __init__(self, program, folder, settings=""):
+        """`settings` are further lines of the server's configuration."""
+        self.program, self.folder, self.data, self.settings = program, folder, folder / "data", settings
         self.executors, self.server, self.port = [], None, None
 
     def start(self, executors=2):
@@ -23,7 +24,7 @@ class Cluster:
             addresses.append(f'"http://{address}"')
         # Small scans are spread too: the tables of tests are small.
         (self.folder / "server.toml").write_text(
-            f'data_dir = "{self.data}"\n[executor]\nscan_bytes_per_partition = 65536\n'
+            f'data_dir = "{self.data}"\n{self.settings}\n[executor]\nscan_bytes_per_partition = 65536\n'
             f'mode = {{ type = "static", addresses = [{", ".join(addresses)}] }}\n'
         )
         self.server, address = self._run("server", "serve", "ready: grpc://")

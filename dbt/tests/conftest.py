@@ -16,6 +16,9 @@ pytest_plugins = ["dbt.tests.fixtures.project"]
 
 PORT = "LAKEWING_DBT_PORT"
 
+#: Only a login has a session, which settings need.
+LOGIN = '[auth]\nmode = "basic"\nusers = { dbt = "not a secret" }'
+
 #: At least one class for each thing that a project does.
 CHOICE = {
     "TestSimpleMaterializations",
@@ -59,7 +62,7 @@ def pytest_configure(config):
         return
     folder = tempfile.TemporaryDirectory(prefix="lakewing-dbt-")
     config.add_cleanup(folder.cleanup)
-    cluster = Cluster(program(), Path(folder.name))
+    cluster = Cluster(program(), Path(folder.name), LOGIN)
     config.add_cleanup(cluster.stop)
     os.environ[PORT] = cluster.start().port
 
@@ -95,7 +98,18 @@ def lakewing_profile(table_format):
         "type": "lakewing",
         "host": "127.0.0.1",
         "port": int(os.environ[PORT]),
+        "user": "dbt",
+        "password": "not a secret",
         "catalog": "lake",
         "threads": 4,
         "table_format": table_format,
     }
+
+
+@pytest.fixture(scope="class")
+def logs_dir(tmp_path_factory):
+    """Where dbt logs: the suite's own folder would lie in this checkout."""
+    folder = tmp_path_factory.mktemp("logs")
+    os.environ["DBT_LOG_PATH"] = str(folder)
+    yield str(folder)
+    del os.environ["DBT_LOG_PATH"]

@@ -37,7 +37,7 @@ class TestDocsGenerate(BaseDocsGenerate):
         return base_expected_catalog(
             project,
             role=None,
-            id_type="BIGINT",
+            id_type="INTEGER",
             text_type="VARCHAR",
             time_type="TIMESTAMP",
             view_type="VIEW",
@@ -52,7 +52,7 @@ class TestDocsGenReferences(BaseDocsGenReferences):
         return expected_references_catalog(
             project,
             role=None,
-            id_type="BIGINT",
+            id_type="INTEGER",
             text_type="VARCHAR",
             time_type="TIMESTAMP",
             bigint_type="BIGINT",
@@ -77,7 +77,7 @@ class TestGenericTests(BaseGenericTests):
 class TestGetCatalogForSingleRelation(BaseGetCatalogForSingleRelation):
     @staticmethod
     def catalog_of(project, kind, name):
-        types = ["BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "TIMESTAMP"]
+        types = ["INTEGER", "VARCHAR", "VARCHAR", "VARCHAR", "TIMESTAMP"]
         names = ["id", "first_name", "email", "ip_address", "updated_at"]
         columns = enumerate(zip(names, types), start=1)
         return CatalogTable(

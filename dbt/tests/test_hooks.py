@@ -1,6 +1,9 @@
 """The suite's module hooks."""
 
+import pytest
 from dbt.tests.adapter.hooks.test_model_hooks import (
+    MODEL_POST_HOOK,
+    MODEL_PRE_HOOK,
     BasePrePostModelHooks,
     BaseHookRefs,
     BasePrePostModelHooksOnSeeds,
@@ -17,11 +20,41 @@ from dbt.tests.adapter.hooks.test_model_hooks import (
 from dbt.tests.adapter.hooks.test_run_hooks import BasePrePostRunHooks, BaseAfterRunHooks
 
 
-class TestPrePostModelHooks(BasePrePostModelHooks):
-    pass
+class OurTarget:
+    """The suite expects the profile of Postgres."""
+
+    def check_hooks(self, state, project, host, count=1):
+        found = self.get_ctx_vars(state, project) if self.ONE else self.get_ctx_vars(state, count, project)
+        for row in [found] if self.ONE else found:
+            threads, started, invocation, thread = (
+                row.pop(name) for name in ("target_threads", "run_started_at", "invocation_id", "thread_id")
+            )
+            assert row == {
+                "test_state": state,
+                "target_dbname": project.database,
+                "target_host": host,
+                "target_name": "default",
+                "target_schema": project.test_schema,
+                "target_type": "lakewing",
+                "target_user": "dbt",
+                "target_pass": "",
+            }
+            assert int(threads) == 4 and started and invocation and thread
+
+    ONE = False
 
 
-class TestHookRefs(BaseHookRefs):
+class TestPrePostModelHooks(OurTarget, BasePrePostModelHooks):
+    """Without VACUUM, which the server has not."""
+
+    @pytest.fixture(scope="class")
+    def project_config_update(self):
+        outside = {"sql": "select 1", "transaction": False}
+        hooks = {"pre-hook": [MODEL_PRE_HOOK, outside], "post-hook": [outside, MODEL_POST_HOOK]}
+        return {"models": {"test": hooks}}
+
+
+class TestHookRefs(OurTarget, BaseHookRefs):
     pass
 
 
@@ -45,15 +78,15 @@ class TestPrePostModelHooksOnSnapshots(BasePrePostModelHooksOnSnapshots):
     pass
 
 
-class TestPrePostModelHooksInConfig(BasePrePostModelHooksInConfig):
+class TestPrePostModelHooksInConfig(OurTarget, BasePrePostModelHooksInConfig):
     pass
 
 
-class TestPrePostModelHooksInConfigWithCount(BasePrePostModelHooksInConfigWithCount):
+class TestPrePostModelHooksInConfigWithCount(OurTarget, BasePrePostModelHooksInConfigWithCount):
     pass
 
 
-class TestPrePostModelHooksInConfigKwargs(BasePrePostModelHooksInConfigKwargs):
+class TestPrePostModelHooksInConfigKwargs(OurTarget, BasePrePostModelHooksInConfigKwargs):
     pass
 
 
@@ -65,8 +98,8 @@ class TestDuplicateHooksInConfigs(BaseDuplicateHooksInConfigs):
     pass
 
 
-class TestPrePostRunHooks(BasePrePostRunHooks):
-    pass
+class TestPrePostRunHooks(OurTarget, BasePrePostRunHooks):
+    ONE = True
 
 
 class TestAfterRunHooks(BaseAfterRunHooks):

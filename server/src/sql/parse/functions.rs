@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Ident, ObjectName, Value,
-    VisitMut, VisitorMut,
+    CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Ident,
+    ObjectName, Value, VisitMut, VisitorMut,
 };
 
 /// Functions whose first argument is a unit of time.
@@ -19,7 +19,7 @@ const TAKE_UNIT: [&str; 6] = [
 ];
 
 /// Writes calls of functions as the engine knows them: `dateadd(day, 1, d)` with its unit as a text, and
-/// `LISTAGG(x, ',') WITHIN GROUP (ORDER BY y)` as `string_agg(x, ',' ORDER BY y)`.
+/// `LISTAGG(x, ',') WITHIN GROUP (ORDER BY y)` as `string_agg(x, ',' ORDER BY y)`, and `date(x)` as a cast.
 pub(super) fn translate(statement: &mut Parsed) {
     let broken = match statement {
         Parsed::Statement(statement) => statement.visit(&mut Calls),
@@ -38,6 +38,15 @@ impl VisitorMut for Calls {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(argument) = of_date(expr) {
+            *expr = Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(argument),
+                data_type: DataType::Date,
+                array: false,
+                format: None,
+            };
+        }
         if let Expr::Function(call) = expr
             && let [part] = &call.name.0[..]
             && let Some(name) = part.as_ident().filter(|name| name.quote_style.is_none())
@@ -49,6 +58,28 @@ impl VisitorMut for Calls {
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// The argument of `date(x)`.
+fn of_date(expr: &Expr) -> Option<Expr> {
+    let Expr::Function(call) = expr else {
+        return None;
+    };
+    let [part] = &call.name.0[..] else {
+        return None;
+    };
+    let is_date = part
+        .as_ident()
+        .is_some_and(|name| name.value.eq_ignore_ascii_case("date"));
+    match &call.args {
+        FunctionArguments::List(list) if is_date && call.over.is_none() && call.filter.is_none() => {
+            match &list.args[..] {
+                [FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))] => Some(argument.clone()),
+                _ => None,
+            }
+        }
+        _ => None,
     }
 }
 
@@ -113,6 +144,10 @@ mod tests {
             "SELECT string_agg(DISTINCT x, ', ' ORDER BY y DESC) FROM t",
         );
         check("SELECT listagg(x) FROM t", "SELECT string_agg(x, '') FROM t");
+        check(
+            "SELECT date('2024-01-02'), date(x)",
+            "SELECT CAST('2024-01-02' AS DATE), CAST(x AS DATE)",
+        );
         check("SELECT my.listagg(x) FROM t", "SELECT my.listagg(x) FROM t");
         check(
             "DELETE FROM t WHERE datediff(day, a, b) > 1",

@@ -1,5 +1,6 @@
 """The adapter: what differs from other SQL databases, and what macros call."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Union
 
@@ -20,6 +21,10 @@ from dbt.adapters.lakewing.relation import LakewingRelation
 from dbt.adapters.lakewing.seeds import arrow_table
 from dbt.adapters.sql import SQLAdapter
 from dbt.adapters.sql.impl import LIST_RELATIONS_MACRO_NAME
+
+_PARTITION = re.compile(
+    r"""(?:(?P<unit>years?|months?|days?|hours?)\(\s*(?=.*\)$))?(?P<column>\w+|"[^"]+")\s*\)?$""", re.IGNORECASE
+)
 
 
 @dataclass
@@ -70,11 +75,14 @@ class LakewingAdapter(SQLAdapter):
 
     @classmethod
     def convert_number_type(cls, agate_table: agate.Table, col_idx: int) -> str:
-        return "double" if agate_table.aggregate(agate.MaxPrecision(col_idx)) else "bigint"
+        if agate_table.aggregate(agate.MaxPrecision(col_idx)):
+            return "double"
+        return cls.convert_integer_type(agate_table, col_idx)
 
     @classmethod
     def convert_integer_type(cls, agate_table: agate.Table, col_idx: int) -> str:
-        return "bigint"
+        values = (value for value in agate_table.columns[col_idx].values() if value is not None)
+        return "integer" if all(-(2**31) <= value < 2**31 for value in values) else "bigint"
 
     @classmethod
     def convert_datetime_type(cls, agate_table: agate.Table, col_idx: int) -> str:
@@ -150,6 +158,23 @@ class LakewingAdapter(SQLAdapter):
             for row in rows
         }
         return CatalogTable(metadata=metadata, columns=columns, stats={})
+
+    @available
+    def partition_values(self, partition_by: Union[str, List[str]], table: str) -> List[str]:
+        """The values, as texts in SQL, by which rows of `table` are divided."""
+        names = [partition_by] if isinstance(partition_by, str) else partition_by
+        values = []
+        for name in names:
+            found = _PARTITION.match(name.strip())
+            if found is None:
+                raise DbtRuntimeError(
+                    f"insert_overwrite knows the rows of partitions by column, year, month, day and hour, not by {name!r}"
+                )
+            column = f"{table}.{found['column']}"
+            unit = found["unit"]
+            value = f"date_trunc('{unit.lower().rstrip('s')}', {column})" if unit else column
+            values.append(f"cast({value} as varchar)")
+        return values
 
     @available
     def table_format(self, config: Any) -> str:

@@ -47,3 +47,27 @@
   when not matched by source {% for predicate in predicates %} and {{ predicate }}{% endfor %} then delete
   when not matched then insert ({{ columns }}) values ({{ columns }})
 {%- endmacro %}
+
+{# Rows of the partitions that the new rows lie in leave and the new rows come, in one commit. #}
+{% macro lakewing__get_incremental_insert_overwrite_sql(arguments) %}
+  {% set partition_by = config.get('partition_by') %}
+  {% set target, source = arguments['target_relation'].render(), arguments['temp_relation'].render() %}
+  {% if not partition_by %}
+    {% set columns = get_quoted_csv(arguments['dest_columns'] | map(attribute='name')) %}
+    {{ return('insert overwrite ' ~ target ~ ' (' ~ columns ~ ') select ' ~ columns ~ ' from ' ~ source) }}
+  {% endif %}
+  {% set new = adapter.partition_values(partition_by, 'DBT_INTERNAL_SOURCE') %}
+  {% set old = adapter.partition_values(partition_by, 'DBT_INTERNAL_DEST') %}
+  {% set rows = run_query(
+      'select distinct ' ~ new | join(', ') ~ ' from ' ~ source ~ ' as DBT_INTERNAL_SOURCE').rows %}
+  {% set partitions = [] %}
+  {% for row in rows %}
+    {% set values = [] %}
+    {% for value in row.values() %}
+      {% do values.append(old[loop.index0] ~ (' is null' if value is none else ' = ' ~ lakewing__text(value))) %}
+    {% endfor %}
+    {% do partitions.append('(' ~ values | join(' and ') ~ ')') %}
+  {% endfor %}
+  {% set partitions = '(' ~ (partitions | join(' or ') or 'false') ~ ')' %}
+  {{ return(lakewing__replace_where(arguments, [partitions] + (arguments['incremental_predicates'] or []))) }}
+{% endmacro %}

@@ -38,3 +38,8 @@
 {% macro lakewing__type_numeric() -%}
   decimal(28, 6)
 {%- endmacro %}
+
+{# 64 bits, as the numbers of seeds: FLOAT has 32. #}
+{% macro lakewing__type_float() -%}
+  double
+{%- endmacro %}
