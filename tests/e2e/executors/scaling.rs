@@ -230,29 +230,29 @@ async fn queries_run_on_the_set_they_ask_for() -> Result<()> {
     let set = |name: &str| format!("[[executor.sets]]\nname = \"{name}\"\nmax = 1\n{QUICK}\n");
     let lake = over(Lake::started(&(set("safe") + &set("spot"))), data.path())
         .section("[[queries.groups]]\nname = \"etl\"\nusers = [\"etl-*\"]\nexecutor_set = \"spot\"")
+        .section("[auth]\nmode = \"basic\"\nusers = { etl-1 = \"x\", anyone = \"x\" }")
         .executor(NOTHING_HERE)
         .start()
         .await?;
     let mut observer = lake.client().await?;
+    observer.login("anyone", "x").await?;
     let check = async |user: &str, asked: Option<&str>, expect: &str| -> Result<()> {
         let mut client = lake.client().await?;
-        client.login(user, "").await?;
+        client.login(user, "x").await?;
         if let Some(asked) = asked {
             client.query(&format!("SET executor_set = '{asked}'")).await?;
         }
         same_rows(user, &expected, &rows(&client.query(QUERY).await?)?, true)?;
-        let mut observer = lake.client().await?;
-        let there = executors(&mut observer).await?;
+        let there = executors(&mut client).await?;
         ensure!(
             there.iter().any(|one| one.set == expect) && there.iter().all(|one| one.set == expect),
             "{user} who asked for {asked:?} did not get {expect}"
         );
-        until(&mut observer, 0, Duration::from_secs(30)).await.map(drop)
+        until(&mut client, 0, Duration::from_secs(30)).await.map(drop)
     };
     check("anyone", None, "safe").await?;
     check("etl-1", None, "spot").await?;
     check("etl-1", Some("safe"), "safe").await?;
-    observer.login("anyone", "").await?;
     observer.query("SET executor_set = 'gone'").await?;
     let status = observer.failure(QUERY).await?;
     ensure!(status.code() == Code::InvalidArgument, "{status}");
