@@ -17,7 +17,7 @@ use url::Url;
 use self::folder::FolderClient;
 use self::rest::RestClient;
 use self::rest::token::Tokens;
-use self::sql::{Database, SqlClient};
+use self::sql::{Database, NewTables, SqlClient};
 use crate::config::CatalogConfig;
 use crate::delta::DeltaSnapshot;
 use crate::delta::commit::create::NewLog;
@@ -25,8 +25,9 @@ use crate::error::{Error, Result};
 use crate::iceberg::commit::{Replacement, TableCommit};
 use crate::name::TableName;
 use crate::stores::Stores;
+use crate::view::{LakeView, NewView};
 use crate::write::target::WriteTarget;
-use crate::write::{NewTable, WrittenFile};
+use crate::write::{NewTable, TableFormat, WrittenFile};
 
 /// One catalog service. Names are compared exactly; a nested namespace is one text joined by dots.
 #[async_trait]
@@ -38,7 +39,7 @@ pub trait CatalogClient: fmt::Debug + Send + Sync {
     /// where the service cannot tell the difference.
     async fn list_tables(&self, namespace: &str) -> Result<Vec<String>>;
 
-    /// Where a table lies now; `None` where it does not exist.
+    /// Where a table lies now, or the view of that name; `None` where neither exists.
     async fn load(&self, name: &TableName) -> Result<Option<TableLocation>>;
 
     /// Creates a namespace; [`Error::AlreadyExists`] where the service can tell that there is one. A service that keeps
@@ -71,9 +72,29 @@ pub trait CatalogClient: fmt::Debug + Send + Sync {
 
     /// Gives the table another name, perhaps in another namespace of the same catalog.
     async fn rename_table(&self, from: &TableName, to: &TableName) -> Result<()>;
+
+    /// The views of a namespace, sorted; none in a service that keeps none.
+    async fn list_views(&self, _namespace: &str) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    /// Creates a view, with `replace` in the place of a view of its name that there may be.
+    async fn create_view(&self, name: &TableName, _view: &NewView, _replace: bool) -> Result<()> {
+        Err(no_views(name))
+    }
+
+    /// Takes the view out of the catalog.
+    async fn drop_view(&self, name: &TableName) -> Result<()> {
+        Err(no_such_view(name))
+    }
+
+    /// Gives the view another name, perhaps in another namespace of the same catalog.
+    async fn rename_view(&self, from: &TableName, _to: &TableName) -> Result<()> {
+        Err(no_such_view(from))
+    }
 }
 
-/// Where a table lies.
+/// Where a table lies, or what stands in its place.
 #[derive(Debug, Clone)]
 pub enum TableLocation {
     /// The table's current metadata file, and its content where the service sent it along.
@@ -88,6 +109,8 @@ pub enum TableLocation {
         /// URL of the folder, its key not percent-encoded.
         root: String,
     },
+    /// Nowhere: the name is that of a view.
+    View(Box<LakeView>),
 }
 
 /// A table that is being created.
@@ -117,11 +140,11 @@ impl StagedTable {
         &self.target
     }
 
-    /// The table format, as USING names it.
-    pub fn format_name(&self) -> &'static str {
+    /// Its format.
+    pub(crate) fn format(&self) -> TableFormat {
         match self.format {
-            StagedFormat::Iceberg(_) | StagedFormat::Replacement(_) => "iceberg",
-            StagedFormat::Delta(_) | StagedFormat::DeltaReplacement(..) => "delta",
+            StagedFormat::Iceberg(_) | StagedFormat::Replacement(_) => TableFormat::Iceberg,
+            StagedFormat::Delta(_) | StagedFormat::DeltaReplacement(..) => TableFormat::Delta,
         }
     }
 
@@ -161,10 +184,19 @@ pub(crate) fn client(catalog: &str, config: &CatalogConfig, stores: &Arc<Stores>
             };
             Arc::new(RestClient::new(catalog, uri, warehouse.clone(), tokens, stores))
         }
-        CatalogConfig::IcebergSql { uri, name, warehouse } => {
+        CatalogConfig::IcebergSql {
+            uri,
+            name,
+            warehouse,
+            default_format,
+        } => {
             let rows_of = name.clone().unwrap_or_else(|| catalog.clone());
             let database = Database::new(catalog, uri.clone());
-            Arc::new(SqlClient::new(database, rows_of, folder_of(warehouse)?, stores))
+            let new_tables = NewTables {
+                warehouse: folder_of(warehouse)?,
+                format: *default_format,
+            };
+            Arc::new(SqlClient::new(database, rows_of, new_tables, stores))
         }
         CatalogConfig::Delta { root } => Arc::new(FolderClient::new(folder_of(root)?, stores)),
     })
@@ -196,6 +228,36 @@ fn no_such_table(name: &TableName) -> Error {
         what: "table",
         name: name.to_string(),
         hint: None,
+    }
+}
+
+fn no_such_view(name: &TableName) -> Error {
+    Error::NotFound {
+        what: "view",
+        name: name.to_string(),
+        hint: None,
+    }
+}
+
+fn no_views(name: &TableName) -> Error {
+    Error::Unsupported {
+        table: name.to_string(),
+        feature: "a catalog that keeps views: a REST or SQL catalog".to_owned(),
+    }
+}
+
+/// The error for a name that a verb of the other kind was meant for: `is` is `table` or `view`.
+pub(crate) fn other_kind(name: &TableName, is: &str) -> Error {
+    Error::InvalidName {
+        detail: format!("\"{name}\" is a {is}: write {} instead", is.to_uppercase()),
+    }
+}
+
+/// The error for a table format that a catalog does not keep.
+fn no_format(name: &TableName, format: TableFormat, what: &str) -> Error {
+    Error::Unsupported {
+        table: name.to_string(),
+        feature: format!("USING {format}: {what}"),
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::error::{Error, Result};
+use crate::write::TableFormat;
 
 /// All catalogs by the name they have in SQL, and the storage their tables lie on.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -46,6 +47,10 @@ pub enum CatalogConfig {
         name: Option<String>,
         /// Below this folder new tables are created.
         warehouse: Url,
+        /// What new tables are that do not say USING: `iceberg` or `delta`; default `iceberg`. Only Lakewing sees the
+        /// Delta tables of such a catalog: other engines read them by their location.
+        #[serde(default)]
+        default_format: TableFormat,
     },
     /// Delta tables in folders: `<root>/<namespace>/<table>/_delta_log`.
     Delta {

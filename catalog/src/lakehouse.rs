@@ -23,6 +23,7 @@ use crate::scan::deletes::cache::DeleteCache;
 use crate::snapshot::{AsOf, TableSnapshot};
 use crate::stores::Stores;
 use crate::table::LakeTable;
+use crate::view::LakeView;
 
 /// Every catalog of the configuration. Tables are resolved one by one, when they are asked for.
 #[derive(Debug)]
@@ -35,6 +36,15 @@ pub struct Lakehouse {
     manifests: ManifestCache,
     delta: DeltaCache,
     deletes: Arc<DeleteCache>,
+}
+
+/// What a name in a catalog stands for.
+#[derive(Debug)]
+pub enum Relation {
+    /// A table at one version.
+    Table(Box<LakeTable>),
+    /// A view as it is now.
+    View(Box<LakeView>),
 }
 
 /// The format of a table that is named by its location.
@@ -109,6 +119,11 @@ impl Lakehouse {
         self.client(catalog)?.list_namespaces().await
     }
 
+    /// The names of the namespace's views, sorted. Loads none of them.
+    pub async fn list_views(&self, catalog: &str, namespace: &str) -> Result<Vec<String>> {
+        self.client(catalog)?.list_views(namespace).await
+    }
+
     /// The names of the namespace's tables, sorted. Loads none of them.
     pub async fn list_tables(&self, catalog: &str, namespace: &str) -> Result<Vec<String>> {
         self.client(catalog)?.list_tables(namespace).await
@@ -121,8 +136,26 @@ impl Lakehouse {
 
     /// The table of that name as it was, or is.
     pub async fn table_as_of(&self, name: &TableName, as_of: &AsOf) -> Result<LakeTable> {
+        match self.relation(name, as_of).await? {
+            Relation::Table(table) => Ok(*table),
+            Relation::View(_) => Err(is_view(name.to_string())),
+        }
+    }
+
+    /// The table of that name as it was, or is, or the view of that name, which is only as it is.
+    pub async fn relation(&self, name: &TableName, as_of: &AsOf) -> Result<Relation> {
         match self.client(&name.catalog)?.load(name).await? {
-            Some(location) => self.open(name.to_string(), location, as_of).await,
+            Some(TableLocation::View(view)) => match as_of {
+                AsOf::Latest => Ok(Relation::View(view)),
+                _ => Err(Error::Unsupported {
+                    table: name.to_string(),
+                    feature: "a table, since views have no versions: name the version in the view's query".to_owned(),
+                }),
+            },
+            Some(location) => {
+                let table = self.open(name.to_string(), location, as_of).await?;
+                Ok(Relation::Table(Box::new(table)))
+            }
             None => Err(self.no_such_table(name).await),
         }
     }
@@ -209,6 +242,7 @@ impl Lakehouse {
 
     async fn open(&self, table: String, location: TableLocation, as_of: &AsOf) -> Result<LakeTable> {
         let snapshot = match location {
+            TableLocation::View(_) => return Err(is_view(table)),
             TableLocation::Delta { root } => {
                 let snapshot = DeltaSnapshot::at(table.clone(), &root, as_of, &self.delta).await?;
                 TableSnapshot::delta(table, snapshot)
@@ -247,6 +281,13 @@ impl Lakehouse {
             name: name.to_string(),
             hint,
         }
+    }
+}
+
+fn is_view(table: String) -> Error {
+    Error::Unsupported {
+        table,
+        feature: "a table, and it is a view: its rows are those of its query".to_owned(),
     }
 }
 

@@ -18,13 +18,14 @@ mod snapshot;
 mod stores;
 mod system_table;
 mod table;
+pub mod view;
 pub mod write;
 
 pub use cache::CacheUse;
 pub use config::{CatalogConfig, Config, Secret, StorageProfile};
 pub use error::{Error, Result};
 pub use files::{FileKind, FilesTable};
-pub use lakehouse::{Lakehouse, PathFormat};
+pub use lakehouse::{Lakehouse, PathFormat, Relation};
 pub use name::TableName;
 pub use scan::codec::LakeCodec;
 pub use snapshot::{AsOf, Column, Comments, DataFile, TableSnapshot};

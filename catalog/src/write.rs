@@ -14,6 +14,7 @@ pub mod target;
 pub(crate) mod vector;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -23,6 +24,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use futures::future::join_all;
 use object_store::ObjectStoreExt;
+use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -35,9 +37,32 @@ use target::{SortField, Transform};
 /// Objects deleted at once after a failure.
 const DELETES_AT_ONCE: usize = 16;
 
+/// A table format.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TableFormat {
+    /// Apache Iceberg.
+    #[default]
+    Iceberg,
+    /// Delta Lake.
+    Delta,
+}
+
+impl fmt::Display for TableFormat {
+    /// As USING names it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TableFormat::Iceberg => "iceberg",
+            TableFormat::Delta => "delta",
+        })
+    }
+}
+
 /// A table to create.
 #[derive(Debug, Clone)]
 pub struct NewTable {
+    /// Its format; the catalog chooses where it is not told.
+    pub format: Option<TableFormat>,
     /// The columns. Types that the table format lacks are widened, or refused where that would lose values.
     pub schema: SchemaRef,
     /// Table properties, in the table format's own vocabulary.
@@ -58,6 +83,7 @@ impl NewTable {
     /// An unpartitioned, unsorted table of these columns, where the catalog wants it.
     pub fn new(schema: SchemaRef) -> Self {
         Self {
+            format: None,
             schema,
             properties: Vec::new(),
             file_rows_max: usize::MAX,

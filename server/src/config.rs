@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use catalog::write::TableFormat;
 use catalog::{CatalogConfig, Secret, StorageProfile};
 use executor::ExecutorConfig;
 use figment::Figment;
@@ -234,6 +235,7 @@ fn embedded_catalogs(dir: &Path) -> Result<BTreeMap<String, CatalogConfig>> {
         uri: Secret::new(format!("sqlite://{}", database.path().trim_end_matches('/'))),
         name: None,
         warehouse: folder("lake")?,
+        default_format: TableFormat::Iceberg,
     };
     let delta = CatalogConfig::Delta { root: folder("delta")? };
     Ok(BTreeMap::from([("lake".to_owned(), lake), ("delta".to_owned(), delta)]))

@@ -219,7 +219,7 @@ impl Queries {
                 Ok(Outcome::Changed(changed))
             }
             Statement::Ddl(ddl) => {
-                guarded(Box::pin(ddl.run(session, &self.lakehouse))).await?;
+                guarded(Box::pin(ddl.run(session, &self.planner))).await?;
                 Ok(Outcome::Done)
             }
             Statement::Kill(id) => {

@@ -2,7 +2,7 @@
 
 {"catalog": {properties with "name"}, "table": "namespace.name", "do": [step, ...]}; the answer has one item per step:
 ["append", [row, ...]], ["rows"], ["duckdb"], ["columns"], ["spec"], ["order"], ["properties"], ["exists"],
-["snapshots"], ["namespace"].
+["snapshots"], ["namespace"], ["tables"].
 """
 
 import glob
@@ -46,6 +46,9 @@ for step, *arguments in request["do"]:
         continue
     if step == "namespace":
         answers.append(catalog.load_namespace_properties(name.split(".")[0]))
+        continue
+    if step == "tables":
+        answers.append(sorted(table for *_, table in catalog.list_tables(name.split(".")[0])))
         continue
     table = catalog.load_table(name)
     if step == "append":

@@ -1,6 +1,7 @@
 """Rows of tables as independent readers see them, each value as text, sorted. Argument and answer are JSON objects.
 
-{"data": folder of an embedded lake, "table": "namespace.name", "columns": [names]}
+{"data": folder of an embedded lake, "table": "namespace.name", "columns": [names], "readers": [names]}, or for Delta
+tables wherever they are {"folders": {name: URL}, "columns": [names]}.
 """
 
 import glob
@@ -29,6 +30,8 @@ def duckdb_delta(uri):
 
 
 request = json.loads(sys.argv[1])
+if folders := request.get("folders"):
+    end({name: texts(DeltaTable(uri).to_pyarrow_table(), request["columns"]) for name, uri in folders.items()})
 data, table, columns = request["data"], request["table"], request["columns"]
 catalog = load_catalog("lake", type="sql", uri=f"sqlite:///{data}/catalog.db", warehouse=f"file://{data}/lake")
 folder = f"{data}/delta/{table.replace('.', '/')}"

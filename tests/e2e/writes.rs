@@ -1,10 +1,13 @@
 //! Rows that Lakewing writes, read back by itself and by engines that are not Lakewing.
 
+mod concurrency;
 mod ddl;
 mod delta_commits;
+mod formats;
 mod forms;
 mod ingest;
 mod merge;
+mod views;
 
 use anyhow::{Context, Result, ensure};
 use harness::{Cell, Client, Lake, LakeBuilder, python, rows};

@@ -21,6 +21,15 @@ impl RestCatalog {
     /// `id:secret` of the one client that it knows.
     pub const CREDENTIAL: &str = "lakewing:rest-secret";
 
+    /// The section of a configuration for this catalog under the name `rest`.
+    pub fn section(&self) -> String {
+        format!(
+            "[catalogs.rest]\ntype = \"iceberg-rest\"\nuri = {:?}\ncredential = {:?}\n",
+            self.uri,
+            Self::CREDENTIAL
+        )
+    }
+
     /// Starts it and waits until it answers.
     pub async fn start(minio: &Minio) -> Result<Self> {
         let folder = tempfile::tempdir()?;

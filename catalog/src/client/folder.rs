@@ -11,12 +11,12 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::{CatalogClient, StagedFormat, StagedTable, TableLocation, check_new, fits_in_path};
+use super::{CatalogClient, StagedFormat, StagedTable, TableLocation, check_new, fits_in_path, no_format};
 use crate::delta;
 use crate::error::{Error, Result};
 use crate::name::TableName;
 use crate::stores::Stores;
-use crate::write::{NewTable, WrittenFile};
+use crate::write::{NewTable, TableFormat, WrittenFile};
 
 /// The folder of a table's log.
 const LOG: &str = "_delta_log";
@@ -52,30 +52,6 @@ impl FolderClient {
         let mut names: Vec<String> = listed.common_prefixes.iter().filter_map(name).collect();
         names.sort();
         Ok(names)
-    }
-
-    /// Deletes everything in a table's folder: the log from its first commit on, so that what is left of it after a
-    /// failure is either whole or no table, then the files.
-    async fn purge(&self, root: &str) -> Result<()> {
-        let at = self.stores.locate(root)?;
-        let failed = |error| Error::storage(root, error);
-        let mut log: Vec<Path> = at
-            .store
-            .list(Some(&at.path.clone().join(LOG)))
-            .map_ok(|object| object.location)
-            .try_collect()
-            .await
-            .map_err(failed)?;
-        log.sort();
-        for path in log {
-            at.store.delete(&path).await.map_err(failed)?;
-        }
-        let files = at.store.list(Some(&at.path)).map_ok(|object| object.location).boxed();
-        at.store
-            .delete_stream(files)
-            .try_for_each(|_| ready(Ok(())))
-            .await
-            .map_err(failed)
     }
 
     fn unsupported(&self, name: &str, feature: &str) -> Error {
@@ -132,6 +108,9 @@ impl CatalogClient for FolderClient {
     async fn stage(&self, name: &TableName, new: &NewTable) -> Result<StagedTable> {
         check_new(&name.namespace)?;
         check_new(&name.table)?;
+        if let Some(format @ TableFormat::Iceberg) = new.format {
+            return Err(no_format(name, format, "a catalog of folders has Delta tables"));
+        }
         let root = self.table_root(name);
         if self.has_log(&root).await? {
             return Err(Error::AlreadyExists {
@@ -160,7 +139,7 @@ impl CatalogClient for FolderClient {
             return Err(self.unsupported(&name.to_string(), feature));
         }
         match self.load(name).await? {
-            Some(_) => self.purge(&self.table_root(name)).await,
+            Some(_) => purge_folder(&self.stores, &self.table_root(name)).await,
             None => Err(Error::NotFound {
                 what: "table",
                 name: name.to_string(),
@@ -172,4 +151,28 @@ impl CatalogClient for FolderClient {
     async fn rename_table(&self, from: &TableName, _to: &TableName) -> Result<()> {
         Err(self.unsupported(&from.to_string(), "renaming in a catalog of folders"))
     }
+}
+
+/// Deletes everything in a table's folder: the log from its first commit on, so that what is left of it after a
+/// failure is either whole or no table, then the files.
+pub(super) async fn purge_folder(stores: &Stores, root: &str) -> Result<()> {
+    let at = stores.locate(root)?;
+    let failed = |error| Error::storage(root, error);
+    let mut log: Vec<Path> = at
+        .store
+        .list(Some(&at.path.clone().join(LOG)))
+        .map_ok(|object| object.location)
+        .try_collect()
+        .await
+        .map_err(failed)?;
+    log.sort();
+    for path in log {
+        at.store.delete(&path).await.map_err(failed)?;
+    }
+    let files = at.store.list(Some(&at.path)).map_ok(|object| object.location).boxed();
+    at.store
+        .delete_stream(files)
+        .try_for_each(|_| ready(Ok(())))
+        .await
+        .map_err(failed)
 }

@@ -5,6 +5,7 @@
 
 mod http;
 pub(super) mod token;
+mod views;
 mod write;
 
 use std::collections::HashMap;
@@ -27,12 +28,13 @@ use url::Url;
 
 use self::http::Answer;
 use self::token::Tokens;
-use super::{CatalogClient, StagedFormat, StagedTable, TableLocation, already_exists, check_new};
+use super::{CatalogClient, StagedFormat, StagedTable, TableLocation, already_exists, check_new, no_format};
 use crate::error::{Error, Result};
 use crate::iceberg::commit::{self, FirstVersion, TableCommit, create};
 use crate::name::TableName;
 use crate::stores::Stores;
-use crate::write::{NewTable, WrittenFile};
+use crate::view::NewView;
+use crate::write::{NewTable, TableFormat, WrittenFile};
 
 /// How often a read is tried, with waits of 0.1, 0.4 … seconds between.
 const ATTEMPTS: u32 = 3;
@@ -61,12 +63,17 @@ struct Session {
     /// Comes before `namespaces` in every path; empty, or with a slash at its end.
     prefix: String,
     separator: String,
+    /// Whether the service keeps views, as far as it says.
+    has_views: bool,
+    /// Whether it says what it offers.
+    names_endpoints: bool,
 }
 
 /// The service's own configuration.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ServiceConfig {
+    endpoints: Option<Vec<String>>,
     overrides: HashMap<String, String>,
     defaults: HashMap<String, String>,
 }
@@ -253,8 +260,11 @@ impl CatalogClient for RestClient {
     }
 
     async fn load(&self, name: &TableName) -> Result<Option<TableLocation>> {
-        let found = self.load_result(name).await?;
-        Ok(found.map(|found| TableLocation::Iceberg {
+        let Some(found) = self.load_result(name).await? else {
+            let view = self.view(name).await?;
+            return Ok(view.map(|view| TableLocation::View(Box::new(view))));
+        };
+        Ok(Some(TableLocation::Iceberg {
             metadata_location: found.metadata_location.unwrap_or_default(),
             metadata: Some(Box::new(found.metadata)),
         }))
@@ -277,6 +287,9 @@ impl CatalogClient for RestClient {
     async fn stage(&self, name: &TableName, new: &NewTable) -> Result<StagedTable> {
         name.namespace.split('.').try_for_each(check_new)?;
         check_new(&name.table)?;
+        if let Some(format @ TableFormat::Delta) = new.format {
+            return Err(no_format(name, format, "a REST catalog has Iceberg tables"));
+        }
         let namespace = self.session().await?.namespace_path(&name.namespace);
         let namespace = namespace.ok_or_else(|| self.namespace_missing(&name.namespace))?;
         let mut properties: HashMap<String, String> = new.properties.iter().cloned().collect();
@@ -296,7 +309,7 @@ impl CatalogClient for RestClient {
         };
         let answer = self.post(&format!("{namespace}/tables"), request).await?;
         match answer.status {
-            StatusCode::CONFLICT => Err(already_exists("table", name)),
+            StatusCode::CONFLICT => Err(self.taken(name).await),
             _ if answer.is_missing() => Err(self.namespace_missing(&name.namespace)),
             status if status.is_success() => {
                 let found: LoadTableResult = answer.parse(&self.catalog)?;
@@ -335,6 +348,25 @@ impl CatalogClient for RestClient {
         check_new(&to.table)?;
         self.move_table(from, to).await
     }
+
+    async fn list_views(&self, namespace: &str) -> Result<Vec<String>> {
+        self.view_names(namespace).await
+    }
+
+    async fn create_view(&self, name: &TableName, view: &NewView, replace: bool) -> Result<()> {
+        name.namespace.split('.').try_for_each(check_new)?;
+        check_new(&name.table)?;
+        self.put_view(name, view, replace).await
+    }
+
+    async fn drop_view(&self, name: &TableName) -> Result<()> {
+        self.delete_view(name).await
+    }
+
+    async fn rename_view(&self, from: &TableName, to: &TableName) -> Result<()> {
+        check_new(&to.table)?;
+        self.move_view(from, to).await
+    }
 }
 
 impl Session {
@@ -349,6 +381,9 @@ impl Session {
             separator: value("namespace-separator")
                 .map_or(LEVEL_SEPARATOR, String::as_str)
                 .to_owned(),
+            has_views: (config.endpoints.as_ref())
+                .is_none_or(|endpoints| endpoints.iter().any(|endpoint| endpoint == views::ENDPOINT)),
+            names_endpoints: config.endpoints.is_some(),
         }
     }
 

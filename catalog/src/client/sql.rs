@@ -1,26 +1,30 @@
-//! An Iceberg catalog in a SQL database: one row per table that points to its current metadata file.
+//! A catalog in a SQL database: one row per name that points to an Iceberg table or view, or to a Delta table.
 //!
-//! PyIceberg and Java use the same tables, so each opens what the others made. A commit is one statement: the primary
-//! key decides who created a table.
+//! PyIceberg and Java use the same tables, so each opens what the others made; rows of Delta tables have a type that
+//! they leave out. A commit is one statement: the primary key decides who created a table.
 
 mod database;
+mod rows;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::Row;
-use sqlx::any::AnyRow;
-use sqlx::error::DatabaseError;
+use uuid::Uuid;
 
 pub(super) use self::database::Database;
+use self::rows::{Kind, Pointer};
 use super::{
-    CatalogClient, StagedFormat, StagedTable, TableLocation, already_exists, check_new, no_such_table, not_empty,
+    CatalogClient, StagedFormat, StagedTable, TableLocation, already_exists, check_new, folder, no_such_table,
+    no_such_view, not_empty, other_kind,
 };
+use crate::delta;
 use crate::error::{Error, Result};
 use crate::iceberg::commit::{self, FirstVersion, TableCommit};
+use crate::iceberg::metadata::view;
 use crate::name::TableName;
 use crate::stores::Stores;
-use crate::write::{self, NewTable, WrittenFile};
+use crate::view::NewView;
+use crate::write::{self, NewTable, TableFormat, WrittenFile};
 
 /// One catalog of a database.
 #[derive(Debug)]
@@ -28,54 +32,42 @@ pub(super) struct SqlClient {
     database: Database,
     /// The value of `catalog_name` in the rows of this catalog.
     rows_of: String,
-    warehouse: String,
+    new_tables: NewTables,
     stores: Arc<Stores>,
 }
 
+/// What new tables are like that do not say it.
+#[derive(Debug)]
+pub(super) struct NewTables {
+    /// The folder above theirs.
+    pub(super) warehouse: String,
+    pub(super) format: TableFormat,
+}
+
 impl SqlClient {
-    pub(super) fn new(database: Database, rows_of: String, warehouse: String, stores: Arc<Stores>) -> Self {
+    pub(super) fn new(database: Database, rows_of: String, new_tables: NewTables, stores: Arc<Stores>) -> Self {
         Self {
             database,
             rows_of,
-            warehouse,
+            new_tables,
             stores,
         }
-    }
-
-    /// The first column of every row that `statement` finds for this catalog and `arguments`.
-    async fn texts(&self, statement: &str, arguments: &[&str]) -> Result<Vec<String>> {
-        let pool = &self.database.connected().await?.pool;
-        let mut query = sqlx::query(statement).bind(&self.rows_of);
-        for argument in arguments {
-            query = query.bind(*argument);
-        }
-        let rows: Result<Vec<AnyRow>, sqlx::Error> = query.fetch_all(pool).await;
-        let texts = rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
-        texts.map_err(|error| self.database.failed("read the catalog in", &error))
-    }
-
-    /// The condition that leaves views out.
-    async fn only_tables(&self) -> Result<&'static str> {
-        Ok(match self.database.connected().await?.has_types {
-            true => "(iceberg_type = 'TABLE' OR iceberg_type IS NULL)",
-            false => "1 = 1",
-        })
-    }
-
-    async fn metadata_location(&self, name: &TableName) -> Result<Option<String>> {
-        let statement = format!(
-            "SELECT metadata_location FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 \
-             AND table_name = $3 AND metadata_location IS NOT NULL AND {}",
-            self.only_tables().await?
-        );
-        let found = self.texts(&statement, &[&name.namespace, &name.table]).await?;
-        Ok(found.into_iter().next())
     }
 
     async fn has_namespace(&self, namespace: &str) -> Result<bool> {
         let statement = "SELECT namespace FROM iceberg_namespace_properties WHERE catalog_name = $1 AND namespace = $2 \
              UNION SELECT table_namespace FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2";
         Ok(!self.texts(statement, &[namespace]).await?.is_empty())
+    }
+
+    /// Refuses a name that cannot be given, or that is in a namespace that does not exist.
+    async fn check_place(&self, name: &TableName) -> Result<()> {
+        check_new(&name.namespace)?;
+        check_new(&name.table)?;
+        match self.has_namespace(&name.namespace).await? {
+            true => Ok(()),
+            false => Err(self.namespace_missing(&name.namespace)),
+        }
     }
 
     fn namespace_missing(&self, namespace: &str) -> Error {
@@ -86,109 +78,23 @@ impl SqlClient {
         }
     }
 
-    /// Adds the row that makes a new table visible.
-    async fn insert(&self, name: &TableName, metadata_location: &str) -> Result<()> {
-        let connected = self.database.connected().await?;
-        let (column, value) = if connected.has_types {
-            (", iceberg_type", ", 'TABLE'")
-        } else {
-            ("", "")
-        };
-        let statement = format!(
-            "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location{column}) \
-             VALUES ($1, $2, $3, $4{value})"
-        );
-        let insert = sqlx::query(&statement)
-            .bind(&self.rows_of)
-            .bind(&name.namespace)
-            .bind(&name.table);
-        let Err(error) = insert.bind(metadata_location).execute(&connected.pool).await else {
-            return Ok(());
-        };
-        match error.as_database_error() {
-            Some(refusal) if refusal.is_unique_violation() => Err(already_exists("table", name)),
-            Some(refusal) if !is_shutdown(refusal) => Err(self.database.failed("create a table in", &error)),
-            _ => self.settle(name, metadata_location, &error).await,
-        }
+    fn default_location(&self, name: &TableName) -> String {
+        format!("{}/{}/{}", self.new_tables.warehouse, name.namespace, name.table)
     }
 
-    /// Points the table's row to another metadata file, if it still points to the one that was read.
-    async fn swap(&self, name: &TableName, from: &str, to: &str) -> Result<()> {
-        let conflict = || Error::Conflict {
-            table: name.to_string(),
-        };
-        let statement = format!(
-            "UPDATE iceberg_tables SET metadata_location = $5, previous_metadata_location = $4 WHERE catalog_name = $1 \
-             AND table_namespace = $2 AND table_name = $3 AND metadata_location = $4 AND {}",
-            self.only_tables().await?
-        );
-        let pool = &self.database.connected().await?.pool;
-        let mut query = sqlx::query(&statement).bind(&self.rows_of);
-        for argument in [name.namespace.as_str(), &name.table, from, to] {
-            query = query.bind(argument);
-        }
-        let error = match query.execute(pool).await {
-            Ok(done) if done.rows_affected() == 1 => return Ok(()),
-            Ok(_) => return Err(conflict()),
-            Err(error) => error,
-        };
-        match error.as_database_error() {
-            Some(refusal) if is_busy(refusal) => Err(conflict()),
-            Some(refusal) if !is_shutdown(refusal) => Err(self.database.failed("commit to", &error)),
-            _ => match self.metadata_location(name).await {
-                Ok(Some(found)) if found == to => Ok(()),
-                _ => Err(Error::CommitUnknown {
-                    table: name.to_string(),
-                    detail: error.to_string(),
-                }),
-            },
-        }
-    }
-
-    /// Runs a statement about this catalog and `arguments`; the number of rows that it changed.
-    async fn execute(&self, action: &str, statement: &str, arguments: &[&str]) -> Result<u64> {
-        let pool = &self.database.connected().await?.pool;
-        let mut query = sqlx::query(statement).bind(&self.rows_of);
-        for argument in arguments {
-            query = query.bind(*argument);
-        }
-        let done = query.execute(pool).await;
-        done.map(|done| done.rows_affected())
-            .map_err(|error| self.database.failed(action, &error))
-    }
-
-    /// Adds the rows that say that a namespace exists, and what its properties are.
-    async fn insert_properties<'a>(
+    /// Writes a file that a name shall point to, and points it there.
+    async fn publish(
         &self,
-        namespace: &str,
-        properties: impl Iterator<Item = &'a (String, String)>,
+        name: &TableName,
+        from: Option<&Pointer>,
+        (to, bytes): (Pointer, bytes::Bytes),
     ) -> Result<()> {
-        let statement = "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, \
-             property_value) VALUES ($1, $2, $3, $4)";
-        let pool = &self.database.connected().await?.pool;
-        for (key, value) in properties {
-            let insert = sqlx::query(statement).bind(&self.rows_of).bind(namespace);
-            let inserted = insert.bind(key).bind(value).execute(pool).await;
-            inserted.map_err(|error| match error.as_database_error() {
-                Some(refusal) if refusal.is_unique_violation() => {
-                    already_exists("namespace", self.database.full_name(namespace))
-                }
-                _ => self.database.failed("create a namespace in", &error),
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Finds out whether an insert whose answer was lost took place.
-    async fn settle(&self, name: &TableName, metadata_location: &str, lost: &sqlx::Error) -> Result<()> {
-        match self.metadata_location(name).await {
-            Ok(Some(found)) if found == metadata_location => Ok(()),
-            Ok(Some(_)) => Err(already_exists("table", name)),
-            Ok(None) | Err(_) => Err(Error::CommitUnknown {
-                table: name.to_string(),
-                detail: lost.to_string(),
-            }),
-        }
+        let written = match (write::put(&self.stores, &to.location, bytes).await, from) {
+            (Ok(()), Some(from)) => self.swap(name, from, &to.location).await,
+            (Ok(()), None) => self.insert(name, &to).await,
+            (Err(error), _) => Err(error),
+        };
+        write::settle(&self.stores, &[to.location], written).await
     }
 }
 
@@ -203,23 +109,27 @@ impl CatalogClient for SqlClient {
     }
 
     async fn list_tables(&self, namespace: &str) -> Result<Vec<String>> {
-        let statement = format!(
-            "SELECT table_name FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 AND {}",
-            self.only_tables().await?
-        );
-        let mut tables = self.texts(&statement, &[namespace]).await?;
-        if tables.is_empty() && !self.has_namespace(namespace).await? {
-            return Err(self.namespace_missing(namespace));
-        }
-        tables.sort();
-        Ok(tables)
+        self.names(namespace, &[Kind::Table, Kind::Delta]).await
+    }
+
+    async fn list_views(&self, namespace: &str) -> Result<Vec<String>> {
+        self.names(namespace, &[Kind::View]).await
     }
 
     async fn load(&self, name: &TableName) -> Result<Option<TableLocation>> {
-        let found = self.metadata_location(name).await?;
-        Ok(found.map(|metadata_location| TableLocation::Iceberg {
-            metadata_location,
-            metadata: None,
+        let Some(Pointer { location, kind }) = self.pointer(name).await? else {
+            return Ok(None);
+        };
+        Ok(Some(match kind {
+            Kind::Table => TableLocation::Iceberg {
+                metadata_location: location,
+                metadata: None,
+            },
+            Kind::Delta => TableLocation::Delta { root: location },
+            Kind::View => {
+                let metadata = view::load(&self.stores, name, &location).await?;
+                TableLocation::View(Box::new(view::view(&metadata)))
+            }
         }))
     }
 
@@ -250,97 +160,136 @@ impl CatalogClient for SqlClient {
     }
 
     async fn stage(&self, name: &TableName, new: &NewTable) -> Result<StagedTable> {
-        check_new(&name.namespace)?;
-        check_new(&name.table)?;
-        if !self.has_namespace(&name.namespace).await? {
-            return Err(self.namespace_missing(&name.namespace));
+        self.check_place(name).await?;
+        if let Some(found) = self.pointer(name).await? {
+            return Err(already_exists(found.kind.noun(), name));
         }
-        if self.metadata_location(name).await?.is_some() {
-            return Err(already_exists("table", name));
+        let named = new.location.as_ref();
+        let named = named.map(|location| location.trim_end_matches('/').to_owned());
+        match new.format.unwrap_or(self.new_tables.format) {
+            TableFormat::Iceberg => {
+                let location = named.unwrap_or_else(|| self.default_location(name));
+                commit::stage(name, new, commit::metadata(name, new, location)?)
+            }
+            TableFormat::Delta => {
+                // The log of a table of that name that was dropped may still lie in the folder of the name.
+                let own = || format!("{}-{}", self.default_location(name), Uuid::new_v4().simple());
+                let (target, log) = delta::commit::create::stage(name, new, named.unwrap_or_else(own))?;
+                Ok(StagedTable {
+                    target,
+                    format: StagedFormat::Delta(Box::new(log)),
+                })
+            }
         }
-        let location = match &new.location {
-            Some(location) => location.trim_end_matches('/').to_owned(),
-            None => format!("{}/{}/{}", self.warehouse, name.namespace, name.table),
-        };
-        commit::stage(name, new, commit::metadata(name, new, location)?)
     }
 
     async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()> {
-        let StagedFormat::Iceberg(metadata) = &staged.format else {
-            return Err(staged.foreign(name));
-        };
-        let mut version = FirstVersion::write(&self.stores, name, metadata.as_ref().clone(), files).await?;
-        let published = match version.write_metadata(&self.stores, name).await {
-            Ok(metadata_location) => self.insert(name, &metadata_location).await,
-            Err(error) => Err(error),
-        };
-        version.settle(&self.stores, published).await
+        match &staged.format {
+            StagedFormat::Iceberg(metadata) => {
+                let mut version = FirstVersion::write(&self.stores, name, metadata.as_ref().clone(), files).await?;
+                let published = match version.write_metadata(&self.stores, name).await {
+                    Ok(location) => {
+                        let kind = Kind::Table;
+                        self.insert(name, &Pointer { location, kind }).await
+                    }
+                    Err(error) => Err(error),
+                };
+                version.settle(&self.stores, published).await
+            }
+            StagedFormat::Delta(log) => {
+                delta::commit::create::create(&self.stores, name, log, files).await?;
+                let pointer = Pointer {
+                    location: log.root().to_owned(),
+                    kind: Kind::Delta,
+                };
+                let inserted = self.insert(name, &pointer).await;
+                // This commit made the log: without a name it is nothing.
+                write::settle(&self.stores, &[log.first_commit()], inserted).await
+            }
+            StagedFormat::Replacement(_) | StagedFormat::DeltaReplacement(..) => Err(staged.foreign(name)),
+        }
     }
 
     async fn commit(&self, name: &TableName, commit: &TableCommit) -> Result<()> {
         let (location, json) = commit.metadata_file(name)?;
-        let written = match write::put(&self.stores, &location, json).await {
-            Ok(()) => self.swap(name, &commit.base_location, &location).await,
-            Err(error) => Err(error),
+        let pointer = |location: &str| Pointer {
+            location: location.to_owned(),
+            kind: Kind::Table,
         };
-        write::settle(&self.stores, &[location], written).await
+        let from = pointer(&commit.base_location);
+        self.publish(name, Some(&from), (pointer(&location), json)).await
     }
 
     async fn drop_table(&self, name: &TableName, purge: bool) -> Result<()> {
-        let location = self.metadata_location(name).await?;
-        let location = location.ok_or_else(|| no_such_table(name))?;
-        let files = match purge {
-            true => commit::purge::files(&self.stores, name, &location).await?,
-            false => Vec::new(),
-        };
-        let statement = "DELETE FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 \
-             AND table_name = $3 AND metadata_location = $4";
-        let arguments = [name.namespace.as_str(), &name.table, &location];
-        match self.execute("drop a table in", statement, &arguments).await? {
-            0 => Err(Error::Conflict {
-                table: name.to_string(),
-            }),
-            _ => {
+        let found = self.pointer(name).await?.ok_or_else(|| no_such_table(name))?;
+        match found.kind {
+            Kind::View => Err(other_kind(name, "view")),
+            Kind::Table => {
+                let files = match purge {
+                    true => commit::purge::files(&self.stores, name, &found.location).await?,
+                    false => Vec::new(),
+                };
+                self.remove(name, &found).await?;
                 write::delete_all(&self.stores, &files).await;
                 Ok(())
+            }
+            Kind::Delta => {
+                self.remove(name, &found).await?;
+                match purge {
+                    true => folder::purge_folder(&self.stores, &found.location).await,
+                    false => Ok(()),
+                }
             }
         }
     }
 
     async fn rename_table(&self, from: &TableName, to: &TableName) -> Result<()> {
-        check_new(&to.table)?;
-        if !self.has_namespace(&to.namespace).await? {
-            return Err(self.namespace_missing(&to.namespace));
-        }
-        let statement = format!(
-            "UPDATE iceberg_tables SET table_namespace = $4, table_name = $5 WHERE catalog_name = $1 \
-             AND table_namespace = $2 AND table_name = $3 AND {}",
-            self.only_tables().await?
-        );
-        let pool = &self.database.connected().await?.pool;
-        let mut query = sqlx::query(&statement).bind(&self.rows_of);
-        for argument in [&from.namespace, &from.table, &to.namespace, &to.table] {
-            query = query.bind(argument);
-        }
-        match query.execute(pool).await {
-            Ok(done) if done.rows_affected() == 0 => Err(no_such_table(from)),
-            Ok(_) => Ok(()),
-            Err(error) => Err(match error.as_database_error() {
-                Some(refusal) if refusal.is_unique_violation() => already_exists("table", to),
-                _ => self.database.failed("rename a table in", &error),
-            }),
+        self.check_place(to).await?;
+        let found = self.pointer(from).await?.ok_or_else(|| no_such_table(from))?;
+        match found.kind {
+            Kind::View => Err(other_kind(from, "view")),
+            kind => self.rename(from, to, kind).await,
         }
     }
-}
 
-/// True where the database broke the connection: it may have committed before.
-fn is_shutdown(error: &dyn DatabaseError) -> bool {
-    error.code().is_some_and(|code| code.starts_with("57P"))
-}
+    async fn create_view(&self, name: &TableName, view: &NewView, replace: bool) -> Result<()> {
+        self.check_place(name).await?;
+        let version = view::NewVersion::of(name, view)?;
+        let found = self.pointer(name).await?;
+        let metadata = match &found {
+            None => version.create(name, self.default_location(name))?,
+            Some(base) if replace && base.kind == Kind::View => {
+                let base = view::load(&self.stores, name, &base.location).await?;
+                version.replace(name, &base)?.0
+            }
+            Some(found) => return Err(already_exists(found.kind.noun(), name)),
+        };
+        let json = serde_json::to_vec(&metadata).map_err(|error| Error::Write {
+            table: name.to_string(),
+            detail: error.to_string(),
+            source: None,
+        })?;
+        let to = Pointer {
+            location: view::next_location(&metadata),
+            kind: Kind::View,
+        };
+        self.publish(name, found.as_ref(), (to, json.into())).await
+    }
 
-/// True where SQLite was locked by another writer for too long.
-fn is_busy(error: &dyn DatabaseError) -> bool {
-    // The low byte is the code, the others say more of it.
-    let code = error.code().and_then(|code| code.parse::<i32>().ok());
-    code.is_some_and(|code| code & 0xff == 5) && error.message().contains("locked")
+    async fn drop_view(&self, name: &TableName) -> Result<()> {
+        let found = self.pointer(name).await?.ok_or_else(|| no_such_view(name))?;
+        match found.kind {
+            Kind::View => self.remove(name, &found).await,
+            Kind::Table | Kind::Delta => Err(other_kind(name, "table")),
+        }
+    }
+
+    async fn rename_view(&self, from: &TableName, to: &TableName) -> Result<()> {
+        self.check_place(to).await?;
+        let found = self.pointer(from).await?.ok_or_else(|| no_such_view(from))?;
+        match found.kind {
+            Kind::View => self.rename(from, to, Kind::View).await,
+            Kind::Table | Kind::Delta => Err(other_kind(from, "table")),
+        }
+    }
 }

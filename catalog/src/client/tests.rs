@@ -15,6 +15,7 @@ use sqlx::Connection;
 use super::*;
 use crate::config::{Config, Secret};
 use crate::lakehouse::Lakehouse;
+use crate::view::{DIALECT, ViewText};
 use crate::write::create_table;
 
 /// The catalogs `lake` (SQLite) and `delta` (folders) in one folder.
@@ -28,6 +29,7 @@ fn lakehouse(folder: &Path) -> Lakehouse {
                 uri,
                 name: None,
                 warehouse: url("lake"),
+                default_format: TableFormat::Iceberg,
             },
         ),
         ("delta".to_owned(), CatalogConfig::Delta { root: url("delta") }),
@@ -229,10 +231,128 @@ async fn other_layouts_of_a_sql_catalog_are_read() {
     sqlx::raw_sql(second).execute(&mut database).await.unwrap();
     let second = lakehouse(folder.path());
     assert_eq!(second.list_tables("lake", "a.b").await.unwrap(), ["added", "t"]);
+    assert_eq!(second.list_views("lake", "a.b").await.unwrap(), ["v"]);
     let view = TableName::new("lake", "a.b", "v");
-    assert!(second.client("lake").unwrap().load(&view).await.unwrap().is_none());
     let error = create_table(&second, &view, &new, rows(&new, 0..3)).await.unwrap_err();
-    assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
+    assert!(matches!(error, Error::AlreadyExists { what: "view", .. }), "{error}");
+    assert_eq!(first.list_tables("lake", "a.b").await.unwrap(), ["added", "t"]);
+}
+
+fn new_view(sql: &str, columns: &[&str]) -> NewView {
+    let field = |name: &&str| Field::new(*name, DataType::Int64, true);
+    NewView {
+        sql: sql.to_owned(),
+        default_catalog: "lake".to_owned(),
+        default_namespace: "sales".to_owned(),
+        schema: Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>())),
+        query_columns: columns.iter().map(|name| name.to_string()).collect(),
+        comment: Some(format!("of {sql}")),
+        properties: vec![("k".to_owned(), "v".to_owned())],
+    }
+}
+
+/// The first view or Delta table of an old layout makes it a new one, for every client that is connected.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_layouts_become_new_ones() {
+    for is_view in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let uri = format!("sqlite://{}?mode=rwc", folder.path().join("catalog.db").display());
+        let mut database = sqlx::SqliteConnection::connect(&uri).await.unwrap();
+        let layout = "CREATE TABLE iceberg_tables (catalog_name VARCHAR(255) NOT NULL, \
+             table_namespace VARCHAR(255) NOT NULL, table_name VARCHAR(255) NOT NULL, metadata_location VARCHAR(1000), \
+             previous_metadata_location VARCHAR(1000), PRIMARY KEY (catalog_name, table_namespace, table_name)); \
+             CREATE TABLE iceberg_namespace_properties (catalog_name VARCHAR(255) NOT NULL, \
+             namespace VARCHAR(255) NOT NULL, property_key VARCHAR(255), property_value VARCHAR(1000)); \
+             INSERT INTO iceberg_tables VALUES ('lake', 'sales', 't', 'file:///t.metadata.json', NULL)";
+        sqlx::raw_sql(layout).execute(&mut database).await.unwrap();
+        let (one, other) = (lakehouse(folder.path()), lakehouse(folder.path()));
+        assert_eq!(other.list_tables("lake", "sales").await.unwrap(), ["t"]);
+        let name = TableName::new("lake", "sales", "added");
+        if is_view {
+            let client = one.client("lake").unwrap();
+            client
+                .create_view(&name, &new_view("SELECT 1 AS a", &["a"]), false)
+                .await
+                .unwrap();
+        } else {
+            let new = NewTable {
+                format: Some(TableFormat::Delta),
+                ..new_table()
+            };
+            create_table(&one, &name, &new, rows(&new, 0..3)).await.unwrap();
+        }
+        let (tables, views) = match is_view {
+            true => (vec!["t"], vec!["added"]),
+            false => (vec!["added", "t"], vec![]),
+        };
+        for lake in [&one, &other] {
+            assert_eq!(lake.list_tables("lake", "sales").await.unwrap(), tables);
+            assert_eq!(lake.list_views("lake", "sales").await.unwrap(), views);
+        }
+        let types = sqlx::query("SELECT table_name FROM iceberg_tables WHERE iceberg_type IN ('VIEW', 'DELTA')");
+        assert_eq!(types.fetch_all(&mut database).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn views_keep_their_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let lakehouse = lakehouse(folder.path());
+    let client = lakehouse.client("lake").unwrap();
+    client.create_namespace("sales", &[]).await.unwrap();
+    let name = TableName::new("lake", "sales", "v");
+    let view = async || match client.load(&name).await.unwrap() {
+        Some(TableLocation::View(view)) => *view,
+        other => panic!("{other:?}"),
+    };
+    client
+        .create_view(&name, &new_view("SELECT 1 AS a", &["a"]), true)
+        .await
+        .unwrap();
+    let first = view().await;
+    assert_eq!(
+        first.texts,
+        [ViewText {
+            dialect: DIALECT.to_owned(),
+            sql: "SELECT 1 AS a".to_owned()
+        }]
+    );
+    assert_eq!((first.version, first.comment.as_deref()), (1, Some("of SELECT 1 AS a")));
+    assert_eq!(first.default_catalog.as_deref(), Some("lake"));
+    assert_eq!(first.default_namespace, "sales");
+    assert_eq!(first.query_columns, Some(vec!["a".to_owned()]));
+    let error = client
+        .create_view(&name, &new_view("SELECT 2 AS b", &["b"]), false)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::AlreadyExists { what: "view", .. }), "{error}");
+    let second = NewView {
+        comment: None,
+        ..new_view("SELECT 2 AS b", &["b"])
+    };
+    client.create_view(&name, &second, true).await.unwrap();
+    let second = view().await;
+    assert_eq!(
+        (second.id, second.version, second.comment.as_deref()),
+        (first.id, 2, None)
+    );
+    assert_eq!(second.schema.field(0).name(), "b");
+    let other = TableName::new("lake", "sales", "w");
+    client.rename_view(&name, &other).await.unwrap();
+    assert_eq!(client.list_views("sales").await.unwrap(), ["w"]);
+    let error = client.drop_table(&other, false).await.unwrap_err();
+    assert!(error.to_string().contains("is a view"), "{error}");
+    assert!(matches!(
+        client.drop_namespace("sales").await,
+        Err(Error::InvalidName { .. })
+    ));
+    client.drop_view(&other).await.unwrap();
+    let error = client.drop_view(&other).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { what: "view", .. }), "{error}");
+    let folder = TableName::new("delta", "sales", "v");
+    let view = new_view("SELECT 1 AS a", &["a"]);
+    let refused = lakehouse.client("delta").unwrap().create_view(&folder, &view, true);
+    assert!(matches!(refused.await, Err(Error::Unsupported { .. })));
 }
 
 #[test]

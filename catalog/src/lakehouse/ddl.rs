@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Lakehouse;
-use crate::client::{StagedFormat, StagedTable, TableLocation};
+use crate::client::{StagedFormat, StagedTable, TableLocation, other_kind};
 use crate::delta::{self, DeltaSnapshot};
 use crate::error::{Error, Result};
 use crate::iceberg::{alter, commit};
@@ -33,17 +33,28 @@ impl Lakehouse {
             true => client.load(name).await?,
             false => None,
         };
-        match found {
-            None => client.stage(name, new).await,
-            Some(TableLocation::Iceberg { .. }) => commit::stage_replacement(self, name, new).await,
+        let staged = match found {
+            None => client.stage(name, new).await?,
+            Some(TableLocation::View(_)) => return Err(other_kind(name, "view")),
+            Some(TableLocation::Iceberg { .. }) => commit::stage_replacement(self, name, new).await?,
             Some(TableLocation::Delta { root }) => {
                 let base = self.delta_table(name, &root).await?;
                 let (target, log) = delta::commit::create::stage(name, new, root)?;
-                Ok(StagedTable {
+                StagedTable {
                     target,
                     format: StagedFormat::DeltaReplacement(base, Box::new(log)),
-                })
+                }
             }
+        };
+        match new.format {
+            Some(format) if format != staged.format() => Err(Error::Unsupported {
+                table: name.to_string(),
+                feature: format!(
+                    "USING {format} in the place of a {} table: drop it first",
+                    staged.format()
+                ),
+            }),
+            _ => Ok(staged),
         }
     }
 
@@ -71,6 +82,7 @@ impl Lakehouse {
         }
         match self.client(&name.catalog)?.load(name).await? {
             None => Err(self.no_such_table(name).await),
+            Some(TableLocation::View(_)) => Err(other_kind(name, "view")),
             Some(TableLocation::Iceberg { .. }) => Box::pin(alter(self, name, alterations)).await,
             Some(TableLocation::Delta { root }) => {
                 let base = self.delta_table(name, &root).await?;

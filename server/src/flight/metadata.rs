@@ -16,8 +16,7 @@ use futures::StreamExt;
 
 use super::{schema, sql_info, xdbc_types};
 use crate::error::{Error, Result};
-use crate::sql::information_schema::BASE_TABLE;
-use crate::sql::listing::{self, Pattern, Selection};
+use crate::sql::listing::{self, Kind, Pattern, Selection};
 
 /// Answers metadata commands.
 pub(super) struct Metadata {
@@ -65,7 +64,7 @@ impl Metadata {
             Command::CommandGetTables(get) => self.tables(get).await?,
             Command::CommandGetTableTypes(get) => {
                 let mut builder = get.into_builder();
-                builder.append(BASE_TABLE);
+                Kind::ALL.iter().for_each(|kind| builder.append(kind.table_type()));
                 builder.build().map_err(flight)?
             }
             Command::CommandGetSqlInfo(get) => self.sql_info.record_batch(get.info).map_err(flight)?,
@@ -103,32 +102,35 @@ impl Metadata {
             namespaces: pattern(get.db_schema_filter_pattern.clone()),
             tables: pattern(get.table_name_filter_pattern.clone()),
         };
-        let wanted = get.table_types.is_empty() || get.table_types.iter().any(|wanted| wanted == BASE_TABLE);
-        let names = if wanted {
-            listing::tables(&self.lakehouse, &selection).await?
-        } else {
-            Vec::new()
+        let is_wanted = |kind: &Kind| {
+            let types = &get.table_types;
+            types.is_empty() || types.iter().any(|wanted| wanted == kind.table_type())
+        };
+        let wanted: Vec<Kind> = Kind::ALL.into_iter().filter(is_wanted).collect();
+        let names = match wanted.as_slice() {
+            [] => Vec::new(),
+            wanted => listing::tables(&self.lakehouse, &selection, wanted).await?,
         };
         let include_schema = get.include_schema;
         let mut builder = get.into_builder();
         if include_schema {
             let mut loaded = Box::pin(listing::schemas(Arc::clone(&self.lakehouse), names));
-            while let Some((name, columns)) = loaded.next().await {
+            while let Some((name, kind, columns)) = loaded.next().await {
                 let columns = columns.map_or_else(Schema::empty, |columns| schema::of_table(&name, &columns));
-                append(&mut builder, &name, &columns)?;
+                append(&mut builder, (&name, kind), &columns)?;
             }
         } else {
-            for name in names {
-                append(&mut builder, &name, &Schema::empty())?;
+            for (name, kind) in names {
+                append(&mut builder, (&name, kind), &Schema::empty())?;
             }
         }
         builder.build().map_err(flight)
     }
 }
 
-fn append(builder: &mut GetTablesBuilder, name: &catalog::TableName, columns: &Schema) -> Result<()> {
+fn append(builder: &mut GetTablesBuilder, (name, kind): (&catalog::TableName, Kind), columns: &Schema) -> Result<()> {
     builder
-        .append(&name.catalog, &name.namespace, &name.table, BASE_TABLE, columns)
+        .append(&name.catalog, &name.namespace, &name.table, kind.table_type(), columns)
         .map_err(flight)
 }
 

@@ -6,6 +6,7 @@
 mod alter;
 mod create;
 mod cursor;
+mod view;
 
 use catalog::write::alter::Alteration;
 use catalog::{Lakehouse, TableName};
@@ -15,8 +16,10 @@ use proto::ErrorKind;
 use self::alter::Change;
 pub(crate) use self::create::{CreateTable, TableDefinition};
 use self::cursor::{Cursor, Path};
+use self::view::CreateView;
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::sql::plan::Planner;
 
 /// A change of tables or schemas.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +34,10 @@ pub(crate) enum Ddl {
         if_exists: bool,
         change: Change,
     },
+    /// `CREATE [OR REPLACE] VIEW`.
+    CreateView(Box<CreateView>),
+    /// `ALTER VIEW [IF EXISTS] name RENAME TO name`.
+    RenameView { name: Path, if_exists: bool, to: Path },
     /// `CREATE SCHEMA [IF NOT EXISTS] name [WITH (...)]`.
     CreateSchema {
         name: Path,
@@ -42,13 +49,23 @@ pub(crate) enum Ddl {
 }
 
 impl Ddl {
-    /// The statement, or nothing where it is none of these.
-    pub(super) fn parse(tokens: &[TokenWithSpan]) -> Result<Option<Self>> {
+    /// The statement, or nothing where it is none of these. `text` is what its tokens were read from.
+    pub(super) fn parse(tokens: &[TokenWithSpan], text: &str) -> Result<Option<Self>> {
         let mut cursor = Cursor::new(tokens);
         let ddl = if cursor.words("CREATE OR REPLACE TABLE") {
             Self::CreateTable(Box::new(CreateTable::parse(&mut cursor, true)?))
         } else if cursor.words("CREATE TABLE") {
             Self::CreateTable(Box::new(CreateTable::parse(&mut cursor, false)?))
+        } else if cursor.words("CREATE OR REPLACE VIEW") {
+            Self::CreateView(Box::new(CreateView::parse(&mut cursor, true, text)?))
+        } else if cursor.words("CREATE VIEW") {
+            Self::CreateView(Box::new(CreateView::parse(&mut cursor, false, text)?))
+        } else if cursor.words("ALTER VIEW") {
+            let if_exists = cursor.words("IF EXISTS");
+            let name = cursor.path()?;
+            cursor.expect("RENAME TO")?;
+            let to = cursor.path()?;
+            Self::RenameView { name, if_exists, to }
         } else if cursor.words("DROP TABLE") {
             let if_exists = cursor.words("IF EXISTS");
             Self::DropTable {
@@ -134,13 +151,21 @@ impl Ddl {
     }
 
     /// Does it.
-    pub(crate) async fn run(self, session: &Session, lakehouse: &Lakehouse) -> Result<()> {
+    pub(crate) async fn run(self, session: &Session, planner: &Planner) -> Result<()> {
+        let lakehouse = planner.lakehouse();
         match self {
             Self::CreateTable(table) => table.run(session, lakehouse).await,
+            Self::CreateView(view) => Box::pin(view.run(session, planner)).await,
+            Self::RenameView { name, if_exists, to } => {
+                let name = table_name(&name, session);
+                let to = new_name(&name, &to, session)?;
+                let renamed = lakehouse.client(&name.catalog)?.rename_view(&name, &to).await;
+                unless(renamed, if_exists, ErrorKind::NotFound, &["view"])
+            }
             Self::DropTable { name, if_exists, purge } => {
                 let name = table_name(&name, session);
                 let dropped = lakehouse.client(&name.catalog)?.drop_table(&name, purge).await;
-                unless(dropped, if_exists, ErrorKind::NotFound)
+                unless(dropped, if_exists, ErrorKind::NotFound, NAMES)
             }
             Self::AlterTable {
                 name,
@@ -152,6 +177,7 @@ impl Ddl {
                     change.run(&name, session, lakehouse).await,
                     if_exists,
                     ErrorKind::NotFound,
+                    NAMES,
                 )
             }
             Self::CreateSchema {
@@ -164,12 +190,12 @@ impl Ddl {
                     .client(&catalog)?
                     .create_namespace(&namespace, &properties)
                     .await;
-                unless(created, if_not_exists, ErrorKind::AlreadyExists)
+                unless(created, if_not_exists, ErrorKind::AlreadyExists, NAMES)
             }
             Self::DropSchema { name, if_exists } => {
                 let (catalog, namespace) = namespace(&name, session, lakehouse)?;
                 let dropped = lakehouse.client(&catalog)?.drop_namespace(&namespace).await;
-                unless(dropped, if_exists, ErrorKind::NotFound)
+                unless(dropped, if_exists, ErrorKind::NotFound, NAMES)
             }
         }
     }
@@ -188,17 +214,9 @@ impl CreateTable {
         let new = self.definition.new_table(self.definition.schema()?)?;
         let made = async {
             let staged = lakehouse.stage(&name, &new, self.or_replace).await?;
-            if let Some(format) = &self.format
-                && format != staged.format_name()
-            {
-                return Err(catalog::Error::Unsupported {
-                    table: name.to_string(),
-                    feature: format!("USING {format}: its catalog has {} tables", staged.format_name()),
-                });
-            }
             lakehouse.create(&name, staged, &[]).await
         };
-        unless(made.await, self.if_not_exists, ErrorKind::AlreadyExists)
+        unless(made.await, self.if_not_exists, ErrorKind::AlreadyExists, NAMES)
     }
 }
 
@@ -211,43 +229,47 @@ impl Change {
                 lakehouse.alter(name, &[change]).await
             }
             Self::Rename(to) => {
-                // A new name of one part stays in the table's schema.
-                let to = match to.as_slice() {
-                    [table] => TableName::new(&name.catalog, &name.namespace, table),
-                    _ => table_name(&to, session),
-                };
-                if to.catalog != name.catalog {
-                    return Err(catalog::Error::Unsupported {
-                        table: name.to_string(),
-                        feature: "renaming into another catalog".to_owned(),
-                    });
-                }
+                let to = new_name(name, &to, session)?;
                 lakehouse.client(&name.catalog)?.rename_table(name, &to).await
             }
         }
     }
 }
 
-/// Nothing happened, and that is what was asked for: IF EXISTS, IF NOT EXISTS.
-fn unless(done: Result<(), catalog::Error>, allowed: bool, kind: ErrorKind) -> Result<()> {
-    match done {
-        Err(error) if allowed && error.kind() == kind && is_of_name(&error) => Ok(()),
-        done => Ok(done?),
+/// The new name of what is called `name`: of one part, it stays in its schema.
+fn new_name(name: &TableName, to: &[String], session: &Session) -> Result<TableName, catalog::Error> {
+    let to = match to {
+        [table] => TableName::new(&name.catalog, &name.namespace, table),
+        _ => table_name(to, session),
+    };
+    match to.catalog == name.catalog {
+        true => Ok(to),
+        false => Err(catalog::Error::Unsupported {
+            table: name.to_string(),
+            feature: "renaming into another catalog".to_owned(),
+        }),
     }
 }
 
-/// True where the error is about the table or schema itself, and not about a column or a file.
-fn is_of_name(error: &catalog::Error) -> bool {
-    matches!(
-        error,
-        catalog::Error::NotFound {
-            what: "table" | "namespace",
-            ..
-        } | catalog::Error::AlreadyExists {
-            what: "table" | "namespace",
-            ..
+/// What the names of tables and schemas stand for, in errors about them.
+const NAMES: &[&str] = &["table", "namespace"];
+
+/// Nothing happened, and that is what was asked for: IF EXISTS, IF NOT EXISTS. The error must be about the thing
+/// itself, one of `kinds`, and not about a column or a file.
+fn unless(done: Result<(), catalog::Error>, allowed: bool, kind: ErrorKind, kinds: &[&str]) -> Result<()> {
+    match done {
+        Err(catalog::Error::NotFound { what, .. })
+            if allowed && kind == ErrorKind::NotFound && kinds.contains(&what) =>
+        {
+            Ok(())
         }
-    )
+        Err(catalog::Error::AlreadyExists { what, .. })
+            if allowed && kind == ErrorKind::AlreadyExists && kinds.contains(&what) =>
+        {
+            Ok(())
+        }
+        done => Ok(done?),
+    }
 }
 
 /// The table of that name; what it does not say is the session's.

@@ -1,6 +1,6 @@
-//! Names for queries: CREATE TEMPORARY VIEW, DROP VIEW, PREPARE, DEALLOCATE. Nothing outlives the session.
+//! Names for queries: CREATE TEMPORARY VIEW, DROP VIEW, PREPARE, DEALLOCATE. DROP VIEW alone reaches beyond the session.
 
-use catalog::{AsOf, TableName};
+use catalog::{AsOf, Lakehouse, TableName};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{CreateTableOptions, CreateView, ObjectName, ObjectType, Statement};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use proto::ErrorKind;
 
+use super::ddl::table_name;
 use super::execute;
 use super::parse::{self, name_parts, refusal};
 use super::plan::Planner;
@@ -15,7 +16,7 @@ use crate::error::{Error, Result, meant};
 use crate::session::{NamedStatement, Session, TemporaryView};
 
 /// A plan with more steps is no view: whoever names it twice in the next one would double it.
-const VIEW_STEPS_MAX: usize = 500;
+pub(super) const VIEW_STEPS_MAX: usize = 500;
 
 /// A change to the names that a session knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +28,8 @@ pub(crate) enum Definition {
         or_replace: bool,
         if_not_exists: bool,
     },
-    /// `DROP VIEW [IF EXISTS] name, ...`.
-    DropViews { names: Vec<String>, if_exists: bool },
+    /// `DROP VIEW [IF EXISTS] name, ...`: of the session, else of a catalog.
+    DropViews { names: Vec<Vec<String>>, if_exists: bool },
     /// `PREPARE name [(type, ...)] AS query`.
     Prepare {
         name: String,
@@ -56,7 +57,7 @@ impl Definition {
                 table: None,
                 ..
             } => Definition::DropViews {
-                names: names.iter().map(only_part).collect::<Result<_>>()?,
+                names: names.iter().map(name_parts).collect::<Result<_>>()?,
                 if_exists: *if_exists,
             },
             Statement::Prepare { name, data_types, .. } => Definition::Prepare {
@@ -124,9 +125,7 @@ impl Definition {
             },
             Definition::DropViews { names, if_exists } => {
                 for name in names {
-                    if session.views.remove(&name).is_none() && !if_exists {
-                        return Err(unknown_view(&name, &session));
-                    }
+                    drop_view(&mut session, &name, if_exists, planner.lakehouse()).await?;
                 }
                 Ok(session)
             }
@@ -159,13 +158,28 @@ impl Definition {
     }
 }
 
+/// Drops a temporary view, or the view of that name that a catalog keeps.
+async fn drop_view(session: &mut Session, name: &[String], if_exists: bool, lakehouse: &Lakehouse) -> Result<()> {
+    if let [own] = name
+        && session.views.remove(own).is_some()
+    {
+        return Ok(());
+    }
+    let kept = table_name(name, session);
+    match lakehouse.client(&kept.catalog)?.drop_view(&kept).await {
+        Err(catalog::Error::NotFound { what: "view", .. }) if if_exists => Ok(()),
+        Err(catalog::Error::NotFound { what: "view", .. }) => Err(unknown_view(&kept, &name.join("."), session)),
+        dropped => Ok(dropped?),
+    }
+}
+
 async fn add_view(mut session: Session, name: String, sql: String, planner: &Planner) -> Result<Session> {
     let (_, parameters) = query(&sql, "CREATE VIEW")?;
     if parameters > 0 {
         return Err(Error::statement("a view takes no parameters"));
     }
     let table = TableName::new(&session.catalog, &session.namespace, &name);
-    match planner.lakehouse().table_as_of(&table, &AsOf::Latest).await {
+    match planner.lakehouse().relation(&table, &AsOf::Latest).await {
         Ok(_) => {
             let hidden = format!("{}.{}.{name}", session.catalog, session.namespace);
             return Err(exists("table", &hidden, "the view would hide it: choose another name"));
@@ -191,7 +205,7 @@ async fn add_view(mut session: Session, name: String, sql: String, planner: &Pla
 }
 
 /// The query that stands behind AS, and how many parameters it takes.
-fn query(sql: &str, what: &str) -> Result<(parse::Statement, usize)> {
+pub(super) fn query(sql: &str, what: &str) -> Result<(parse::Statement, usize)> {
     match parse::Statement::parse(sql)? {
         parse::Statement::Query { query, .. } if matches!(&*query, Parsed::Statement(inner) if matches!(**inner, Statement::Execute { .. })) => {
             Err(Error::statement(format!("{what} takes a query, not EXECUTE")))
@@ -208,15 +222,15 @@ fn exists(what: &str, name: &str, hint: &str) -> Error {
     }
 }
 
-fn unknown_view(name: &str, session: &Session) -> Error {
-    let hint = match meant(name, session.views.keys().map(String::as_str)) {
-        Some(known) => format!("did you mean {known}?"),
-        None => "only temporary views of this session can be dropped".to_owned(),
-    };
-    Error::Statement {
-        detail: format!("there is no temporary view \"{name}\""),
-        hint: Some(hint),
+fn unknown_view(kept: &TableName, name: &str, session: &Session) -> Error {
+    let own = meant(name, session.views.keys().map(String::as_str));
+    let hint = own.map(|own| format!("did you mean the temporary view {own}?"));
+    catalog::Error::NotFound {
+        what: "view",
+        name: kept.to_string(),
+        hint: hint.or_else(|| Some("SHOW VIEWS lists what there is".to_owned())),
     }
+    .into()
 }
 
 /// A name of one part, in lower case unless quoted.
@@ -245,13 +259,13 @@ fn behind_as(text: &str) -> Result<&str> {
         }
         false
     });
-    let start = offset(text, word.ok_or_else(none)?.span.end).ok_or_else(none)?;
-    Ok(text
-        .get(start..)
-        .ok_or_else(none)?
-        .trim()
-        .trim_end_matches(';')
-        .trim_end())
+    text_from(text, word.ok_or_else(none)?.span.end).ok_or_else(none)
+}
+
+/// The text from a location on, without the semicolons at its end; `None` for a location outside of it.
+pub(super) fn text_from(text: &str, location: Location) -> Option<&str> {
+    let rest = text.get(offset(text, location)?..)?;
+    Some(rest.trim().trim_end_matches(';').trim_end())
 }
 
 /// Where in `text` the character at `location` begins. Both count from 1.
@@ -319,7 +333,7 @@ mod tests {
     #[test]
     fn names_are_let_go() {
         let drop = |names: &[&str], if_exists| Definition::DropViews {
-            names: names.iter().map(|name| name.to_string()).collect(),
+            names: names.iter().map(|name| vec![name.to_string()]).collect(),
             if_exists,
         };
         assert_eq!(definition("DROP VIEW a, \"B\""), drop(&["a", "B"], false));
@@ -335,7 +349,6 @@ mod tests {
     #[test]
     fn what_would_last_or_change_something_is_refused() {
         for sql in [
-            "CREATE VIEW v AS SELECT 1",
             "CREATE MATERIALIZED VIEW v AS SELECT 1",
             "DROP VIEW v CASCADE",
             "CREATE INDEX i ON t (a)",
@@ -343,7 +356,7 @@ mod tests {
             let error = parse::Statement::parse(sql).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{sql}: {error}");
         }
-        for sql in ["CREATE TEMP VIEW a.b AS SELECT 1", "DROP VIEW lake.shop.v"] {
+        for sql in ["CREATE TEMP VIEW a.b AS SELECT 1", "CREATE VIEW v"] {
             let error = parse::Statement::parse(sql).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{sql}: {error}");
         }

@@ -1,4 +1,4 @@
-//! `information_schema` over the whole lake: `schemata`, `tables`, `columns` and `comments`; `views`, `table_constraints`,
+//! `information_schema` over the whole lake: `schemata`, `tables`, `columns`, `views` and `comments`; `table_constraints`,
 //! `key_column_usage` and `referential_constraints`, of which a lake has none; `routines` and `parameters` from the
 //! engine. A filter on a name is answered before anything is listed or loaded, so that a lake of many tables can be asked
 //! about one.
@@ -20,9 +20,6 @@ use futures::StreamExt;
 
 use super::listing::{self, Pattern, Selection};
 use super::types::SqlType;
-
-/// What tables of the lake are called; no other kind exists.
-pub(crate) const BASE_TABLE: &str = "BASE TABLE";
 
 /// The schema `information_schema`, the same in every catalog.
 #[derive(Debug)]
@@ -151,7 +148,7 @@ impl Listing {
     async fn rows(&self, selection: &Selection) -> Result<RecordBatch> {
         let lake = &self.lakehouse;
         let columns: Vec<ArrayRef> = match self.kind {
-            Kind::Views | Kind::TableConstraints | Kind::KeyColumnUsage | Kind::ReferentialConstraints => {
+            Kind::TableConstraints | Kind::KeyColumnUsage | Kind::ReferentialConstraints => {
                 return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
             }
             Kind::Schemata => {
@@ -164,18 +161,31 @@ impl Listing {
                 ]
             }
             Kind::Tables => {
-                let names = listing::tables(lake, selection).await.map_err(external)?;
-                let mut columns = name_columns(&names);
-                columns.push(texts(names.iter().map(|_| BASE_TABLE)));
+                let names = listing::tables(lake, selection, &listing::Kind::ALL).await;
+                let names = names.map_err(external)?;
+                let mut columns = name_columns(names.iter().map(|(name, _)| name));
+                columns.push(texts(names.iter().map(|(_, kind)| kind.table_type())));
+                columns
+            }
+            Kind::Views => {
+                let names = listing::tables(lake, selection, &[listing::Kind::View]).await;
+                let loaded: Vec<_> = listing::queries(lake, names.map_err(external)?).collect().await;
+                let mut columns = name_columns(loaded.iter().map(|(name, _)| name));
+                let queries = loaded.iter().map(|(_, query)| query.as_deref());
+                columns.push(Arc::new(queries.collect::<StringArray>()));
                 columns
             }
             Kind::Columns => {
-                let names = listing::tables(lake, selection).await.map_err(external)?;
-                let loaded: Vec<_> = listing::schemas(Arc::clone(lake), names).collect().await;
+                let names = listing::tables(lake, selection, &listing::Kind::ALL).await;
+                let loaded: Vec<_> = listing::schemas(Arc::clone(lake), names.map_err(external)?)
+                    .map(|(name, _, columns)| (name, columns))
+                    .collect()
+                    .await;
                 columns_of(&loaded)
             }
             Kind::Comments => {
-                let names = listing::tables(lake, selection).await.map_err(external)?;
+                let names = listing::tables(lake, selection, &[listing::Kind::Table]).await;
+                let names = names.map_err(external)?.into_iter().map(|(name, _)| name).collect();
                 let loaded: Vec<_> = listing::comments(Arc::clone(lake), names).collect().await;
                 comments_of(&loaded)
             }

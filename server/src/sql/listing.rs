@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, StringArray};
 use arrow::compute::kernels::comparison::like;
 use arrow::datatypes::SchemaRef;
-use catalog::{Comments, Lakehouse, TableName};
+use catalog::{AsOf, Comments, Lakehouse, Relation, TableName};
 use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -87,33 +87,64 @@ pub(crate) async fn namespaces(lakehouse: &Lakehouse, selection: &Selection) -> 
     listed.buffered(CONCURRENCY).try_concat().await
 }
 
-/// The selected tables, in the order of the catalogs. Loads none of them.
-pub(crate) async fn tables(lakehouse: &Lakehouse, selection: &Selection) -> Result<Vec<TableName>> {
+/// What is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Table,
+    View,
+}
+
+impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Kind::Table, Kind::View];
+
+    /// As clients and `information_schema` call it.
+    pub(crate) fn table_type(self) -> &'static str {
+        match self {
+            Kind::Table => "BASE TABLE",
+            Kind::View => "VIEW",
+        }
+    }
+}
+
+/// The selected tables and views, those of the wanted kinds, in the order of the catalogs. Loads none of them.
+pub(crate) async fn tables(
+    lakehouse: &Lakehouse,
+    selection: &Selection,
+    wanted: &[Kind],
+) -> Result<Vec<(TableName, Kind)>> {
     let namespaces = namespaces(lakehouse, selection).await?;
     let listed = stream::iter(namespaces).map(|(catalog, namespace)| async move {
-        let names = lakehouse.list_tables(&catalog, &namespace).await;
-        let names = selection.tables.select(tolerate(names, selection, &catalog)?)?;
-        Ok(names
-            .into_iter()
-            .map(|table| TableName::new(&catalog, &namespace, table))
-            .collect::<Vec<_>>())
+        let mut found = Vec::new();
+        for kind in wanted {
+            let names = match kind {
+                Kind::Table => lakehouse.list_tables(&catalog, &namespace).await,
+                Kind::View => lakehouse.list_views(&catalog, &namespace).await,
+            };
+            let names = selection.tables.select(tolerate(names, selection, &catalog)?)?;
+            let names = names.into_iter();
+            found.extend(names.map(|name| (TableName::new(&catalog, &namespace, name), *kind)));
+        }
+        found.sort();
+        Ok(found)
     });
     listed.buffered(CONCURRENCY).try_concat().await
 }
 
-/// Loads each table for its schema, in order; none where it cannot be loaded.
+/// Loads each table or view for its schema, in order; none where it cannot be loaded.
 pub(crate) fn schemas(
     lakehouse: Arc<Lakehouse>,
-    names: Vec<TableName>,
-) -> impl Stream<Item = (TableName, Option<SchemaRef>)> {
-    let loads = stream::iter(names).map(move |name| {
+    names: Vec<(TableName, Kind)>,
+) -> impl Stream<Item = (TableName, Kind, Option<SchemaRef>)> {
+    let loads = stream::iter(names).map(move |(name, kind)| {
         let lakehouse = Arc::clone(&lakehouse);
         async move {
-            match lakehouse.table(&name).await {
-                Ok(table) => (name, Some(table.schema())),
+            match lakehouse.relation(&name, &AsOf::Latest).await {
+                Ok(Relation::Table(table)) => (name, kind, Some(table.schema())),
+                Ok(Relation::View(view)) => (name, kind, Some(view.schema)),
                 Err(error) => {
                     warn!(table = %name, %error, "listed without columns: the table cannot be loaded");
-                    (name, None)
+                    (name, kind, None)
                 }
             }
         }
@@ -139,6 +170,25 @@ pub(crate) fn comments(
             let comments = own.map(|comment| (None, comment)).into_iter().chain(columns).collect();
             (name, comments)
         }
+    });
+    loads.buffered(CONCURRENCY)
+}
+
+/// Loads each view for its query, in order; none where it cannot be loaded.
+pub(crate) fn queries(
+    lakehouse: &Lakehouse,
+    names: Vec<(TableName, Kind)>,
+) -> impl Stream<Item = (TableName, Option<String>)> {
+    let loads = stream::iter(names).map(move |(name, _)| async move {
+        let query = match lakehouse.relation(&name, &AsOf::Latest).await {
+            Ok(Relation::View(view)) => view.texts.into_iter().next().map(|text| text.sql),
+            Ok(Relation::Table(_)) => None,
+            Err(error) => {
+                warn!(view = %name, %error, "listed without its query: the view cannot be loaded");
+                None
+            }
+        };
+        (name, query)
     });
     loads.buffered(CONCURRENCY)
 }

@@ -35,7 +35,7 @@ const DEPTH_MAX: usize = 1000;
 const PARAMETERS_MAX: usize = 1000;
 
 const ALONE: &str = " inside another statement";
-const NO_VIEWS: &str = ": this server keeps no views; a session keeps those of CREATE TEMPORARY VIEW";
+const NO_VIEWS: &str = " of this kind: write CREATE VIEW, CREATE TEMPORARY VIEW or CREATE TABLE AS";
 const NO_TRANSACTIONS: &str = ": every statement stands alone";
 
 /// What a text asks for.
@@ -86,7 +86,7 @@ impl Statement {
         if let Some(id) = queries::parse(&tokens)? {
             return Ok(Statement::Kill(id));
         }
-        let (tokens, creation) = match Ddl::parse(&tokens)? {
+        let (tokens, creation) = match Ddl::parse(&tokens, sql)? {
             None => (tokens, None),
             Some(Ddl::CreateTable(mut table)) if table.query.is_some() => {
                 (table.query.take().unwrap_or_default(), Some(table))

@@ -2,6 +2,7 @@
 //! however often the statement names it.
 
 mod pin;
+pub(super) mod view;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -9,9 +10,11 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
-use catalog::{AsOf, FileKind, LakeTable, Lakehouse, MetadataTable, PathFormat, TableName};
+use catalog::view::LakeView;
+use catalog::{AsOf, FileKind, LakeTable, Lakehouse, MetadataTable, PathFormat, Relation, TableName};
 use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::common::TableReference;
 use datafusion::error::Result;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
@@ -47,6 +50,22 @@ impl Place {
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Name(name) => fmt::Display::fmt(name, f),
+            Place::Location(_, url) => f.write_str(url),
+        }
+    }
+}
+
+/// What a name of the lake stands for, at one version.
+#[derive(Debug)]
+pub(super) enum Pinned {
+    Table(Arc<LakeTable>),
+    View(Arc<LakeView>),
+}
+
 /// Tables of one kind, each loaded once however many ask for it at the same time.
 type Loaded<K, T> = Mutex<HashMap<K, Arc<OnceCell<Arc<T>>>>>;
 
@@ -59,7 +78,9 @@ pub(crate) struct PinnedTables {
     versions: Mutex<HashMap<String, (String, AsOf)>>,
     /// What is needed to look into files.
     session: OnceLock<(SessionConfig, Arc<RuntimeEnv>)>,
-    tables: Loaded<(Place, AsOf), LakeTable>,
+    tables: Loaded<(Place, AsOf), Pinned>,
+    /// Views of the lake as the rows of their queries.
+    views: Mutex<HashMap<TableName, Arc<dyn TableProvider>>>,
     metadata: Loaded<(Place, AsOf, MetadataTable), catalog::SystemTable>,
     files: Loaded<(FileKind, String), catalog::FilesTable>,
     /// What the newest versions shall be.
@@ -75,6 +96,7 @@ impl PinnedTables {
             versions: Mutex::default(),
             session: OnceLock::new(),
             tables: Mutex::default(),
+            views: Mutex::default(),
             metadata: Mutex::default(),
             files: Mutex::default(),
             pins: pins.iter().map(pin::read).collect(),
@@ -86,7 +108,7 @@ impl PinnedTables {
         let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = tables.iter().filter(|((_, as_of), _)| *as_of == AsOf::Latest);
         newest
-            .filter_map(|((place, _), cell)| pin::write(place, cell.get()?.snapshot()))
+            .filter_map(|((place, _), cell)| pin::write(place, cell.get()?))
             .collect()
     }
 
@@ -101,6 +123,28 @@ impl PinnedTables {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .extend(versions);
+    }
+
+    /// What the table or view of that name is, at the newest version or the one that is pinned.
+    pub(super) async fn relation(&self, name: &TableName) -> catalog::Result<Arc<Pinned>> {
+        self.pinned(&Place::Name(name.clone()), &AsOf::Latest).await
+    }
+
+    /// Whether there is a catalog of that name.
+    pub(super) fn knows_catalog(&self, catalog: &str) -> bool {
+        self.lakehouse.client(catalog).is_ok()
+    }
+
+    /// Tells what the rows of a view are, before its name is looked up.
+    pub(super) fn add_view(&self, name: TableName, rows: Arc<dyn TableProvider>) {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.insert(name, rows);
+    }
+
+    /// The rows of a view that the statement has named before.
+    pub(super) fn view(&self, name: &TableName) -> Option<Arc<dyn TableProvider>> {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.get(name).cloned()
     }
 
     /// The table and the version that a name in the statement stands for.
@@ -127,37 +171,54 @@ impl PinnedTables {
         self.table_or_metadata(place, as_of).await
     }
 
-    fn table<'a>(&'a self, place: &'a Place, as_of: &'a AsOf) -> BoxFuture<'a, catalog::Result<Arc<LakeTable>>> {
+    async fn table(&self, place: &Place, as_of: &AsOf) -> catalog::Result<Arc<LakeTable>> {
+        match &*self.pinned(place, as_of).await? {
+            Pinned::Table(table) => Ok(Arc::clone(table)),
+            Pinned::View(_) => Err(catalog::Error::Unsupported {
+                table: place.to_string(),
+                feature: "a table, and it is a view: its rows are those of its query".to_owned(),
+            }),
+        }
+    }
+
+    fn pinned<'a>(&'a self, place: &'a Place, as_of: &'a AsOf) -> BoxFuture<'a, catalog::Result<Arc<Pinned>>> {
         let load = async move {
-            let table = self.load(place, as_of).await;
+            let newest = self.load(place, as_of).await;
             match self.pins.get(place) {
-                Some(pin) if *as_of == AsOf::Latest => self.pinned(place, pin, table).await,
-                _ => table,
+                Some(pin) if *as_of == AsOf::Latest => self.at_pin(place, pin, newest).await,
+                _ => newest,
             }
         };
         once(&self.tables, (place.clone(), as_of.clone()), load.boxed()).boxed()
     }
 
-    async fn load(&self, place: &Place, as_of: &AsOf) -> catalog::Result<LakeTable> {
+    async fn load(&self, place: &Place, as_of: &AsOf) -> catalog::Result<Pinned> {
         match place {
-            Place::Name(name) => self.lakehouse.table_as_of(name, as_of).await,
-            Place::Location(format, url) => self.lakehouse.table_at_as_of(*format, url, as_of).await,
+            Place::Name(name) => Ok(match self.lakehouse.relation(name, as_of).await? {
+                Relation::Table(table) => Pinned::Table(Arc::from(table)),
+                Relation::View(view) => Pinned::View(Arc::from(view)),
+            }),
+            Place::Location(format, url) => {
+                let table = self.lakehouse.table_at_as_of(*format, url, as_of).await?;
+                Ok(Pinned::Table(Arc::new(table)))
+            }
         }
     }
 
-    /// The version that `pin` tells, where `newest` is no longer it.
-    async fn pinned(&self, place: &Place, pin: &Pin, newest: catalog::Result<LakeTable>) -> catalog::Result<LakeTable> {
-        if let Ok(table) = &newest
-            && pin.holds(table.snapshot())
-        {
-            return newest;
+    /// The version that `pin` tells, where `newest` is no longer it. A view has only its newest.
+    async fn at_pin(&self, place: &Place, pin: &Pin, newest: catalog::Result<Pinned>) -> catalog::Result<Pinned> {
+        let conflict = || catalog::Error::Conflict {
+            table: place.to_string(),
+        };
+        match newest {
+            Ok(newest) if pin.holds(&newest) => return Ok(newest),
+            Ok(Pinned::View(_)) => return Err(conflict()),
+            _ => {}
         }
         let table = self.load(place, &AsOf::Version(pin.version)).await?;
-        match pin.holds(table.snapshot()) {
+        match pin.holds(&table) {
             true => Ok(table),
-            false => Err(catalog::Error::Conflict {
-                table: table.snapshot().table().to_owned(),
-            }),
+            false => Err(conflict()),
         }
     }
 
@@ -168,6 +229,11 @@ impl PinnedTables {
             Place::Location(_, url) => url,
         };
         let Some((base, suffix)) = name.rsplit_once('$').filter(|(base, _)| !base.is_empty()) else {
+            if let (Place::Name(name), AsOf::Latest) = (&place, as_of)
+                && let Some(rows) = self.view(name)
+            {
+                return Ok(rows);
+            }
             return Ok(self.table(&place, as_of).await?);
         };
         let base = place.with_table(base);
@@ -270,6 +336,19 @@ impl PinnedCatalogs {
     /// Tells, before the first table is asked for, what the names of temporary views stand for.
     pub(crate) fn add_views(&self, views: HashMap<String, Arc<dyn TableProvider>>) {
         self.views.get_or_init(|| views);
+    }
+
+    /// The name that a reference may be of a view of the lake; none where it can be none.
+    pub(super) fn view_name(&self, reference: &TableReference) -> Option<TableName> {
+        let (table, as_of) = self.tables.version(reference.table());
+        let is_other = table.contains("://")
+            || table.contains('$')
+            || as_of != AsOf::Latest
+            || reference.schema() == Some(INFORMATION_SCHEMA)
+            || (reference.schema().is_none() && self.tables.functions.contains(&table));
+        let catalog = reference.catalog().unwrap_or(&self.catalog);
+        let namespace = reference.schema().unwrap_or(&self.namespace);
+        (!is_other).then(|| TableName::new(catalog, namespace, table))
     }
 
     /// The providers of names below `catalog`, as the planner writes it.

@@ -1,44 +1,34 @@
 //! Statements to logical plans: names become tables pinned for this one statement, parameters become values.
 
 mod batch;
+mod naming;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use catalog::Lakehouse;
-use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList, TableProvider};
+use catalog::{Lakehouse, TableName};
+use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{ParamValues, ScalarValue, TableReference};
-use datafusion::datasource::ViewTable;
-use datafusion::error::DataFusionError;
-use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::{SessionState, SessionStateDefaults};
 use datafusion::logical_expr::expr::{Cast, Placeholder, TryCast};
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan};
 use datafusion::prelude::SQLOptions;
-use datafusion::sql::parser::Statement as Parsed;
 use executor::Engines;
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use proto::TablePin;
 
+use self::naming::Naming;
 use super::ddl::{CreateTable, table_name};
-use super::parse::{Statement, VersionedTable};
-use super::pinned::{PinnedCatalogs, PinnedTables, SYSTEM_EXECUTORS};
-use super::show::executors;
+use super::execute;
+use super::parse::Statement;
+use super::pinned::{PinnedCatalogs, PinnedTables};
 use super::type_names::TypeNames;
 use super::write::{Creation, PartitionClause, Write, Written};
-use super::{execute, time_travel};
 use crate::error::{Error, Result};
 use crate::query::Registry;
-use crate::session::{Session, TemporaryView};
-
-/// Tables that are resolved at once while a statement is planned.
-const RESOLVE_CONCURRENCY: usize = 8;
-/// Views that may be built on one another.
-const VIEW_DEPTH_MAX: usize = 8;
+use crate::session::Session;
 
 /// A statement that is ready to run: all of its tables are pinned.
 pub(crate) struct Plan {
@@ -99,6 +89,21 @@ impl Planner {
 
     /// Plans `statement` as [`Planner::plan_text`] does.
     pub(crate) async fn plan(&self, session: &Session, statement: Statement, pins: &[TablePin]) -> Result<Plan> {
+        self.plan_within(session, statement, pins, None).await
+    }
+
+    /// Plans the query of the view `name`, which is to be made: temporary views mean nothing in it.
+    pub(crate) async fn plan_view(&self, session: &Session, statement: Statement, name: &TableName) -> Result<Plan> {
+        self.plan_within(session, statement, &[], Some(name)).await
+    }
+
+    async fn plan_within(
+        &self,
+        session: &Session,
+        statement: Statement,
+        pins: &[TablePin],
+        view: Option<&TableName>,
+    ) -> Result<Plan> {
         let changes_rows = matches!(statement, Statement::Write { creation: None, .. });
         let (mut creates, mut partitions) = (None, None);
         let (mut query, parameters, mut versions) = match statement {
@@ -145,13 +150,9 @@ impl Planner {
         // What now() means for the whole statement.
         state.mark_start_execution();
         tables.begin((state.config().clone(), Arc::clone(state.runtime_env())));
-        let naming = Naming {
-            session,
-            engines: &self.engines,
-            catalogs,
-            depth: 0,
-        };
-        let plan = naming.plan(&state, query, versions).await?;
+        let plan = Naming::new((session, &self.engines), catalogs, view)
+            .plan(&state, query, versions)
+            .await?;
         only_reads().with_allow_dml(changes_rows).verify_plan(&plan)?;
         Ok(Plan {
             state,
@@ -176,87 +177,6 @@ impl Planner {
     /// The lake that statements are about.
     pub(crate) fn lakehouse(&self) -> &Lakehouse {
         &self.lakehouse
-    }
-}
-
-/// What the names in one query mean.
-struct Naming<'a> {
-    session: &'a Session,
-    engines: &'a Engines,
-    catalogs: Arc<PinnedCatalogs>,
-    /// How many views there are around it.
-    depth: usize,
-}
-
-impl Naming<'_> {
-    /// Plans a query over the tables and temporary views that it names.
-    async fn plan(&self, state: &SessionState, query: Parsed, versions: Vec<VersionedTable>) -> Result<LogicalPlan> {
-        let versions = versions.into_iter().map(|versioned| {
-            let as_of = time_travel::as_of(state, &versioned.version)?;
-            Ok((versioned.name, (versioned.table, as_of)))
-        });
-        self.catalogs
-            .tables()
-            .name_versions(versions.collect::<Result<HashMap<_, _>>>()?);
-        let mut views = HashMap::new();
-        for reference in state.resolve_table_references(&query)? {
-            if let TableReference::Bare { table } = &reference
-                && let Some(view) = self.session.views.get(&**table)
-            {
-                views.insert(table.to_string(), self.view(state, table, view).await?);
-            }
-            if let TableReference::Partial { schema, table } = &reference
-                && (&**schema, &**table) == (executors::SCHEMA, executors::TABLE)
-            {
-                views.insert(SYSTEM_EXECUTORS.to_owned(), self.executors(state).await?);
-            }
-        }
-        self.catalogs.add_views(views);
-        resolve_tables(state, &query).await?;
-        Ok(state.statement_to_plan(query).await?)
-    }
-
-    /// The executors as they are now.
-    async fn executors(&self, state: &SessionState) -> Result<Arc<dyn TableProvider>> {
-        let rows = executors::rows(&self.engines.executors());
-        let Statement::Query { query, .. } = Statement::parse(&rows)? else {
-            return Err(Error::statement("the rows of executors are no query"));
-        };
-        let plan = state.statement_to_plan(*query).await?;
-        Ok(Arc::new(ViewTable::new(plan, None)))
-    }
-
-    /// A view as the table that it looks like. Its tables are those of the statement, at the same versions.
-    fn view<'a>(
-        &'a self,
-        state: &'a SessionState,
-        name: &'a str,
-        view: &'a TemporaryView,
-    ) -> BoxFuture<'a, Result<Arc<dyn TableProvider>>> {
-        let planned = async move {
-            if self.depth == VIEW_DEPTH_MAX {
-                return Err(Error::statement(format!(
-                    "the view \"{name}\" is built on itself or on more than {VIEW_DEPTH_MAX} views"
-                )));
-            }
-            let Statement::Query { query, versions, .. } = Statement::parse(&view.sql)? else {
-                return Err(Error::statement(format!("the view \"{name}\" is no query")));
-            };
-            let catalogs = PinnedCatalogs::new(Arc::clone(self.catalogs.tables()), &view.catalog, &view.namespace);
-            let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
-            let builder = SessionStateBuilder::new_from_existing(state.clone());
-            let state = builder.with_catalog_list(list).build();
-            let naming = Naming {
-                session: self.session,
-                engines: self.engines,
-                catalogs,
-                depth: self.depth + 1,
-            };
-            let plan = naming.plan(&state, *query, versions).await;
-            let plan = plan.map_err(|error| error.located(&view.sql))?;
-            Ok(Arc::new(ViewTable::new(plan, Some(view.sql.clone()))) as Arc<dyn TableProvider>)
-        };
-        planned.boxed()
     }
 }
 
@@ -423,20 +343,6 @@ impl Plan {
         }
         Ok(self)
     }
-}
-
-/// Resolves all tables side by side; DataFusion would ask for one after the other.
-async fn resolve_tables(state: &SessionState, query: &Parsed) -> Result<()> {
-    let references = state.resolve_table_references(query)?;
-    let lookups = stream::iter(references).map(|reference| async move {
-        let schema = state.schema_for_ref(reference.clone())?;
-        schema.table(reference.table()).await.map(|_| ())
-    });
-    lookups
-        .buffer_unordered(RESOLVE_CONCURRENCY)
-        .try_collect::<()>()
-        .await
-        .map_err(|e: DataFusionError| e.into())
 }
 
 /// The second guard behind the parser: no plan that writes or changes anything leaves this room.

@@ -1,4 +1,4 @@
-//! SHOW CATALOGS, SCHEMAS, TABLES, COLUMNS, FUNCTIONS and the session's settings: each is a query in disguise.
+//! SHOW CATALOGS, SCHEMAS, TABLES, VIEWS, COLUMNS, FUNCTIONS and the session's settings: each is a query in disguise.
 
 pub(super) mod executors;
 
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use catalog::CacheUse;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    DescribeAlias, ShowStatementFilter, ShowStatementFilterPosition, ShowStatementInParentType, ShowStatementOptions,
-    Statement,
+    DescribeAlias, ShowCreateObject, ShowStatementFilter, ShowStatementFilterPosition, ShowStatementInParentType,
+    ShowStatementOptions, Statement,
 };
 
 use super::command::settings;
@@ -27,6 +27,12 @@ pub(crate) enum Show {
     Schemas { catalog: Option<String>, filter: Filter },
     /// The tables of a schema, by default the session's.
     Tables {
+        catalog: Option<String>,
+        schema: Option<String>,
+        filter: Filter,
+    },
+    /// The views of a schema, by default the session's.
+    Views {
         catalog: Option<String>,
         schema: Option<String>,
         filter: Filter,
@@ -88,6 +94,35 @@ impl Show {
                 external: false,
                 show_options,
             } => Self::tables(&within(show_options)?, filter(statement, show_options)?)?,
+            Statement::ShowViews {
+                terse: false,
+                materialized: false,
+                show_options,
+            } => match Self::tables(&within(show_options)?, filter(statement, show_options)?)? {
+                Show::Tables {
+                    catalog,
+                    schema,
+                    filter,
+                } => Show::Views {
+                    catalog,
+                    schema,
+                    filter,
+                },
+                other => other,
+            },
+            Statement::ShowCreate {
+                obj_type: ShowCreateObject::View,
+                obj_name,
+            } => {
+                let mut parts = name_parts(obj_name)?;
+                let name = parts.pop().unwrap_or_default();
+                let schema = parts.pop();
+                Show::Views {
+                    catalog: parts.pop(),
+                    schema,
+                    filter: Filter::Where(format!("table_name = {}", quoted(&name))),
+                }
+            }
             Statement::ShowFunctions { filter } => Show::Functions {
                 filter: filter.as_ref().map_or(Filter::None, Filter::from),
             },
@@ -200,6 +235,17 @@ impl Show {
                 filter,
             } => format!(
                 "SELECT table_catalog, table_schema, table_name, table_type FROM information_schema.tables \
+                 WHERE table_catalog = {} AND table_schema = {} AND {} ORDER BY table_name",
+                quoted(catalog.as_ref().unwrap_or(&session.catalog)),
+                quoted(schema.as_ref().unwrap_or(&session.namespace)),
+                filter.condition("table_name"),
+            ),
+            Show::Views {
+                catalog,
+                schema,
+                filter,
+            } => format!(
+                "SELECT table_catalog, table_schema, table_name, definition FROM information_schema.views \
                  WHERE table_catalog = {} AND table_schema = {} AND {} ORDER BY table_name",
                 quoted(catalog.as_ref().unwrap_or(&session.catalog)),
                 quoted(schema.as_ref().unwrap_or(&session.namespace)),

@@ -14,7 +14,7 @@ async fn metadata_calls_list_and_filter() {
     let info = client.sql.get_catalogs().await.unwrap();
     assert_eq!(texts(&client.fetch(info).await.unwrap(), 0), ["delta", "lake"]);
     let info = client.sql.get_table_types().await.unwrap();
-    assert_eq!(texts(&client.fetch(info).await.unwrap(), 0), ["BASE TABLE"]);
+    assert_eq!(texts(&client.fetch(info).await.unwrap(), 0), ["BASE TABLE", "VIEW"]);
 
     let get = CommandGetDbSchemas {
         catalog: Some("lake".to_owned()),

@@ -1,7 +1,7 @@
 //! Tables that Lakewing makes and changes, and other engines fill and read, in every kind of Iceberg catalog.
 
 use anyhow::{Result, ensure};
-use harness::{Cell, Client, Lake, python, rows};
+use harness::{Cell, Client, Lake, Minio, RestCatalog, python, rows};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -259,4 +259,21 @@ async fn tables_of_a_sqlite_catalog() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_a_rest_catalog() -> Result<()> {
+    let minio = Minio::start().await?;
+    let rest = RestCatalog::start(&minio).await?;
+    let lake = Lake::embedded()
+        .section(&rest.section())
+        .section(&minio.storage())
+        .start()
+        .await?;
+    let catalog = json!({
+        "name": "rest", "type": "rest", "uri": rest.uri, "credential": RestCatalog::CREDENTIAL,
+        "s3.endpoint": minio.endpoint, "s3.region": "us-east-1",
+        "s3.access-key-id": Minio::ACCESS_KEY, "s3.secret-access-key": Minio::SECRET_KEY,
+    });
+    story(&mut lake.client().await?, "rest", catalog, false).await
 }

@@ -4,9 +4,9 @@ use iceberg::spec::TableMetadata;
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
 use iceberg_catalog_rest::CommitTableRequest;
 use reqwest::{Method, StatusCode};
-use serde_json::json;
 
 use super::http::Answer;
+use super::views::renaming;
 use super::{RestClient, already_exists};
 use crate::client::{no_such_table, not_empty};
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ impl RestClient {
         updates.extend(version.updates.iter().cloned());
         match self.send_commit(name, vec![TableRequirement::NotExist], updates).await {
             Ok(answer) if answer.status.is_success() => Ok(()),
-            Ok(answer) if answer.status == StatusCode::CONFLICT => Err(already_exists("table", name)),
+            Ok(answer) if answer.status == StatusCode::CONFLICT => Err(self.taken(name).await),
             Ok(answer) if answer.status.is_server_error() => self.settle(name, version, answer.describe()).await,
             Ok(answer) => Err(answer.failure(&self.catalog)),
             Err(error @ Error::NotFound { .. }) => Err(error),
@@ -51,6 +51,14 @@ impl RestClient {
             Ok(answer) => Err(answer.failure(&self.catalog)),
             Err(error @ Error::CatalogUnavailable { .. }) => Err(unknown(name, error.to_string())),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The error for a name that is a table's or a view's already.
+    pub(super) async fn taken(&self, name: &TableName) -> Error {
+        match self.view(name).await {
+            Ok(Some(_)) => already_exists("view", name),
+            _ => already_exists("table", name),
         }
     }
 
@@ -89,25 +97,20 @@ impl RestClient {
         let purge = if purge { "true" } else { "false" };
         let answer = self.delete(&path, Some(("purgeRequested", purge))).await?;
         match answer.status {
-            _ if answer.is_missing() => Err(no_such_table(name)),
+            _ if answer.is_missing() => Err(self.table_missing(name).await),
             status if status.is_success() => Ok(()),
             _ => Err(answer.failure(&self.catalog)),
         }
     }
 
     pub(super) async fn move_table(&self, from: &TableName, to: &TableName) -> Result<()> {
-        let name = |name: &TableName| {
-            let levels: Vec<&str> = name.namespace.split('.').collect();
-            json!({"namespace": levels, "name": name.table})
-        };
-        let request = json!({"source": name(from), "destination": name(to)});
-        let answer = self.post("tables/rename", request).await?;
+        let answer = self.post("tables/rename", renaming(from, to)).await?;
         match answer.status {
-            StatusCode::CONFLICT => Err(already_exists("table", to)),
+            StatusCode::CONFLICT => Err(self.taken(to).await),
             // Either the table or the namespace of the new name.
             _ if answer.is_missing() => match self.load_result(from).await? {
                 Some(_) => Err(self.namespace_missing(&to.namespace)),
-                None => Err(no_such_table(from)),
+                None => Err(self.table_missing(from).await),
             },
             status if status.is_success() => Ok(()),
             _ => Err(answer.failure(&self.catalog)),

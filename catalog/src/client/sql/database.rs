@@ -1,6 +1,7 @@
 //! The database behind a SQL catalog: connected when it is first asked, laid out as PyIceberg and Java lay it out.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
@@ -26,6 +27,9 @@ const HAS_LAYOUT: &str = "SELECT table_namespace FROM iceberg_tables \
 
 /// Fails where the layout is from before Iceberg had views.
 const HAS_TYPES: &str = "SELECT iceberg_type FROM iceberg_tables LIMIT 0";
+
+/// The layout of then becomes that of now.
+const ADD_TYPES: &str = "ALTER TABLE iceberg_tables ADD COLUMN iceberg_type VARCHAR(5)";
 
 const LAYOUT: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS iceberg_tables (
@@ -55,8 +59,9 @@ pub(in crate::client) struct Database {
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) pool: AnyPool,
-    /// `iceberg_tables` says which of its rows are tables; layouts from before Iceberg views do not.
-    pub(super) has_types: bool,
+    /// `iceberg_tables` says which of its rows are tables; layouts from before Iceberg views do not. Once it does, it
+    /// stays so.
+    has_types: AtomicBool,
 }
 
 impl Database {
@@ -97,7 +102,42 @@ impl Database {
         let pool = options
             .connect_lazy(&uri)
             .map_err(|error| self.failed(CONNECT, &error))?;
-        Ok(Connected { pool, has_types })
+        Ok(Connected {
+            pool,
+            has_types: AtomicBool::new(has_types),
+        })
+    }
+
+    /// Whether the rows of `iceberg_tables` say what they are. An old layout is asked again: others may change it.
+    pub(super) async fn has_types(&self) -> Result<bool> {
+        let connected = self.connected().await?;
+        if connected.has_types.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let found = match sqlx::query(HAS_TYPES).fetch_optional(&connected.pool).await {
+            Ok(_) => true,
+            Err(error) if error.as_database_error().is_some() => false,
+            Err(error) => return Err(self.failed("read the catalog in", &error)),
+        };
+        connected.has_types.fetch_or(found, Ordering::Relaxed);
+        Ok(found)
+    }
+
+    /// Makes the rows of an old layout say what they are, as PyIceberg and Java do it: those that do not are tables.
+    pub(super) async fn add_types(&self) -> Result<()> {
+        if self.has_types().await? {
+            return Ok(());
+        }
+        let pool = &self.connected().await?.pool;
+        let added = sqlx::query(ADD_TYPES).execute(pool).await;
+        match (added, self.has_types().await?) {
+            (_, true) => Ok(()),
+            (Err(error), false) => Err(self.failed("add a column to the tables of the catalog in", &error)),
+            (Ok(_), false) => Err(Error::CatalogProtocol {
+                catalog: self.catalog.clone(),
+                detail: "its tables do not show a column that was added to them".to_owned(),
+            }),
+        }
     }
 
     async fn lay_out(&self, connection: &mut AnyConnection, sqlite: bool) -> Result<()> {

@@ -305,6 +305,16 @@ pub(crate) async fn replace(base: &Arc<DeltaSnapshot>, new: &NewLog, files: &[Wr
 }
 
 impl NewLog {
+    /// The table's folder.
+    pub(crate) fn root(&self) -> &str {
+        &self.added.root
+    }
+
+    /// The location of the commit that [`create`] makes.
+    pub(crate) fn first_commit(&self) -> String {
+        format!("{}/_delta_log/{:020}.json", self.added.root, 0)
+    }
+
     fn draft(&self, operation: &str, files: &[WrittenFile], now_ms: i64) -> Result<Draft> {
         let adds = files
             .iter()

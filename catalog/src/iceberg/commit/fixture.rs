@@ -21,7 +21,7 @@ use crate::name::TableName;
 use crate::snapshot::{AsOf, TableSnapshot};
 use crate::stores::Stores;
 use crate::write::change::{Change, Committed, DeletedRows, Operation, Reads};
-use crate::write::{NewTable, WrittenColumn, WrittenFile};
+use crate::write::{NewTable, TableFormat, WrittenColumn, WrittenFile};
 use crate::{Error, Result};
 
 /// A lakehouse with one catalog, `lake`, which has the namespace `s`.
@@ -51,6 +51,7 @@ impl House {
                     uri: Secret::new(format!("sqlite://{}/catalog.db", folder.path().display())),
                     name: None,
                     warehouse: url("warehouse"),
+                    default_format: TableFormat::Iceberg,
                 },
             )]),
             ..Config::default()

@@ -300,7 +300,7 @@ pub(crate) async fn now(lakehouse: &Lakehouse, name: &TableName) -> Result<Now> 
                 .await?,
             location: metadata_location,
         }),
-        Some(TableLocation::Delta { .. }) => Err(Error::Conflict {
+        Some(TableLocation::Delta { .. } | TableLocation::View(_)) => Err(Error::Conflict {
             table: name.to_string(),
         }),
         None => Err(Error::NotFound {

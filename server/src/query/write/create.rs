@@ -25,15 +25,6 @@ impl Queries {
             Err(error) if exists(&error) => return Ok(0),
             staged => staged?,
         };
-        if let Some(format) = &asked.format
-            && format != staged.format_name()
-        {
-            return Err(catalog::Error::Unsupported {
-                table: name.to_string(),
-                feature: format!("USING {format}: its catalog has {} tables", staged.format_name()),
-            }
-            .into());
-        }
         let writing = Writing {
             queries: self,
             query,

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use catalog::write::NewTable;
 use catalog::write::alter::{NewPartitionField, SortKey};
 use catalog::write::target::{SortField, Transform};
+use catalog::write::{NewTable, TableFormat};
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -23,8 +23,6 @@ pub(crate) struct CreateTable {
     pub(crate) name: Path,
     pub(crate) or_replace: bool,
     pub(crate) if_not_exists: bool,
-    /// Behind USING: the table format, in lower case.
-    pub(crate) format: Option<String>,
     /// What is said of it beside its name and rows.
     pub(crate) definition: TableDefinition,
     /// The query behind AS.
@@ -41,6 +39,8 @@ pub(crate) struct TableDefinition {
     pub(crate) properties: Vec<(String, String)>,
     pub(crate) comment: Option<String>,
     pub(crate) location: Option<String>,
+    /// Behind USING.
+    pub(crate) format: Option<TableFormat>,
 }
 
 /// A column with what is said of it.
@@ -101,7 +101,6 @@ impl CreateTable {
             name: cursor.path()?,
             or_replace,
             if_not_exists,
-            format: None,
             definition: TableDefinition::default(),
             query: None,
         };
@@ -116,7 +115,16 @@ impl CreateTable {
     fn clause(&mut self, cursor: &mut Cursor) -> Result<bool> {
         let definition = &mut self.definition;
         if cursor.words("USING") {
-            self.format = Some(cursor.name()?);
+            definition.format = Some(match cursor.name()?.as_str() {
+                "iceberg" => TableFormat::Iceberg,
+                "delta" => TableFormat::Delta,
+                other => {
+                    return Err(Error::unsupported(
+                        format!("USING {other}"),
+                        ": write USING iceberg or delta",
+                    ));
+                }
+            });
         } else if cursor.any(&["PARTITIONED BY", "PARTITION BY"]) {
             definition.partition = cursor.list(partition_field)?;
         } else if cursor.any(&["SORTED BY", "ORDER BY", "WRITE ORDERED BY"]) {
@@ -186,6 +194,7 @@ impl TableDefinition {
         let defaults = defaults.filter_map(|(index, column)| Some((index, column.default.clone()?)));
         new.defaults = defaults.collect::<BTreeMap<_, _>>();
         new.location.clone_from(&self.location);
+        new.format = self.format;
         Ok(new)
     }
 

@@ -5,7 +5,7 @@ use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{self, ArrayElemTypeDef, ExactNumberInfo, TimezoneInfo};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use crate::error::{Error, Result};
 
@@ -52,6 +52,15 @@ impl Cursor {
             true => Ok(()),
             false => Err(self.wanted(words)),
         }
+    }
+
+    /// Where the next token begins.
+    pub(super) fn location(&self) -> Location {
+        self.parser.peek_token().span.start
+    }
+
+    pub(super) fn is_token(&self, token: &Token) -> bool {
+        self.parser.peek_token().token == *token
     }
 
     pub(super) fn token(&mut self, token: &Token) -> bool {

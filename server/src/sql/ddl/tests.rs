@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
+use catalog::write::TableFormat;
 use catalog::write::alter::{Existing, NewPartitionField, PartitionFieldRef, Position, SortKey};
 use catalog::write::target::Transform;
 use datafusion::common::ScalarValue;
@@ -15,7 +16,7 @@ fn try_parse(sql: &str) -> Result<Option<Ddl>> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql)
         .tokenize_with_location()
         .unwrap();
-    Ddl::parse(&tokens)
+    Ddl::parse(&tokens, sql)
 }
 
 fn parse(sql: &str) -> Ddl {
@@ -98,7 +99,7 @@ fn tables_are_described_in_many_words() {
     );
     assert_eq!(table.name, ["lake", "S", "t"]);
     assert!(table.if_not_exists && !table.or_replace);
-    assert_eq!(table.format.as_deref(), Some("iceberg"));
+    assert_eq!(table.definition.format, Some(TableFormat::Iceberg));
     let definition = &table.definition;
     assert_eq!(definition.columns[0].comment.as_deref(), Some("the key"));
     assert_eq!(definition.columns[2].default, Some(ScalarValue::Int32(Some(-7))));
@@ -329,5 +330,60 @@ fn what_is_not_understood_is_refused_where_it_stands() {
         "INSERT INTO t SELECT 1",
     ] {
         assert!(try_parse(other).unwrap().is_none(), "{other}");
+    }
+}
+
+#[test]
+fn views_keep_the_text_of_their_query() {
+    let check = |sql: &str, expect: (&str, bool, bool, &[(&str, Option<&str>)], Option<&str>, &str)| {
+        let Ddl::CreateView(view) = parse(sql) else {
+            panic!("{sql}")
+        };
+        let columns: Vec<_> = view
+            .columns
+            .iter()
+            .map(|(name, comment)| (name.as_str(), comment.as_deref()))
+            .collect();
+        let name = view.name.join(".");
+        let found = (
+            name.as_str(),
+            view.or_replace,
+            view.if_not_exists,
+            columns.as_slice(),
+            view.comment.as_deref(),
+            view.sql.as_str(),
+        );
+        assert_eq!(found, expect, "{sql}");
+    };
+    check("CREATE VIEW v AS SELECT 1;", ("v", false, false, &[], None, "SELECT 1"));
+    check(
+        "create or replace view Lake.s.\"V as\" (a COMMENT 'x', \"B\")\nCOMMENT 'as' AS\n WITH c AS (SELECT 1) SELECT * FROM c -- ü",
+        (
+            "lake.s.V as",
+            true,
+            false,
+            &[("a", Some("x")), ("B", None)],
+            Some("as"),
+            "WITH c AS (SELECT 1) SELECT * FROM c -- ü",
+        ),
+    );
+    check(
+        "CREATE VIEW IF NOT EXISTS v TBLPROPERTIES ('k' = 'v') AS TABLE t",
+        ("v", false, true, &[], None, "TABLE t"),
+    );
+    assert_eq!(
+        parse("ALTER VIEW IF EXISTS a.v RENAME TO w"),
+        Ddl::RenameView {
+            name: path("a.v"),
+            if_exists: true,
+            to: path("w")
+        }
+    );
+    for wrong in [
+        "CREATE VIEW v SELECT 1",
+        "CREATE VIEW v () AS SELECT 1",
+        "CREATE OR REPLACE VIEW IF NOT EXISTS v AS SELECT 1",
+    ] {
+        assert!(try_parse(wrong).is_err(), "{wrong}");
     }
 }

@@ -2,10 +2,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use catalog::{PathFormat, TableName, TableSnapshot};
+use catalog::{PathFormat, TableName};
 use proto::TablePin;
 
-use super::Place;
+use super::{Pinned, Place};
 
 /// Where catalogs cannot be named so: the namespace of tables that are read by their location.
 const BY_LOCATION: &str = "";
@@ -18,15 +18,15 @@ pub(super) struct Pin {
 }
 
 impl Pin {
-    /// Whether `snapshot` is what was pinned.
-    pub(super) fn holds(&self, snapshot: &TableSnapshot) -> bool {
-        snapshot.version() == Some(self.version) && fingerprint(snapshot) == self.schema_fingerprint
+    /// Whether `found` is what was pinned.
+    pub(super) fn holds(&self, found: &Pinned) -> bool {
+        version(found) == Some(self.version) && fingerprint(found) == self.schema_fingerprint
     }
 }
 
-/// The pin of the table at `place`; none for a table without a version, which is empty.
-pub(super) fn write(place: &Place, snapshot: &TableSnapshot) -> Option<TablePin> {
-    let version = snapshot.version()?;
+/// The pin of the table or view at `place`; none for a table without a version, which is empty.
+pub(super) fn write(place: &Place, pinned: &Pinned) -> Option<TablePin> {
+    let version = version(pinned)?;
     let (catalog, namespace, table) = match place {
         Place::Name(name) => (name.catalog.as_str(), name.namespace.as_str(), &name.table),
         Place::Location(PathFormat::Iceberg, url) => (BY_LOCATION, "iceberg", url),
@@ -37,7 +37,7 @@ pub(super) fn write(place: &Place, snapshot: &TableSnapshot) -> Option<TablePin>
         namespace: namespace.to_owned(),
         table: table.clone(),
         version,
-        schema_fingerprint: fingerprint(snapshot),
+        schema_fingerprint: fingerprint(pinned),
     })
 }
 
@@ -56,9 +56,19 @@ pub(super) fn read(pin: &TablePin) -> (Place, Pin) {
     (place, pinned)
 }
 
+fn version(pinned: &Pinned) -> Option<i64> {
+    match pinned {
+        Pinned::Table(table) => table.snapshot().version(),
+        Pinned::View(view) => Some(view.version),
+    }
+}
+
 /// Equal on all servers of one version.
-fn fingerprint(snapshot: &TableSnapshot) -> u64 {
+fn fingerprint(pinned: &Pinned) -> u64 {
     let mut hasher = DefaultHasher::new();
-    snapshot.schema().hash(&mut hasher);
+    match pinned {
+        Pinned::Table(table) => table.snapshot().schema().hash(&mut hasher),
+        Pinned::View(view) => (view.id, &view.schema).hash(&mut hasher),
+    }
     hasher.finish()
 }
