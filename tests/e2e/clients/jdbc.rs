@@ -192,6 +192,20 @@ async fn values_of_every_type_go_both_ways() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_ten_thousand_rows_is_one_commit() -> Result<()> {
+    let (lake, _data) = demo_lake().await?;
+    let answer = run("JdbcBatch", &lake).await?;
+    for (catalog, commits) in [("lake", "1"), ("delta", "2")] {
+        let of = |what: &str| &answer[format!("{catalog} {what}")];
+        let sums = json!([["10000", "7500", "49995000", "499950.00", "2026-01-01", "name 9999"]]);
+        assert_eq!(of("sums"), &sums, "{catalog}");
+        assert_eq!(of("commits"), &json!([[commits]]), "{catalog}");
+        assert_eq!(of("sent"), &json!(true), "{catalog}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tools_connect_and_browse() -> Result<()> {
     let (lake, _data) = demo_lake().await?;
     let answer = run("JdbcBrowse", &lake).await?;
