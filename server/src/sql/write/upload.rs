@@ -97,7 +97,6 @@ pub(crate) fn definition(name: &TableName, or_replace: bool) -> CreateTable {
         name: vec![name.catalog.clone(), name.namespace.clone(), name.table.clone()],
         or_replace,
         if_not_exists: false,
-        format: None,
         definition: TableDefinition::default(),
         query: None,
     }
