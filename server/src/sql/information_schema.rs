@@ -344,17 +344,19 @@ fn columns_of(tables: &[(TableName, Option<SchemaRef>)]) -> Vec<ArrayRef> {
 
 /// One row for each description: that of the table has no column's name.
 fn comments_of(tables: &[(TableName, Vec<(Option<String>, String)>)]) -> Vec<ArrayRef> {
-    let rows = || {
-        tables
-            .iter()
-            .flat_map(|(name, comments)| comments.iter().map(move |row| (name, row)))
-    };
-    let names: Vec<&TableName> = rows().map(|(name, _)| name).collect();
+    // Arrow's arrays are made of iterators that know their length.
+    let rows: Vec<_> = tables
+        .iter()
+        .flat_map(|(name, comments)| comments.iter().map(move |row| (name, row)))
+        .collect();
+    let names: Vec<&TableName> = rows.iter().map(|(name, _)| *name).collect();
     let mut columns = name_columns(names);
     columns.push(Arc::new(
-        rows().map(|(_, (column, _))| column.as_ref()).collect::<StringArray>(),
+        rows.iter()
+            .map(|(_, (column, _))| column.as_ref())
+            .collect::<StringArray>(),
     ));
-    columns.push(texts(rows().map(|(_, (_, comment))| comment)));
+    columns.push(texts(rows.iter().map(|(_, (_, comment))| comment)));
     columns
 }
 
@@ -376,10 +378,32 @@ fn external(error: crate::error::Error) -> DataFusionError {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use arrow::array::Array;
     use datafusion::prelude::{col, lit};
 
     use super::*;
+
+    #[test]
+    fn each_description_is_a_row() {
+        let name = |table: &str| TableName::new("lake", "shop", table);
+        let of_table = (None, "all of a".to_owned());
+        let of_column = (Some("x".to_owned()), "its x".to_owned());
+        let tables = [(name("a"), vec![of_table, of_column]), (name("b"), Vec::new())];
+        let rows = RecordBatch::try_new(Kind::Comments.schema(), comments_of(&tables)).unwrap();
+        let text = |column: usize, row: usize| {
+            let column = rows.column(column).as_any().downcast_ref::<StringArray>().unwrap();
+            column.is_valid(row).then(|| column.value(row).to_owned())
+        };
+        assert_eq!(rows.num_rows(), 2);
+        assert_eq!(text(2, 0).unwrap(), "a");
+        assert_eq!((text(3, 0), text(4, 0).unwrap()), (None, "all of a".to_owned()));
+        assert_eq!(
+            (text(3, 1).unwrap(), text(4, 1).unwrap()),
+            ("x".to_owned(), "its x".to_owned())
+        );
+    }
 
     #[test]
     fn filters_on_names_are_understood() {
