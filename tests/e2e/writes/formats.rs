@@ -89,8 +89,9 @@ async fn story(client: &mut Client, c: &str, (warehouse, pyiceberg): (&Path, Val
             "SELECT table_name, table_type FROM information_schema.tables WHERE table_catalog = '{c}' \
                   AND table_schema = 's' ORDER BY 1"
         ),
-    );
-    ensure!(listed.await? == [["d", "BASE TABLE"], ["i", "BASE TABLE"], ["v", "VIEW"]]);
+    )
+    .await?;
+    ensure!(listed == [["d", "BASE TABLE"], ["i", "BASE TABLE"], ["v", "VIEW"]]);
 
     // A table keeps its format until it is dropped.
     for (table, format) in [("i", "delta"), ("d", "iceberg")] {
@@ -161,6 +162,7 @@ async fn both_formats_in_sqlite() -> Result<()> {
     );
     let lake = Lake::embedded().section(&section).start().await?;
     let mut client = lake.client().await?;
+    client.login("anyone", "").await?;
     let pyiceberg = json!({"type": "sql", "uri": format!("sqlite:///{}", database.display()), "name": "both"});
     story(&mut client, "both", (data.path(), pyiceberg)).await?;
 
@@ -203,5 +205,7 @@ async fn both_formats_in_postgresql() -> Result<()> {
     let lake = Lake::embedded().section(&section).start().await?;
     let uri = format!("postgresql+psycopg2://{}", postgres.authority);
     let pyiceberg = json!({"type": "sql", "uri": uri, "name": "both"});
-    story(&mut lake.client().await?, "both", (data.path(), pyiceberg)).await
+    let mut client = lake.client().await?;
+    client.login("anyone", "").await?;
+    story(&mut client, "both", (data.path(), pyiceberg)).await
 }

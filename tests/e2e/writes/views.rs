@@ -60,8 +60,9 @@ async fn story(client: &mut Client, c: &str) -> Result<()> {
             "SELECT table_name, table_type FROM information_schema.tables WHERE table_catalog = '{c}' \
                   AND table_schema = 's' ORDER BY 1"
         ),
-    );
-    ensure!(listed.await? == [["everything", "VIEW"], ["named", "VIEW"], ["t", "BASE TABLE"]]);
+    )
+    .await?;
+    ensure!(listed == [["everything", "VIEW"], ["named", "VIEW"], ["t", "BASE TABLE"]]);
     let definition = texts(client, &format!("SHOW CREATE VIEW {c}.s.everything")).await?;
     ensure!(
         definition == [[c, "s", "everything", &format!("SELECT * FROM {c}.s.t -- all of it")]],
@@ -80,8 +81,9 @@ async fn story(client: &mut Client, c: &str) -> Result<()> {
             "SELECT column_name, data_type FROM information_schema.columns WHERE table_catalog = '{c}' \
                   AND table_schema = 's' AND table_name = 'named' ORDER BY ordinal_position"
         ),
-    );
-    ensure!(columns.await? == [["Key", "BIGINT"], ["what", "VARCHAR"]]);
+    )
+    .await?;
+    ensure!(columns == [["Key", "BIGINT"], ["what", "VARCHAR"]]);
 
     // A column more changes nothing; names mean what they meant.
     run(client, &[format!("ALTER TABLE {c}.s.t ADD COLUMN more BIGINT FIRST")]).await?;
@@ -158,13 +160,6 @@ async fn story(client: &mut Client, c: &str) -> Result<()> {
         let failure = client.failure(&sql).await?;
         ensure!(failure.code() == Code::Unimplemented, "{sql}: {failure:?}");
     }
-    refused(
-        client,
-        &format!("CREATE VIEW {c}.nowhere.v AS SELECT 1 AS x"),
-        Code::NotFound,
-        "nowhere",
-    )
-    .await?;
     refused(
         client,
         &format!("CREATE VIEW {c}.s.p AS SELECT ? AS x"),
@@ -266,6 +261,7 @@ async fn story(client: &mut Client, c: &str) -> Result<()> {
 async fn views_of_a_sqlite_catalog() -> Result<()> {
     let lake = Lake::embedded().start().await?;
     let mut client = lake.client().await?;
+    client.login("anyone", "").await?;
     story(&mut client, "lake").await
 }
 
@@ -279,6 +275,7 @@ async fn views_of_a_rest_catalog() -> Result<()> {
         .start()
         .await?;
     let mut client = lake.client().await?;
+    client.login("anyone", "").await?;
     story(&mut client, "rest").await?;
 
     // Iceberg's own library keeps what Lakewing made, and Lakewing reads what another engine made.
