@@ -8,7 +8,6 @@ use std::sync::Arc;
 use datafusion::catalog::Session;
 use iceberg::spec::TableMetadata;
 
-use crate::cache::CacheUse;
 use crate::client::{self, CatalogClient, TableLocation};
 use crate::config::{CatalogConfig, Config};
 use crate::delta::{DeltaCache, DeltaSnapshot};
@@ -22,6 +21,7 @@ use crate::name::{TableName, closest};
 use crate::scan::deletes::cache::DeleteCache;
 use crate::snapshot::{AsOf, TableSnapshot};
 use crate::stores::Stores;
+use crate::stores::cache::CacheUse;
 use crate::table::LakeTable;
 use crate::view::LakeView;
 

@@ -4,7 +4,6 @@
 //! it), [`LakeCodec`] (the scan on the wire), [`Stores`] (URLs to object stores) and [`mod@write`]. This crate knows
 //! nothing of SQL text, sessions, users or executors.
 
-mod cache;
 pub mod client;
 pub mod config;
 mod delta;
@@ -21,7 +20,6 @@ mod table;
 pub mod view;
 pub mod write;
 
-pub use cache::CacheUse;
 pub use config::{CatalogConfig, Config, Secret, StorageProfile};
 pub use error::{Error, Result};
 pub use files::{FileKind, FilesTable};
@@ -29,6 +27,6 @@ pub use lakehouse::{Lakehouse, PathFormat, Relation};
 pub use name::TableName;
 pub use scan::codec::LakeCodec;
 pub use snapshot::{AsOf, Column, Comments, DataFile, TableSnapshot};
-pub use stores::Stores;
+pub use stores::{CacheUse, Stores};
 pub use system_table::{MetadataTable, SystemTable};
 pub use table::LakeTable;

@@ -2,6 +2,8 @@
 //!
 //! The same type serves the catalog readers and, as DataFusion's registry, the plans of coordinators and executors.
 
+pub(crate) mod cache;
+
 use std::collections::{HashMap, HashSet};
 use std::path::Path as FilePath;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,6 +17,8 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ClientOptions, GetOptions, ObjectStore, RetryConfig};
 use url::Url;
+
+pub use self::cache::CacheUse;
 
 use crate::config::StorageProfile;
 use crate::error::{Error, Result};

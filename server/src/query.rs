@@ -216,7 +216,11 @@ impl Queries {
             Statement::Write { .. } => self.write(session, origin, sql, bound).await.map(Outcome::Written),
             Statement::Command(command) => {
                 let changed = guarded(Box::pin(command.apply(session.clone(), fresh, &self.planner))).await?;
-                Ok(Outcome::Changed(changed))
+                // What a catalog keeps, such as a view, is dropped without a trace in the session.
+                match changed == *session {
+                    true => Ok(Outcome::Done),
+                    false => Ok(Outcome::Changed(changed)),
+                }
             }
             Statement::Ddl(ddl) => {
                 guarded(Box::pin(ddl.run(session, &self.planner))).await?;

@@ -19,9 +19,9 @@ use super::columns::Columns;
 use super::log::Log;
 use super::replay;
 use super::statistics::FileBatch;
-use crate::cache::{BoundedCache, CacheUse};
 use crate::error::{Error, Result};
 use crate::stores::Stores;
+use crate::stores::cache::{BoundedCache, CacheUse};
 
 /// Bound of the versions' cache: schemas and the names of log files.
 const VERSION_BYTES_MAX: u64 = 64 << 20;

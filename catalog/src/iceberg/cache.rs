@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::manifest::{Entry, Manifest, ManifestFile, decode};
-use crate::cache::{BoundedCache, CacheUse};
 use crate::error::{Error, Result};
 use crate::stores::Stores;
+use crate::stores::cache::{BoundedCache, CacheUse};
 
 /// A manifest list or manifest above this is refused.
 const MANIFEST_BYTES_MAX: u64 = 1 << 30;

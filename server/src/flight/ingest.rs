@@ -85,7 +85,7 @@ async fn rows(
         .schema()
         .ok_or_else(|| Error::request("the upload has no schema, so that its columns are unknown"))?;
     let columns = widened(&schema::of_result(found));
-    let converted = columns.clone();
+    let converted = Arc::clone(&columns);
     let rows = stream::iter(first.map(Ok)).chain(batches).map(move |batch| {
         let batch = batch.map_err(|error| DataFusionError::External(Box::new(unreadable(error))))?;
         Ok(schema::convert(&batch, &converted)?)

@@ -163,7 +163,7 @@ impl Queries {
             plan.into_write(session)
         };
         let (state, write) = unless_ended(query, planning).await?;
-        self.carry_out(query, state, write, false).await
+        Box::pin(self.carry_out(query, state, write, false)).await
     }
 
     /// Writes and commits, once. The rows are read in this process where only it has them.

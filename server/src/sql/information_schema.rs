@@ -343,7 +343,7 @@ fn columns_of(tables: &[(TableName, Option<SchemaRef>)]) -> Vec<ArrayRef> {
 }
 
 /// One row for each description: that of the table has no column's name.
-fn comments_of(tables: &[(TableName, Vec<(Option<String>, String)>)]) -> Vec<ArrayRef> {
+fn comments_of(tables: &[(TableName, Vec<listing::Described>)]) -> Vec<ArrayRef> {
     // Arrow's arrays are made of iterators that know their length.
     let rows: Vec<_> = tables
         .iter()

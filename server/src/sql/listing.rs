@@ -152,12 +152,15 @@ pub(crate) fn schemas(
     loads.buffered(CONCURRENCY)
 }
 
+/// The name of a column, none for the table itself, and what people wrote about it.
+pub(crate) type Described = (Option<String>, String);
+
 /// Loads each table for what people wrote about it, in order: about the table itself, and about columns by name. Nothing
 /// where it cannot be loaded.
 pub(crate) fn comments(
     lakehouse: Arc<Lakehouse>,
     names: Vec<TableName>,
-) -> impl Stream<Item = (TableName, Vec<(Option<String>, String)>)> {
+) -> impl Stream<Item = (TableName, Vec<Described>)> {
     let loads = stream::iter(names).map(move |name| {
         let lakehouse = Arc::clone(&lakehouse);
         async move {

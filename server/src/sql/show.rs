@@ -98,18 +98,7 @@ impl Show {
                 terse: false,
                 materialized: false,
                 show_options,
-            } => match Self::tables(&within(show_options)?, filter(statement, show_options)?)? {
-                Show::Tables {
-                    catalog,
-                    schema,
-                    filter,
-                } => Show::Views {
-                    catalog,
-                    schema,
-                    filter,
-                },
-                other => other,
-            },
+            } => Self::tables(&within(show_options)?, filter(statement, show_options)?)?.views(),
             Statement::ShowCreate {
                 obj_type: ShowCreateObject::View,
                 obj_name,
@@ -140,6 +129,22 @@ impl Show {
             _ => return Ok(None),
         };
         Ok(Some(show))
+    }
+
+    /// The views of the schema whose tables it shows.
+    fn views(self) -> Self {
+        match self {
+            Show::Tables {
+                catalog,
+                schema,
+                filter,
+            } => Show::Views {
+                catalog,
+                schema,
+                filter,
+            },
+            other => other,
+        }
     }
 
     fn schemas(within: &[String], filter: Filter) -> Result<Self> {

@@ -7,6 +7,7 @@ pub(super) mod alias;
 mod merge;
 pub(crate) mod partitions;
 mod rewrite;
+mod types;
 pub(crate) mod upload;
 
 use std::sync::Arc;
@@ -181,11 +182,11 @@ impl Write {
             ));
         }
         let table = table.clone();
-        let input = || dml.input.as_ref().clone();
+        let input = || types::plain(dml.input.as_ref().clone());
         let change = match dml.op {
-            WriteOp::Insert(InsertOp::Append) => RowPlan::Append(input()),
+            WriteOp::Insert(InsertOp::Append) => RowPlan::Append(input()?),
             WriteOp::Insert(InsertOp::Overwrite) => RowPlan::Overwrite {
-                rows: input(),
+                rows: input()?,
                 replaced: match partitions {
                     Some(clause) => clause.of(&table)?,
                     None => Replaced::All,
@@ -194,17 +195,17 @@ impl Write {
             WriteOp::Insert(InsertOp::Replace) => return Err(Error::unsupported("REPLACE INTO", ": use MERGE")),
             WriteOp::Truncate => RowPlan::Truncate,
             WriteOp::Delete => RowPlan::Change {
-                rows: deleted_rows(input(), &table)?,
+                rows: deleted_rows(input()?, &table)?,
                 operation: Operation::Delete,
                 reads: reads(&dml.input, &dml.table_name, state)?,
             },
             WriteOp::Update => RowPlan::Change {
-                rows: updated_rows(input(), &table)?,
+                rows: updated_rows(input()?, &table)?,
                 operation: Operation::Update,
                 reads: reads(&dml.input, &dml.table_name, state)?,
             },
             WriteOp::MergeInto(merge) => RowPlan::Change {
-                rows: merge::rows(&merge, input(), &dml.table_name, &table)?,
+                rows: merge::rows(&merge, input()?, &dml.table_name, &table)?,
                 operation: Operation::Merge,
                 reads: Reads::Rows(None),
             },
@@ -322,7 +323,7 @@ fn reads(input: &LogicalPlan, target: &TableReference, state: &SessionState) -> 
 
 /// `expr` in the type of a column. A value that does not fit is an error when it runs.
 fn cast_to(expr: Expr, data_type: &DataType) -> Expr {
-    datafusion::logical_expr::cast(expr, data_type.clone())
+    datafusion::logical_expr::cast(expr, types::without_metadata(data_type))
 }
 
 /// The value of a column in new rows that give none.

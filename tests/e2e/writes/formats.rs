@@ -92,8 +92,12 @@ async fn story(client: &mut Client, c: &str, (warehouse, pyiceberg): (&Path, Val
     )
     .await?;
     ensure!(listed == [["d", "BASE TABLE"], ["i", "BASE TABLE"], ["v", "VIEW"]]);
+    replaced(client, (c, &d), warehouse, &root).await?;
+    dropped(client, (c, &d), warehouse, &root).await
+}
 
-    // A table keeps its format until it is dropped.
+/// A table keeps its format until it is dropped.
+async fn replaced(client: &mut Client, (c, d): (&str, &str), warehouse: &Path, root: &str) -> Result<()> {
     for (table, format) in [("i", "delta"), ("d", "iceberg")] {
         let sql = format!("CREATE OR REPLACE TABLE {c}.s.{table} USING {format} AS SELECT 1 AS id");
         let failure = client.failure(&sql).await?;
@@ -105,7 +109,7 @@ async fn story(client: &mut Client, c: &str, (warehouse, pyiceberg): (&Path, Val
     let sql = format!("CREATE OR REPLACE TABLE {d} USING delta AS SELECT 7 AS id, 'new' AS name");
     ensure!(update(client, &sql).await? == 1);
     ensure!(texts(client, &format!("SELECT * FROM {d}")).await? == [["7", "new"]]);
-    ensure!(by_deltalake(&root).await? == json!([["7", "new"]]));
+    ensure!(by_deltalake(root).await? == json!([["7", "new"]]));
     ensure!(texts(client, &format!("SELECT count(*) FROM {d} FOR VERSION AS OF 1")).await? == [["3"]]);
     run(
         client,
@@ -119,11 +123,15 @@ async fn story(client: &mut Client, c: &str, (warehouse, pyiceberg): (&Path, Val
     .await?;
     ensure!(texts(client, &format!("SELECT * FROM {c}.z.e")).await? == [["7", "new", "NULL"]]);
     ensure!(client.failure(&format!("SELECT * FROM {d}")).await?.code() == Code::NotFound);
+    ensure!(logs_below(warehouse)?.len() == 1);
+    Ok(())
+}
 
-    // What is dropped stays where it was, unless it is purged; the name is free for another.
+/// What is dropped stays where it was, unless it is purged; the name is free for another.
+async fn dropped(client: &mut Client, (c, d): (&str, &str), warehouse: &Path, root: &str) -> Result<()> {
     run(client, &[format!("DROP TABLE {c}.z.e")]).await?;
     ensure!(logs_below(warehouse)?.len() == 1);
-    ensure!(by_deltalake(&root).await? == json!([["7", "new"]]));
+    ensure!(by_deltalake(root).await? == json!([["7", "new"]]));
     update(
         client,
         &format!("CREATE TABLE {d} USING delta AS SELECT 8 AS id, 'x' AS name"),
@@ -162,7 +170,6 @@ async fn both_formats_in_sqlite() -> Result<()> {
     );
     let lake = Lake::embedded().section(&section).start().await?;
     let mut client = lake.client().await?;
-    client.login("anyone", "").await?;
     let pyiceberg = json!({"type": "sql", "uri": format!("sqlite:///{}", database.display()), "name": "both"});
     story(&mut client, "both", (data.path(), pyiceberg)).await?;
 
@@ -206,6 +213,5 @@ async fn both_formats_in_postgresql() -> Result<()> {
     let uri = format!("postgresql+psycopg2://{}", postgres.authority);
     let pyiceberg = json!({"type": "sql", "uri": uri, "name": "both"});
     let mut client = lake.client().await?;
-    client.login("anyone", "").await?;
     story(&mut client, "both", (data.path(), pyiceberg)).await
 }

@@ -162,6 +162,13 @@ async fn story(client: &mut Client, c: &str) -> Result<()> {
     }
     refused(
         client,
+        &format!("CREATE VIEW {c}.nowhere.v AS SELECT 1 AS x"),
+        Code::NotFound,
+        "nowhere",
+    )
+    .await?;
+    refused(
+        client,
         &format!("CREATE VIEW {c}.s.p AS SELECT ? AS x"),
         Code::InvalidArgument,
         "parameters",
@@ -261,7 +268,6 @@ async fn story(client: &mut Client, c: &str) -> Result<()> {
 async fn views_of_a_sqlite_catalog() -> Result<()> {
     let lake = Lake::embedded().start().await?;
     let mut client = lake.client().await?;
-    client.login("anyone", "").await?;
     story(&mut client, "lake").await
 }
 
@@ -275,7 +281,6 @@ async fn views_of_a_rest_catalog() -> Result<()> {
         .start()
         .await?;
     let mut client = lake.client().await?;
-    client.login("anyone", "").await?;
     story(&mut client, "rest").await?;
 
     // Iceberg's own library keeps what Lakewing made, and Lakewing reads what another engine made.
@@ -289,12 +294,7 @@ async fn views_of_a_rest_catalog() -> Result<()> {
         ],
     )
     .await?;
-    let request = |view: &str, create: serde_json::Value| {
-        json!({
-            "uri": rest.uri, "credential": RestCatalog::CREDENTIAL, "namespace": "s", "view": view, "create": create,
-        })
-    };
-    let metadata = python("rest_view.py", request("v", json!(null))).await?;
+    let metadata = python("rest_view.py", request(&rest, "v", json!(null))).await?;
     ensure!(metadata["current-version-id"] == 2 && metadata["versions"].as_array().is_some_and(|all| all.len() == 2));
     let second = &metadata["versions"][1];
     ensure!(
@@ -305,6 +305,18 @@ async fn views_of_a_rest_catalog() -> Result<()> {
         second["default-catalog"] == "lake" && metadata["properties"].get("comment").is_none(),
         "{metadata}"
     );
+    made_by_spark(&mut client, &rest).await
+}
+
+/// What PyIceberg's session is asked to do with a view of the schema `s`.
+fn request(rest: &RestCatalog, view: &str, create: serde_json::Value) -> serde_json::Value {
+    json!({
+        "uri": rest.uri, "credential": RestCatalog::CREDENTIAL, "namespace": "s", "view": view, "create": create,
+    })
+}
+
+/// Views in Spark's dialect over `rest.s.t`.
+async fn made_by_spark(client: &mut Client, rest: &RestCatalog) -> Result<()> {
     let of_spark = |sql: &str, catalog: &str, data_type: &str| {
         json!({
             "name": "made", "properties": {},
@@ -320,18 +332,18 @@ async fn views_of_a_rest_catalog() -> Result<()> {
     };
     let with_name = |name: &str, mut view: serde_json::Value| {
         view["name"] = json!(name);
-        request(name, view)
+        request(rest, name, view)
     };
     let sql = "SELECT name AS `a b` FROM t";
     python("rest_view.py", with_name("made", of_spark(sql, "rest", "string"))).await?;
-    ensure!(texts(&mut client, "SELECT \"a b\" FROM rest.s.made").await? == [["x"]]);
+    ensure!(texts(client, "SELECT \"a b\" FROM rest.s.made").await? == [["x"]]);
     python(
         "rest_view.py",
         with_name("elsewhere", of_spark(sql, "spark_catalog", "string")),
     )
     .await?;
     refused(
-        &mut client,
+        client,
         "SELECT * FROM rest.s.elsewhere",
         Code::InvalidArgument,
         "spark_catalog",
@@ -343,22 +355,10 @@ async fn views_of_a_rest_catalog() -> Result<()> {
         with_name("divided", of_spark("SELECT id / 2 AS x FROM t", "rest", "double")),
     )
     .await?;
-    refused(
-        &mut client,
-        "SELECT * FROM rest.s.divided",
-        Code::InvalidArgument,
-        "a b",
-    )
-    .await?;
+    refused(client, "SELECT * FROM rest.s.divided", Code::InvalidArgument, "a b").await?;
     let unknown = of_spark("FROM t SELECT TRANSFORM (id) USING 'cat'", "rest", "string");
     python("rest_view.py", with_name("unknown", unknown)).await?;
-    refused(
-        &mut client,
-        "SELECT * FROM rest.s.unknown",
-        Code::InvalidArgument,
-        "spark",
-    )
-    .await
+    refused(client, "SELECT * FROM rest.s.unknown", Code::InvalidArgument, "spark").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,6 +86,8 @@ impl RestClient {
             false => None,
         };
         let Some(base) = base else {
+            // A service may not look, and keep a view that nobody lists.
+            self.require_namespace(&name.namespace).await?;
             let (folder, _) = path.rsplit_once('/').unwrap_or((&path, ""));
             let request = json!({
                 "name": name.table, "schema": version.schema, "view-version": version.version,
@@ -108,6 +110,20 @@ impl RestClient {
                 table: name.to_string(),
             }),
             _ if answer.is_missing() => Err(no_such_view(name)),
+            _ => Err(answer.failure(&self.catalog)),
+        }
+    }
+
+    /// Fails where the namespace does not exist.
+    async fn require_namespace(&self, namespace: &str) -> Result<()> {
+        let session = self.session().await?;
+        let path = session.namespace_path(namespace);
+        let path = path.ok_or_else(|| self.namespace_missing(namespace))?;
+        let url = self.url(&format!("{}{path}", session.prefix))?;
+        let answer = self.read(&session.client, &url).await?;
+        match answer.status {
+            _ if answer.is_missing() => Err(self.namespace_missing(namespace)),
+            status if status.is_success() => Ok(()),
             _ => Err(answer.failure(&self.catalog)),
         }
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Metadata;
-use crate::cache::{BoundedCache, CacheUse};
 use crate::error::Result;
 use crate::stores::Stores;
+use crate::stores::cache::{BoundedCache, CacheUse};
 
 /// Bound of the parsed files in memory, in bytes.
 const METADATA_BYTES_MAX: u64 = 64 << 20;

@@ -12,8 +12,8 @@ use object_store::path::Path;
 
 use super::rows::DeletedRows;
 use super::{DeleteSource, RowDeletes, VectorFrame, positions, vector};
-use crate::cache::{BoundedCache, CacheUse};
 use crate::error::Error;
+use crate::stores::cache::{BoundedCache, CacheUse};
 
 /// Bound of the cache, in bytes of decoded positions.
 const CACHE_BYTES_MAX: u64 = 256 << 20;

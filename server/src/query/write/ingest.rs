@@ -42,7 +42,7 @@ impl Queries {
     pub(crate) async fn ingest(&self, session: &Session, origin: Origin, ingest: Ingest) -> Result<i64> {
         let text = format!("INGEST INTO {}", ingest.name);
         let work: Work = Box::new(move |queries, session, query| {
-            async move { queries.ingest_rows(&session, &query, ingest).await }.boxed()
+            async move { Box::pin(queries.ingest_rows(&session, &query, ingest)).await }.boxed()
         });
         self.bring_to_end(session, origin, &text, work).await
     }
@@ -50,7 +50,7 @@ impl Queries {
     async fn ingest_rows(&self, session: &Session, query: &RunningQuery, ingest: Ingest) -> Result<i64> {
         let state = self.planner.state(session)?;
         let write = unless_ended(query, self.destination(&state, ingest)).await?;
-        self.carry_out(query, state, write, true).await
+        Box::pin(self.carry_out(query, state, write, true)).await
     }
 
     /// What is to be done with the rows.

@@ -335,7 +335,8 @@ fn what_is_not_understood_is_refused_where_it_stands() {
 
 #[test]
 fn views_keep_the_text_of_their_query() {
-    let check = |sql: &str, expect: (&str, bool, bool, &[(&str, Option<&str>)], Option<&str>, &str)| {
+    type Columns<'a> = &'a [(&'a str, Option<&'a str>)];
+    let check = |sql: &str, expect: (&str, bool, bool, Columns<'_>, Option<&str>, &str)| {
         let Ddl::CreateView(view) = parse(sql) else {
             panic!("{sql}")
         };

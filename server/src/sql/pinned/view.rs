@@ -26,7 +26,8 @@ pub(in crate::sql) fn fitted(
         let at = at.ok_or_else(|| stale(name, &format!("no longer gives its column {}", field.name())))?;
         let (qualifier, column) = found.qualified_field(at);
         let (is, was) = (stored.field(at).data_type(), field.data_type());
-        if !is.equals_datatype(was) && !(own && widens(is, was)) {
+        let still_fits = is.equals_datatype(was) || (own && widens(is, was));
+        if !still_fits {
             let detail = format!(
                 "gives {is} in its column {}, which was {was} when it was made",
                 field.name()
