@@ -33,7 +33,7 @@ CHOICE = {
     "TestDateAdd",
     "TestDateDiff",
     "TestListagg",
-    "TestPersistDocs",
+    "TestPersistDocsColumnMissing",
     "TestBasicSeedTests",
     "TestSimpleSeedColumnOverride",
     "TestSnapshotCheck",

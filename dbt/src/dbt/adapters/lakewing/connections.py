@@ -3,11 +3,12 @@
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Tuple, Union
 
 import adbc_driver_manager
 import pyarrow as pa
 from adbc_driver_flightsql import DatabaseOptions, dbapi
+from dbt_common.clients.agate_helper import empty_table
 from dbt_common.exceptions import DbtConfigError, DbtDatabaseError, DbtRuntimeError
 
 from dbt.adapters.contracts.connection import AdapterResponse, Connection, ConnectionState, Credentials
@@ -15,6 +16,9 @@ from dbt.adapters.events.logging import AdapterLogger
 from dbt.adapters.lakewing.column import sql_type
 from dbt.adapters.lakewing.handle import Cursor, Handle
 from dbt.adapters.sql import SQLConnectionManager
+
+if TYPE_CHECKING:
+    import agate
 
 logger = AdapterLogger("Lakewing")
 
@@ -151,6 +155,14 @@ class LakewingConnectionManager(SQLConnectionManager):
     @classmethod
     def data_type_code_to_name(cls, type_code: Union[int, str, pa.DataType]) -> str:
         return sql_type(type_code) if isinstance(type_code, pa.DataType) else str(type_code)
+
+    def execute(
+        self, sql: str, auto_begin: bool = False, fetch: bool = False, limit: Optional[int] = None
+    ) -> Tuple[AdapterResponse, "agate.Table"]:
+        # What dbt sends before hooks that are to run outside of a transaction.
+        if sql.strip().lower() == "commit;":
+            return AdapterResponse(_message="OK"), empty_table()  # type: ignore[no-untyped-call]
+        return super().execute(sql, auto_begin, fetch, limit)
 
     def add_begin_query(self, *args: Any, **kwargs: Any) -> None:
         """There are no transactions."""

@@ -103,7 +103,11 @@
   {%- if contract and contract.enforced -%}
     {{ get_assert_columns_equivalent(sql) }}
   {%- endif %}
-  create or replace view {{ relation.render() }} as
+  create or replace view {{ relation.render() }}
+  {% if config.persist_relation_docs() and model.description -%}
+    comment {{ lakewing__text(model.description) }}
+  {%- endif %}
+  as
   {{ lakewing__query(sql) }}
 {%- endmacro %}
 
@@ -123,7 +127,14 @@
 {% endmacro %}
 
 {% macro lakewing__alter_relation_comment(relation, relation_comment) -%}
-  comment on {{ 'view' if relation.is_view else 'table' }} {{ relation.render() }} is {{ lakewing__text(relation_comment) }}
+  comment on table {{ relation.render() }} is {{ lakewing__text(relation_comment) }}
+{%- endmacro %}
+
+{# A view gets its description when it is made; its columns have none. #}
+{% macro lakewing__persist_docs(relation, model, for_relation, for_columns) -%}
+  {% if not relation.is_view %}
+    {{ default__persist_docs(relation, model, for_relation, for_columns) }}
+  {% endif %}
 {%- endmacro %}
 
 {% macro lakewing__alter_column_comment(relation, column_dict) -%}
