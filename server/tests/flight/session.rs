@@ -58,13 +58,17 @@ async fn a_login_has_a_session() {
         [
             "batch_size",
             "catalog",
+            "executor_set",
             "result_compression",
             "schema",
             "statement_timeout",
             "time_zone"
         ]
     );
-    assert_eq!(texts(&shown, 1), ["8192", "delta", "none", "shop", "0", "Asia/Tokyo"]);
+    assert_eq!(
+        texts(&shown, 1),
+        ["8192", "delta", "", "none", "shop", "0", "Asia/Tokyo"]
+    );
     let (schema, _) = client.query("SELECT now()").await.unwrap();
     assert!(
         schema.field(0).data_type().to_string().contains("Asia/Tokyo"),
@@ -198,7 +202,7 @@ async fn names_that_cannot_work_are_refused() {
             "bytes of text",
         ),
         ("CREATE TEMP VIEW lake.shop.c AS SELECT 1", "belong to no schema"),
-        ("DROP VIEW bb", "there is no temporary view"),
+        ("DROP VIEW bb", "does not exist"),
         ("PREPARE p AS SELECT 1", "already exists"),
         ("PREPARE q AS SET time_zone = 'UTC'", "takes a query"),
         ("PREPARE q AS EXECUTE p(1)", "not EXECUTE"),
