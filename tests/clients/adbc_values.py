@@ -91,7 +91,7 @@ def statements(connection, cursor):
     check("description", [column[0] for column in cursor.description], ["n_name"])
     # Rows that are changed many times wait for statements that change rows.
     check("many", failure(lambda: cursor.executemany("SELECT ?", [(1,), (2,)])), "INVALID_ARGUMENT")
-    check("ingest", failure(lambda: cursor.adbc_ingest("t", pyarrow.table({"a": [1]}))), "NOT_IMPLEMENTED")
+    check("ingest", failure(lambda: cursor.adbc_ingest("t", pyarrow.table({"a": [1]}))), "NOT_FOUND")
     check("no such table", failure(lambda: cursor.execute("SELECT * FROM lake.tpch.nobody")), "NOT_FOUND")
     check("syntax", failure(lambda: cursor.execute("SELEC 1")), "INVALID_ARGUMENT")
 

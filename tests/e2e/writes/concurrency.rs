@@ -73,15 +73,16 @@ async fn fifty_appends_at_once() -> Result<()> {
         .section(&minio.storage())
         .start()
         .await?;
-    for (catalog, using) in [
-        ("rest", ""),
-        ("pg", ""),
-        ("pg", "delta"),
-        ("lake", ""),
-        ("lake", "delta"),
-        ("delta", ""),
+    let folders = Lake::embedded().start().await?;
+    for (lake, catalog, using) in [
+        (&lake, "rest", ""),
+        (&lake, "pg", ""),
+        (&lake, "pg", "delta"),
+        (&folders, "lake", ""),
+        (&folders, "lake", "delta"),
+        (&folders, "delta", ""),
     ] {
-        appends(&lake, catalog, using)
+        appends(lake, catalog, using)
             .await
             .with_context(|| format!("{catalog} {using}"))?;
     }

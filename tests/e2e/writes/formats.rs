@@ -164,7 +164,7 @@ async fn both_formats_in_sqlite() -> Result<()> {
     let section = format!(
         "[catalogs.both]\ntype = \"iceberg-sql\"\nuri = \"sqlite://{0}\"\nwarehouse = \"file://{1}\"\n\
          [catalogs.first]\ntype = \"iceberg-sql\"\nuri = \"sqlite://{0}\"\nwarehouse = \"file://{1}\"\n\
-         default_format = \"delta\"\n",
+         default_format = \"delta\"\n[catalogs.delta]\ntype = \"delta\"\nroot = \"file://{1}/folder\"\n",
         database.display(),
         data.path().display()
     );

@@ -94,7 +94,7 @@ async fn changes(places: &mut Places<'_>) -> Result<()> {
                s (id, city) JOIN (SELECT 'BE' AS country) AS u ON true WHERE t.id = s.id";
     places.run(sql, 1, &["1 BE Dinant", "2 BE Gouda", "3 NL Breda"]).await?;
     let sql = "UPDATE {t} AS t SET city = s.city FROM (VALUES (1, 'a'), (1, 'b')) AS s (id, city) WHERE t.id = s.id";
-    places.refuses(sql, "twice").await?;
+    places.refuses(sql, "more than one row").await?;
     let sql = "DELETE FROM {t} AS t USING (VALUES (2), (2), (9)) AS s (id) WHERE t.id = s.id";
     places.run(sql, 1, &["1 BE Dinant", "3 NL Breda"]).await?;
     let sql = "WITH s AS (SELECT 3 AS id), r AS (SELECT id, 'Ede' AS city FROM s UNION ALL SELECT 4, 'Epe') \

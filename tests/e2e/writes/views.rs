@@ -229,6 +229,11 @@ async fn story(client: &mut Client, c: &str) -> Result<()> {
         ],
     )
     .await?;
+    let sql = format!("SELECT id, name, amount FROM {c}.s.t");
+    ensure!(texts(client, &sql).await? == [["1", "one", "1.50"]]);
+    let types = format!("SELECT arrow_typeof(id), arrow_typeof(amount) FROM {c}.s.t");
+    let types = texts(client, &types).await?;
+    ensure!(types == [["Int32", "Decimal128(8, 2)"]], "{types:?}");
     ensure!(texts(client, &all).await? == [["1", "one", "1.50"]]);
     run(client, &[format!("ALTER TABLE {c}.s.t DROP COLUMN amount")]).await?;
     refused(client, &all, Code::InvalidArgument, "column amount").await?;
