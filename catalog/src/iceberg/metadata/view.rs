@@ -10,6 +10,7 @@ use iceberg::spec::{
     ViewRepresentation, ViewVersion,
 };
 use iceberg::{NamespaceIdent, ViewUpdate};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -21,8 +22,16 @@ use crate::name::TableName;
 use crate::stores::Stores;
 use crate::view::{DIALECT, LakeView, NewView, ViewText};
 
-/// The key of a version's summary under which its query's own names of the columns stand, as a list in JSON.
+/// The property that has a [`QueryColumns`], in JSON. A property, since services keep no summary of a version but their own.
 const QUERY_COLUMNS: &str = "lakewing.query-columns";
+
+/// How the query of a view calls its columns.
+#[derive(Serialize, Deserialize)]
+struct QueryColumns {
+    /// The query: where another engine has put another in its place, the names are not those of that one.
+    sql: String,
+    columns: Vec<String>,
+}
 
 /// What a new view is made of, or what takes the place of another.
 pub(crate) struct NewVersion {
@@ -39,12 +48,12 @@ impl NewVersion {
     pub(crate) fn of(name: &TableName, view: &NewView) -> Result<Self> {
         let schema = iceberg_schema(name, &view.schema)?;
         let namespace = NamespaceIdent::from_strs(view.default_namespace.split('.'));
-        let columns = serde_json::to_string(&view.query_columns).map_err(|error| failed(name, error))?;
-        let summary = [
-            ("engine-name", DIALECT),
-            ("engine-version", env!("CARGO_PKG_VERSION")),
-            (QUERY_COLUMNS, &columns),
-        ];
+        let columns = QueryColumns {
+            sql: view.sql.clone(),
+            columns: view.query_columns.clone(),
+        };
+        let columns = serde_json::to_string(&columns).map_err(|error| failed(name, error))?;
+        let summary = [("engine-name", DIALECT), ("engine-version", env!("CARGO_PKG_VERSION"))];
         let representation = ViewRepresentation::Sql(SqlViewRepresentation {
             sql: view.sql.clone(),
             dialect: DIALECT.to_owned(),
@@ -63,7 +72,10 @@ impl NewVersion {
         Ok(Self {
             schema,
             version,
-            properties: view.properties.iter().cloned().chain(comment).collect(),
+            properties: (view.properties.iter().cloned())
+                .chain(comment)
+                .chain([(QUERY_COLUMNS.to_owned(), columns)])
+                .collect(),
         })
     }
 
@@ -125,7 +137,13 @@ pub(crate) fn view(metadata: &ViewMetadata) -> LakeView {
         })
         .collect();
     texts.sort_by_key(|text| text.dialect != DIALECT);
-    let query_columns = version.summary().get(QUERY_COLUMNS);
+    let query_columns = metadata.properties().get(QUERY_COLUMNS);
+    let query_columns = query_columns.and_then(|columns| serde_json::from_str::<QueryColumns>(columns).ok());
+    let is_current = |columns: &QueryColumns| {
+        let own = texts.first().filter(|text| text.dialect == DIALECT);
+        own.is_some_and(|text| text.sql == columns.sql)
+    };
+    let query_columns = query_columns.filter(is_current).map(|columns| columns.columns);
     LakeView {
         id: metadata.uuid(),
         version: i64::from(version.version_id()),
@@ -133,7 +151,7 @@ pub(crate) fn view(metadata: &ViewMetadata) -> LakeView {
         default_catalog: version.default_catalog().cloned(),
         default_namespace: version.default_namespace().to_vec().join("."),
         schema: described(metadata.current_schema()),
-        query_columns: query_columns.and_then(|columns| serde_json::from_str(columns).ok()),
+        query_columns,
         comment: metadata.properties().get(COMMENT).cloned(),
     }
 }
