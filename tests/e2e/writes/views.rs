@@ -307,7 +307,7 @@ async fn views_of_a_rest_catalog() -> Result<()> {
         "{metadata}"
     );
     ensure!(
-        second["default-catalog"] == "lake" && metadata["properties"].get("comment").is_none(),
+        second["default-catalog"] == "rest" && metadata["properties"].get("comment").is_none(),
         "{metadata}"
     );
     made_by_spark(&mut client, &rest).await
