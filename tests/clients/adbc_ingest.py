@@ -6,7 +6,9 @@
 import datetime
 import decimal
 import json
+import subprocess
 import sys
+import time
 import zoneinfo
 
 import adbc_driver_flightsql.dbapi as flight_sql
@@ -68,6 +70,12 @@ def breaks_off(table):
     raise ValueError("the source is gone")
 
 
+def endless(schema):
+    while True:
+        yield pa.RecordBatch.from_pydict({"id": list(range(1000))}, schema)
+        time.sleep(0.01)
+
+
 request = json.loads(sys.argv[1])
 catalog, answer = request["catalog"], {}
 where = {"catalog_name": catalog, "db_schema_name": "loads"}
@@ -80,6 +88,9 @@ with flight_sql.connect(request["uri"], autocommit=True) as connection, connecti
         cursor.execute(f'SELECT count(*), sum(id) FROM {catalog}.loads."{name}"')
         return list(cursor.fetchone())
 
+    if request.get("endless"):
+        schema = pa.schema([("id", pa.int64())])
+        ingest("killed", reader(schema, endless(schema)), "create")
     cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {catalog}.loads")
     table = every_type(ROWS)
     answer["create"] = [ingest("Everything", reader(table.schema, table.to_batches(7000)), "create")]
@@ -110,4 +121,26 @@ with flight_sql.connect(request["uri"], autocommit=True) as connection, connecti
     answer["empty"] = [ingest("nothing", reader(schema, nothing), mode) for mode in ("create", "append")] + [count("nothing")]
     cursor.execute(f"CREATE TABLE {catalog}.loads.parts (id bigint, colour varchar) PARTITIONED BY (colour)")
     answer["parts"] = [ingest("parts", table.select(["id", "colour"]), "append"), count("parts")]
+
+    # A client that dies in the middle leaves no table, and no query.
+    other = subprocess.Popen([sys.executable, __file__, json.dumps({**request, "endless": True})])
+    running = []
+    for _ in range(200):
+        cursor.execute("SHOW QUERIES")
+        running = [row[7] for row in cursor.fetchall() if "killed" in row[7]]
+        if running:
+            break
+        time.sleep(0.1)
+    time.sleep(0.5)
+    other.kill()
+    other.wait()
+    answer["killed"] = [len(running)]
+    for _ in range(200):
+        cursor.execute("SHOW QUERIES")
+        if not any("killed" in row[7] for row in cursor.fetchall()):
+            break
+        time.sleep(0.1)
+    else:
+        answer["killed"].append("still runs")
+    answer["killed"].append(failure(lambda: cursor.execute(f"SELECT 1 FROM {catalog}.loads.killed")))
 end(answer)

@@ -61,6 +61,8 @@ async fn ingest(lake: LakeBuilder) -> Result<()> {
         is("create_append", json!([3, 3, [6, -12]]))?;
         is("empty", json!([0, 0, [0, null]]))?;
         is("parts", json!([50_000, whole]))?;
+        ensure!(answer["killed"][0] == 1, "{catalog}: {}", answer["killed"]);
+        says("killed", 1, &["killed", "does not exist"])?;
 
         let rows = texts(&mut client, &format!("SELECT id, colour FROM {catalog}.loads.parts")).await?;
         let request = json!({
