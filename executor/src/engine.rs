@@ -8,6 +8,7 @@ mod progress;
 mod retry;
 mod scan;
 mod streaming;
+mod windows;
 mod yielding;
 
 use std::collections::HashSet;
@@ -37,6 +38,7 @@ use crate::process::memory::Memory;
 use local::LocalEngine;
 use retry::{Attempt, Loss, Started};
 use streaming::StreamingEngine;
+use windows::WholeSorts;
 use yielding::Yielding;
 
 pub use progress::Progress;
@@ -138,6 +140,7 @@ impl Engines {
             .with_runtime_env(Arc::clone(self.memory.runtime()))
             .with_query_planner(Arc::new(LakePlanner))
             .with_physical_optimizer_rule(Arc::new(Yielding))
+            .with_physical_optimizer_rule(Arc::new(WholeSorts))
             .with_catalog_list(catalogs)
             .with_type_planner(types);
         self.engine.session_state(functions::register(base))

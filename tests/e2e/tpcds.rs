@@ -66,7 +66,8 @@ async fn reference(folder: &Path, tables: &[String], queries: Vec<String>) -> Re
 
 /// Makes the tables in both catalogs.
 async fn copy(data: &Path, folder: &Path, tables: &[String]) -> Result<()> {
-    let lake = Lake::embedded().data(data).start().await?;
+    let storage = format!("[[storage]]\nprefix = \"file://{}\"", folder.display());
+    let lake = Lake::embedded().data(data).section(&storage).start().await?;
     let mut client = lake.client().await?;
     for catalog in ["lake", "delta"] {
         client.query(&format!("CREATE SCHEMA {catalog}.tpcds")).await?;

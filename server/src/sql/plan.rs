@@ -11,11 +11,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use catalog::{Lakehouse, TableName};
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::{SessionState, SessionStateDefaults};
 use datafusion::logical_expr::expr::{Cast, Placeholder, TryCast};
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan};
+use datafusion::optimizer::Optimizer;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::prelude::SQLOptions;
 use executor::Engines;
 use proto::TablePin;
@@ -241,10 +243,16 @@ impl Plan {
             LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_) => {
                 Ok(Arc::clone(self.plan.schema().inner()))
             }
-            // Only the analysed plan has the types that coercion decides on, such as those of a UNION.
+            // Only the analysed plan has the types that coercion decides on, such as those of a UNION, and only with
+            // constants folded those that an argument's value decides on, such as the scale of round(x, 2).
             plan => {
                 let analyzer = self.state.analyzer();
                 let plan = analyzer.execute_and_check(plan.clone(), self.state.config_options(), |_, _| {})?;
+                let folding = Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new())]);
+                let plan = folding.optimize(plan, &self.state, |_, _| {})?;
+                let plan = plan
+                    .transform_up(|node| node.recompute_schema().map(Transformed::yes))?
+                    .data;
                 Ok(Arc::clone(plan.schema().inner()))
             }
         }
