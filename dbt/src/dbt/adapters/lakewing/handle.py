@@ -44,6 +44,17 @@ class Cursor:
         self._rows = self._schema = None
         self._cursor.executemany(sql, table.combine_chunks().to_batches()[0])
 
+    def ingest(self, name: Tuple[str, str, str], rows: pa.Table) -> None:
+        """Makes the table of that catalog, schema and name, in the place of one that there may be, of `rows`."""
+        self._rows = self._schema = None
+        catalog, schema, table = name
+        self._cursor.adbc_ingest(table, rows, mode="replace", catalog_name=catalog, db_schema_name=schema)
+
+    def fetch_arrow(self, sql: str) -> pa.Table:
+        """All rows of one query."""
+        self._cursor.execute(sql)
+        return self._cursor.fetch_arrow_table()
+
     @property
     def schema(self) -> Optional[pa.Schema]:
         """The columns of the last statement; none where it gave no rows."""
@@ -102,11 +113,11 @@ class Handle:
 #: What hides a semicolon, the semicolon itself, and everything else, in this order.
 _TOKEN = re.compile(
     r"""
-    (?P<quoted>'(?:[^']|'')*'|"(?:[^"]|"")*")
+    (?P<quoted>'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$)
     |(?P<comment>--[^\n]*|/\*.*?\*/)
     |(?P<end>;)
     |(?P<space>\s+)
-    |(?P<text>[^'"\-/;\s]+|.)
+    |(?P<text>[^'"\-/;\s$]+|.)
     """,
     re.VERBOSE | re.DOTALL,
 )
