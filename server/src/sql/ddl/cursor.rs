@@ -106,7 +106,9 @@ impl Cursor {
             Token::EOF => "the end of the statement".to_owned(),
             token => format!("\"{token}\""),
         };
-        Error::statement(format!("{wanted} is expected{at}, and {found} stands there"))
+        Error::statement(format!(
+            "syntax error: {wanted} is expected{at}, and {found} stands there"
+        ))
     }
 
     /// One name, in lower case unless quoted.

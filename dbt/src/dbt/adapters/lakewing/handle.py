@@ -9,7 +9,7 @@ from typing import Any, Iterator, List, Optional, Sequence, Tuple
 import pyarrow as pa
 from adbc_driver_flightsql import dbapi
 
-#: Rows that are converted to Python at once.
+#: Rows that are converted to Python, or sent, at once.
 PAGE_ROWS = 10_000
 
 
@@ -39,16 +39,13 @@ class Cursor:
         finally:
             self._handle.running = None
 
-    def insert(self, sql: str, table: pa.Table) -> None:
-        """Runs an INSERT with parameters for all rows of `table`, as one commit."""
-        self._rows = self._schema = None
-        self._cursor.executemany(sql, table.combine_chunks().to_batches()[0])
-
-    def ingest(self, name: Tuple[str, str, str], rows: pa.Table) -> None:
-        """Makes the table of that catalog, schema and name, in the place of one that there may be, of `rows`."""
+    def ingest(self, name: Tuple[str, str, str], rows: pa.Table, mode: str) -> None:
+        """Sends rows into the table of that catalog, schema and name, as one commit: `append` takes its columns by their
+        names and casts to their types, `replace` makes the table, in the place of one that there may be."""
         self._rows = self._schema = None
         catalog, schema, table = name
-        self._cursor.adbc_ingest(table, rows, mode="replace", catalog_name=catalog, db_schema_name=schema)
+        pages = pa.Table.from_batches(rows.combine_chunks().to_batches(PAGE_ROWS), rows.schema)
+        self._cursor.adbc_ingest(table, pages, mode=mode, catalog_name=catalog, db_schema_name=schema)
 
     def fetch_arrow(self, sql: str) -> pa.Table:
         """All rows of one query."""

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import agate
 from dbt_common.contracts.constraints import ConstraintType
@@ -197,12 +197,11 @@ class LakewingAdapter(SQLAdapter):
     @available
     def insert_seed(self, relation: BaseRelation, columns: List[str], table: agate.Table) -> None:
         """Appends the rows of a seed as one commit. `columns` are the names as they stand in SQL."""
-        rows = arrow_table(table)
-        marks = ", ".join("?" for _ in columns)
-        sql = f"insert into {relation.render()} ({', '.join(columns)}) values ({marks})"
-        with self.connections.exception_handler(sql):
-            cursor = self.connections.get_thread_connection().handle.cursor()
-            cursor.insert(sql, rows)
+        names = [name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in columns]
+        rows = arrow_table(table).rename_columns(names)
+        cursor = self.connections.get_thread_connection().handle.cursor()
+        with self.connections.exception_handler(f"bulk ingest into {relation.render()}"):
+            cursor.ingest(_parts(relation), rows, "append")
             cursor.close()
 
     @log_code_execution
@@ -218,7 +217,7 @@ class LakewingAdapter(SQLAdapter):
                 if isinstance(returned, Frame):
                     query = returned.sql
                 else:
-                    cursor.ingest((rows.database or "", rows.schema or "", rows.identifier or ""), returned)
+                    cursor.ingest(_parts(rows), returned, "replace")
                     query = f"select * from {rows.render()}"
                 cursor.execute(build.replace(ROWS, f"{query}\n"))
                 response = self.connections.get_response(cursor)
@@ -234,3 +233,6 @@ class LakewingAdapter(SQLAdapter):
         return self.get_catalog_integration(name).build_relation(model) if name else None
 
 
+def _parts(relation: BaseRelation) -> Tuple[str, str, str]:
+    """The catalog, the schema and the name of a relation."""
+    return relation.database or "", relation.schema or "", relation.identifier or ""

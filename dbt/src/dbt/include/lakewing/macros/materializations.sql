@@ -117,14 +117,14 @@
   {{ run_hooks(post_hooks, inside_transaction=False) }}
 {% endmacro %}
 
-{# The rows of a seed, as one commit. #}
+{# The rows of a seed by bulk ingest, as one commit. #}
 {% macro lakewing__load_csv_rows(model, agate_table) %}
   {% set columns = [] %}
   {% for name in agate_table.column_names %}
     {% do columns.append(adapter.quote_seed_column(name, model['config'].get('quote_columns', none))) %}
   {% endfor %}
   {% do adapter.insert_seed(this, columns, agate_table) %}
-  {{ return('insert into ' ~ this.render() ~ ' (' ~ columns | join(', ') ~ ') values (?, ...)') }}
+  {{ return('-- bulk ingest into ' ~ this.render() ~ ' (' ~ columns | join(', ') ~ ')') }}
 {% endmacro %}
 
 {% macro lakewing__create_csv_table(model, agate_table) %}
