@@ -286,8 +286,8 @@ struct Calls<'a> {
     parts: usize,
 }
 
-impl Calls<'_> {
-    fn function(&self, call: &Call) -> Option<&Ready> {
+impl<'a> Calls<'a> {
+    fn function(&self, call: &Call) -> Option<&'a Ready> {
         self.functions.get(&name_parts(&call.name).ok()?)
     }
 
@@ -309,7 +309,7 @@ impl Calls<'_> {
 
     /// What a column is called whose expression has such a call: as it was written, and not as the body.
     fn column_name(&self, expr: &Expr) -> Option<String> {
-        struct Finds<'a, 'b>(&'a Calls<'b>);
+        struct Finds<'c, 'd>(&'c Calls<'d>);
 
         impl Visitor for Finds<'_, '_> {
             type Break = ();
@@ -441,7 +441,7 @@ impl Ready {
                 _ => return Err(takes()),
             };
             match values.get_mut(slot) {
-                Some(empty @ None) => *empty = Some(value.clone()),
+                Some(empty) if empty.is_none() => *empty = Some(value.clone()),
                 _ => return Err(takes()),
             }
         }

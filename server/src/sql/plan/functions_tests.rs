@@ -115,7 +115,7 @@ fn calls_that_do_not_fit_are_refused() {
     // Two copies of the argument would be two numbers.
     check("SELECT shop.twice(random())", "its argument x more than once");
     assert!(expanded("SELECT shop.add(random())").is_ok());
-    let nested = (0..20).fold("1".to_owned(), |inner, _| format!("shop.twice({inner})"));
+    let nested = (0..12).fold("1".to_owned(), |inner, _| format!("shop.twice({inner})"));
     check(&format!("SELECT {nested}"), "too large");
 }
 
