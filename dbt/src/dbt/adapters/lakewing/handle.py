@@ -4,7 +4,7 @@ Statements run one by one: the server takes one statement for each call, and eac
 """
 
 import re
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Literal, Optional, Sequence, Tuple
 
 import pyarrow as pa
 from adbc_driver_flightsql import dbapi
@@ -39,7 +39,7 @@ class Cursor:
         finally:
             self._handle.running = None
 
-    def ingest(self, name: Tuple[str, str, str], rows: pa.Table, mode: str) -> None:
+    def ingest(self, name: Tuple[str, str, str], rows: pa.Table, mode: Literal["append", "replace"]) -> None:
         """Sends rows into the table of that catalog, schema and name, as one commit: `append` takes its columns by their
         names and casts to their types, `replace` makes the table, in the place of one that there may be."""
         self._rows = self._schema = None

@@ -204,7 +204,7 @@ class LakewingAdapter(SQLAdapter):
             cursor.ingest(_parts(relation), rows, "append")
             cursor.close()
 
-    @log_code_execution
+    @log_code_execution  # type: ignore[untyped-decorator]
     def submit_python_job(self, parsed_model: Dict[str, Any], compiled_code: str) -> AdapterResponse:
         """Runs a model in Python here, and has the server build its table: of a query, or of rows that go there."""
         target = parsed_model["schema"], parsed_model["alias"] + "__dbt_rows"
