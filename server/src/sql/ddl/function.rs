@@ -246,8 +246,10 @@ impl CreateFunction {
             _ => {}
         }
         let text = serde_json::to_string(&self.function).map_err(|error| Error::statement(error.to_string()))?;
-        let kept = client.set_namespace_property(&name.namespace, &key(&name.table), Some(&text));
-        Ok(kept.await?)
+        let key = key(&name.table);
+        Ok(client
+            .set_namespace_property(&name.namespace, &key, Some(&text))
+            .await?)
     }
 
     /// Plans the body over columns of the arguments' names and types. It must be an expression of nothing else.
@@ -346,8 +348,8 @@ pub(super) async fn drop(name: &TableName, if_exists: bool, lakehouse: &Lakehous
     };
     match names.contains(&name.table) {
         true => {
-            let dropped = client.set_namespace_property(&name.namespace, &key(&name.table), None);
-            Ok(dropped.await?)
+            let key = key(&name.table);
+            Ok(client.set_namespace_property(&name.namespace, &key, None).await?)
         }
         false if if_exists => Ok(()),
         false => Err(catalog::Error::NotFound {

@@ -373,7 +373,7 @@ impl Ready {
         });
         let mut substitute = Substitute(values.collect());
         let mut body = self.body.clone();
-        let done = body.visit(&mut substitute);
+        let done = VisitMut::visit(&mut body, &mut substitute);
         debug_assert!(done.is_continue(), "the visitor never breaks");
         let twice = substitute
             .0
