@@ -23,6 +23,7 @@ async fn refused(client: &mut Client, sql: &str, code: Code, about: &str) -> Res
 }
 
 /// The same story in a catalog named `c`.
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn story(client: &mut Client, c: &str) -> Result<()> {
     run(
         client,
@@ -127,6 +128,7 @@ async fn listed(client: &mut Client, c: &str) -> Result<()> {
     Ok(())
 }
 
+#[expect(clippy::too_many_lines, reason = "one list of statements")]
 async fn refusals(client: &mut Client, c: &str) -> Result<()> {
     let invalid = Code::InvalidArgument;
     for (sql, code, about) in [
