@@ -22,6 +22,13 @@ async fn refused(client: &mut Client, sql: &str, code: Code, about: &str) -> Res
     Ok(())
 }
 
+/// The rows of a query must be these.
+async fn check(client: &mut Client, sql: &str, expect: &[&[&str]]) -> Result<()> {
+    let found = texts(client, sql).await?;
+    ensure!(found == expect, "{sql}: {found:?}");
+    Ok(())
+}
+
 /// The same story in a catalog named `c`.
 #[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn story(client: &mut Client, c: &str) -> Result<()> {
@@ -46,11 +53,6 @@ async fn story(client: &mut Client, c: &str) -> Result<()> {
         ],
     )
     .await?;
-    let check = async |client: &mut Client, sql: &str, expect: &[&[&str]]| {
-        let found = texts(client, sql).await?;
-        ensure!(found == expect, "{sql}: {found:?}");
-        Ok(())
-    };
     let all = format!("SELECT {c}.f.twice(amount), {c}.f.label(name) FROM {c}.f.t ORDER BY id");
     check(
         client,
