@@ -30,7 +30,6 @@ async fn check(client: &mut Client, sql: &str, expect: &[&[&str]]) -> Result<()>
 }
 
 /// The same story in a catalog named `c`.
-#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn story(client: &mut Client, c: &str) -> Result<()> {
     run(
         client,
