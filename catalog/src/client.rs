@@ -6,6 +6,7 @@ mod folder;
 mod rest;
 mod sql;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,6 +47,20 @@ pub trait CatalogClient: fmt::Debug + Send + Sync {
     /// no properties of namespaces refuses them.
     async fn create_namespace(&self, namespace: &str, properties: &[(String, String)]) -> Result<()>;
 
+    /// The properties of a namespace; none in a service that keeps none.
+    async fn namespace_properties(&self, _namespace: &str) -> Result<HashMap<String, String>> {
+        Ok(HashMap::new())
+    }
+
+    /// Sets one property of a namespace, or takes it away, and leaves the others as they are: of two calls about the
+    /// same one, the later counts.
+    async fn set_namespace_property(&self, namespace: &str, _key: &str, _value: Option<&str>) -> Result<()> {
+        Err(Error::Unsupported {
+            table: namespace.to_owned(),
+            feature: "a catalog that keeps properties of schemas: a REST or SQL catalog".to_owned(),
+        })
+    }
+
     /// Drops a namespace, which must be empty.
     async fn drop_namespace(&self, namespace: &str) -> Result<()>;
 
@@ -81,6 +96,11 @@ pub trait CatalogClient: fmt::Debug + Send + Sync {
     /// Creates a view, with `replace` in the place of a view of its name that there may be.
     async fn create_view(&self, name: &TableName, _view: &NewView, _replace: bool) -> Result<()> {
         Err(no_views(name))
+    }
+
+    /// Gives the view another description, or none. [`Error::Conflict`]: the view was changed at the same time.
+    async fn comment_view(&self, name: &TableName, _comment: Option<&str>) -> Result<()> {
+        Err(no_such_view(name))
     }
 
     /// Takes the view out of the catalog.

@@ -29,41 +29,51 @@ from dbt.tests.adapter.functions.test_udfs import (
     PythonUDFWithPackagesSupported,
 )
 
-pytestmark = pytest.mark.skip(reason="the server has no CREATE FUNCTION")
+no_javascript = pytest.mark.skip(reason="functions are written in SQL, not in JavaScript")
+no_python = pytest.mark.skip(reason="functions are written in SQL, not in Python")
 
 
+@no_javascript
 class TestBasicJSUDF(BasicJSUDF):
     pass
 
 
+@no_javascript
 class TestJSUDFMultiLineBody(JSUDFMultiLineBody):
     pass
 
 
+@no_javascript
 class TestJSUDFDeterministicVolatility(JSUDFDeterministicVolatility):
     pass
 
 
+@no_javascript
 class TestJSUDFNonDeterministicVolatility(JSUDFNonDeterministicVolatility):
     pass
 
 
+@no_javascript
 class TestJSUDFStableVolatilityWarns(JSUDFStableVolatilityWarns):
     pass
 
 
+@no_javascript
 class TestJSUDFDefaultArgSupport(JSUDFDefaultArgSupport):
     pass
 
 
+@no_javascript
 class TestBasicJSAggregateUDF(BasicJSAggregateUDF):
     pass
 
 
+@no_javascript
 class TestJSAggregateUDFVolatilityIgnored(JSAggregateUDFVolatilityIgnored):
     pass
 
 
+@no_python
 class TestBasicPythonUDAF(BasicPythonUDAF):
     pass
 
@@ -72,6 +82,7 @@ class TestBasicSQLUDAF(BasicSQLUDAF):
     pass
 
 
+@no_python
 class TestPythonUDAFDefaultArgSupport(PythonUDAFDefaultArgSupport):
     pass
 
@@ -96,6 +107,7 @@ class TestErrorForUnsupportedType(ErrorForUnsupportedType):
     pass
 
 
+@no_python
 class TestPythonUDFSupported(PythonUDFSupported):
     pass
 
@@ -113,13 +125,15 @@ class TestPythonUDFEntryPointRequired(PythonUDFEntryPointRequired):
 
 
 class TestSqlUDFDefaultArgSupport(SqlUDFDefaultArgSupport):
-    pass
+    expect_default_arg_support = True
 
 
+@no_python
 class TestPythonUDFDefaultArgSupport(PythonUDFDefaultArgSupport):
     pass
 
 
+@no_python
 class TestPythonUDFVolatilitySupport(PythonUDFVolatilitySupport):
     pass
 
@@ -128,5 +142,6 @@ class TestCanFindScalarFunctionRelation(CanFindScalarFunctionRelation):
     pass
 
 
+@no_python
 class TestPythonUDFWithPackagesSupported(PythonUDFWithPackagesSupported):
     pass

@@ -9,7 +9,21 @@ from dbt.tests.adapter.python_model.test_python_model import (
     BasePythonSampleTests,
 )
 
-pytestmark = pytest.mark.skip(reason="models are SQL: the adapter runs no Python")
+#: The suite's has a time zone `-0`, which is none.
+INPUT = """
+{{ config(materialized='table', event_time='event_time') }}
+select 1 as id, timestamp '2025-01-01 01:25:00' as event_time
+union all
+select 2 as id, timestamp '2025-01-02 13:47:00' as event_time
+union all
+select 3 as id, timestamp '2025-01-03 01:32:00' as event_time
+"""
+
+
+class Input:
+    @pytest.fixture(scope="class")
+    def input_model_sql(self):
+        return INPUT
 
 
 class TestPythonModelTests(BasePythonModelTests):
@@ -24,9 +38,9 @@ class TestPythonMetaGetTests(BasePythonMetaGetTests):
     pass
 
 
-class TestPythonEmptyTests(BasePythonEmptyTests):
+class TestPythonEmptyTests(Input, BasePythonEmptyTests):
     pass
 
 
-class TestPythonSampleTests(BasePythonSampleTests):
+class TestPythonSampleTests(Input, BasePythonSampleTests):
     pass

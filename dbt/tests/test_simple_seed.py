@@ -81,7 +81,10 @@ class TestSimpleSeedWithBOM(BaseSimpleSeedWithBOM):
 
 
 class TestSeedSpecificFormats(BaseSeedSpecificFormats):
-    pass
+    @pytest.fixture(scope="class")
+    def test_data_dir(self, tmp_path_factory):
+        """A folder that the class makes and deletes: the suite's own is that of other tests."""
+        return tmp_path_factory.mktemp("formats") / "data"
 
 
 class TestEmptySeed(BaseTestEmptySeed):

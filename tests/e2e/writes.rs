@@ -5,6 +5,7 @@ mod ddl;
 mod delta_commits;
 mod formats;
 mod forms;
+mod functions;
 mod ingest;
 mod merge;
 mod views;

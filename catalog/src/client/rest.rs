@@ -4,6 +4,7 @@
 //! location and nobody sees it until one commit creates it with its rows.
 
 mod http;
+mod properties;
 pub(super) mod token;
 mod views;
 mod write;
@@ -332,6 +333,14 @@ impl CatalogClient for RestClient {
         version.settle(&self.stores, published).await
     }
 
+    async fn namespace_properties(&self, namespace: &str) -> Result<HashMap<String, String>> {
+        self.properties(namespace).await
+    }
+
+    async fn set_namespace_property(&self, namespace: &str, key: &str, value: Option<&str>) -> Result<()> {
+        self.set_property(namespace, key, value).await
+    }
+
     async fn drop_namespace(&self, namespace: &str) -> Result<()> {
         self.delete_namespace(namespace).await
     }
@@ -357,6 +366,10 @@ impl CatalogClient for RestClient {
         name.namespace.split('.').try_for_each(check_new)?;
         check_new(&name.table)?;
         self.put_view(name, view, replace).await
+    }
+
+    async fn comment_view(&self, name: &TableName, comment: Option<&str>) -> Result<()> {
+        self.describe_view(name, comment).await
     }
 
     async fn drop_view(&self, name: &TableName) -> Result<()> {

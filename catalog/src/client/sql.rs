@@ -4,11 +4,14 @@
 //! they leave out. A commit is one statement: the primary key decides who created a table.
 
 mod database;
+mod properties;
 mod rows;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use iceberg::spec::ViewMetadata;
 use uuid::Uuid;
 
 pub(super) use self::database::Database;
@@ -144,6 +147,17 @@ impl CatalogClient for SqlClient {
             .await
     }
 
+    async fn namespace_properties(&self, namespace: &str) -> Result<HashMap<String, String>> {
+        self.properties(namespace).await
+    }
+
+    async fn set_namespace_property(&self, namespace: &str, key: &str, value: Option<&str>) -> Result<()> {
+        match value {
+            Some(value) => self.put_property(namespace, key, value).await,
+            None => self.remove_property(namespace, key).await,
+        }
+    }
+
     async fn drop_namespace(&self, namespace: &str) -> Result<()> {
         if !self.has_namespace(namespace).await? {
             return Err(self.namespace_missing(namespace));
@@ -264,16 +278,20 @@ impl CatalogClient for SqlClient {
             }
             Some(found) => return Err(already_exists(found.kind.noun(), name)),
         };
-        let json = serde_json::to_vec(&metadata).map_err(|error| Error::Write {
-            table: name.to_string(),
-            detail: error.to_string(),
-            source: None,
-        })?;
-        let to = Pointer {
-            location: view::next_location(&metadata),
-            kind: Kind::View,
-        };
-        self.publish(name, found.as_ref(), (to, json.into())).await
+        self.publish(name, found.as_ref(), view_file(name, &metadata)?).await
+    }
+
+    async fn comment_view(&self, name: &TableName, comment: Option<&str>) -> Result<()> {
+        let found = self.pointer(name).await?.ok_or_else(|| no_such_view(name))?;
+        if found.kind != Kind::View {
+            return Err(other_kind(name, "table"));
+        }
+        let base = view::load(&self.stores, name, &found.location).await?;
+        let (metadata, changes) = view::commented(name, &base, comment)?;
+        match changes.is_empty() {
+            true => Ok(()),
+            false => self.publish(name, Some(&found), view_file(name, &metadata)?).await,
+        }
     }
 
     async fn drop_view(&self, name: &TableName) -> Result<()> {
@@ -292,4 +310,18 @@ impl CatalogClient for SqlClient {
             Kind::Table | Kind::Delta => Err(other_kind(from, "table")),
         }
     }
+}
+
+/// Where the next metadata of a view go, and what is in them.
+fn view_file(name: &TableName, metadata: &ViewMetadata) -> Result<(Pointer, bytes::Bytes)> {
+    let json = serde_json::to_vec(metadata).map_err(|error| Error::Write {
+        table: name.to_string(),
+        detail: error.to_string(),
+        source: None,
+    })?;
+    let to = Pointer {
+        location: view::next_location(metadata),
+        kind: Kind::View,
+    };
+    Ok((to, json.into()))
 }

@@ -40,6 +40,7 @@ pub(super) fn missing(what: &str) -> &'static str {
         "catalog" => NO_CATALOG,
         "namespace" => NO_NAMESPACE,
         "table" | "metadata table" => NO_TABLE,
+        "function" => NO_FUNCTION,
         _ => of(ErrorKind::NotFound),
     }
 }

@@ -6,6 +6,7 @@
 mod alter;
 mod create;
 mod cursor;
+pub(in crate::sql) mod function;
 mod view;
 
 use catalog::write::alter::Alteration;
@@ -16,6 +17,7 @@ use proto::ErrorKind;
 use self::alter::Change;
 pub(crate) use self::create::{CreateTable, TableDefinition};
 use self::cursor::{Cursor, Path};
+use self::function::CreateFunction;
 use self::view::CreateView;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -38,6 +40,12 @@ pub(crate) enum Ddl {
     CreateView(Box<CreateView>),
     /// `ALTER VIEW [IF EXISTS] name RENAME TO name`.
     RenameView { name: Path, if_exists: bool, to: Path },
+    /// `COMMENT ON VIEW name IS`.
+    CommentView { name: Path, comment: Option<String> },
+    /// `CREATE [OR REPLACE] [AGGREGATE] FUNCTION`.
+    CreateFunction(Box<CreateFunction>),
+    /// `DROP FUNCTION [IF EXISTS] name`.
+    DropFunction { name: Path, if_exists: bool },
     /// `CREATE SCHEMA [IF NOT EXISTS] name [WITH (...)]`.
     CreateSchema {
         name: Path,
@@ -52,7 +60,9 @@ impl Ddl {
     /// The statement, or nothing where it is none of these. `text` is what its tokens were read from.
     pub(super) fn parse(tokens: &[TokenWithSpan], text: &str) -> Result<Option<Self>> {
         let mut cursor = Cursor::new(tokens);
-        let ddl = if cursor.words("CREATE OR REPLACE TABLE") {
+        let ddl = if let Some(ddl) = function::parse(&mut cursor)? {
+            ddl
+        } else if cursor.words("CREATE OR REPLACE TABLE") {
             Self::CreateTable(Box::new(CreateTable::parse(&mut cursor, true)?))
         } else if cursor.words("CREATE TABLE") {
             Self::CreateTable(Box::new(CreateTable::parse(&mut cursor, false)?))
@@ -102,6 +112,12 @@ impl Ddl {
     }
 
     fn comment(cursor: &mut Cursor) -> Result<Self> {
+        if cursor.words("VIEW") {
+            let name = cursor.path()?;
+            cursor.expect("IS")?;
+            let comment = cursor.text_or_null()?;
+            return Ok(Self::CommentView { name, comment });
+        }
         let of_column = !cursor.words("TABLE");
         if of_column {
             cursor.expect("COLUMN")?;
@@ -156,6 +172,15 @@ impl Ddl {
         match self {
             Self::CreateTable(table) => table.run(session, lakehouse).await,
             Self::CreateView(view) => Box::pin(view.run(session, planner)).await,
+            Self::CommentView { name, comment } => {
+                let name = table_name(&name, session);
+                let client = lakehouse.client(&name.catalog)?;
+                Ok(client.comment_view(&name, comment.as_deref()).await?)
+            }
+            Self::CreateFunction(function) => Box::pin(function.run(session, planner)).await,
+            Self::DropFunction { name, if_exists } => {
+                function::drop(&table_name(&name, session), if_exists, lakehouse).await
+            }
             Self::RenameView { name, if_exists, to } => {
                 let name = table_name(&name, session);
                 let to = new_name(&name, &to, session)?;
@@ -194,6 +219,7 @@ impl Ddl {
             }
             Self::DropSchema { name, if_exists } => {
                 let (catalog, namespace) = namespace(&name, session, lakehouse)?;
+                function::check_none_in(&catalog, &namespace, lakehouse).await?;
                 let dropped = lakehouse.client(&catalog)?.drop_namespace(&namespace).await;
                 unless(dropped, if_exists, ErrorKind::NotFound, NAMES)
             }

@@ -1,6 +1,6 @@
 //! `information_schema` over the whole lake: `schemata`, `tables`, `columns`, `views` and `comments`; `table_constraints`,
-//! `key_column_usage` and `referential_constraints`, of which a lake has none; `routines` and `parameters` from the
-//! engine. A filter on a name is answered before anything is listed or loaded, so that a lake of many tables can be asked
+//! `key_column_usage` and `referential_constraints`, of which a lake has none; `routines` of the engine and
+//! the lake, and `parameters` of the engine. A filter on a name is answered before anything is listed or loaded, so that a lake of many tables can be asked
 //! about one.
 
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 
 use super::listing::{self, Pattern, Selection};
+use super::show::routines::{self, Routines};
 use super::types::SqlType;
 
 /// The schema `information_schema`, the same in every catalog.
@@ -40,14 +41,19 @@ impl InformationSchema {
 #[async_trait]
 impl SchemaProvider for InformationSchema {
     fn table_names(&self) -> Vec<String> {
-        let engine = ["routines", "parameters"];
+        let engine = [routines::TABLE, "parameters"];
         let names = KINDS.iter().map(|(name, _)| *name).chain(engine);
         names.map(str::to_owned).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if ["routines", "parameters"].contains(&name) {
+        if name == "parameters" {
             return self.engine.table(name).await;
+        }
+        if name == routines::TABLE {
+            let engine = self.engine.table(name).await?;
+            let lakehouse = Arc::clone(&self.lakehouse);
+            return Ok(engine.map(|engine| Arc::new(Routines::new(lakehouse, engine)) as Arc<dyn TableProvider>));
         }
         let Some((_, kind)) = KINDS.into_iter().find(|(known, _)| *known == name) else {
             return Ok(None);
@@ -184,7 +190,7 @@ impl Listing {
                 columns_of(&loaded)
             }
             Kind::Comments => {
-                let names = listing::tables(lake, selection, &[listing::Kind::Table]).await;
+                let names = listing::tables(lake, selection, &listing::Kind::ALL).await;
                 let names = names.map_err(external)?.into_iter().map(|(name, _)| name).collect();
                 let loaded: Vec<_> = listing::comments(Arc::clone(lake), names).collect().await;
                 comments_of(&loaded)
@@ -226,22 +232,22 @@ impl TableProvider for Listing {
 }
 
 /// The names that filters ask for; what it does not understand is left to the engine, which filters again.
-fn selection(filters: &[Expr]) -> Selection {
+pub(in crate::sql) fn selection(filters: &[Expr]) -> Selection {
     let mut selection = Selection::default();
     for filter in filters {
         let Some((column, pattern)) = name_condition(filter) else {
             continue;
         };
         match column {
-            "catalog_name" | "table_catalog" => {
+            "catalog_name" | "table_catalog" | "routine_catalog" => {
                 if let Pattern::OneOf(names) = pattern
                     && let [name] = &names[..]
                 {
                     selection.catalog = Some(name.clone());
                 }
             }
-            "schema_name" | "table_schema" => selection.namespaces.narrow(pattern),
-            "table_name" => selection.tables.narrow(pattern),
+            "schema_name" | "table_schema" | "routine_schema" => selection.namespaces.narrow(pattern),
+            "table_name" | "routine_name" => selection.tables.narrow(pattern),
             _ => {}
         }
     }

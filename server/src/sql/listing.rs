@@ -13,10 +13,14 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use proto::ErrorKind;
 use tracing::warn;
 
+use super::ddl::function::Function;
 use crate::error::Result;
 
 /// Calls to catalogs and tables that run at once; more answer sooner and may overload a small catalog.
 const CONCURRENCY: usize = 16;
+
+/// The metadata key of a view's column that holds its description.
+const COMMENT: &str = "comment";
 
 /// The names a listing is about; everything by default.
 #[derive(Debug, Clone, Default)]
@@ -155,7 +159,7 @@ pub(crate) fn schemas(
 /// The name of a column, none for the table itself, and what people wrote about it.
 pub(crate) type Described = (Option<String>, String);
 
-/// Loads each table for what people wrote about it, in order: about the table itself, and about columns by name. Nothing
+/// Loads each table or view for what people wrote about it, in order: about itself, and about columns by name. Nothing
 /// where it cannot be loaded.
 pub(crate) fn comments(
     lakehouse: Arc<Lakehouse>,
@@ -164,17 +168,52 @@ pub(crate) fn comments(
     let loads = stream::iter(names).map(move |name| {
         let lakehouse = Arc::clone(&lakehouse);
         async move {
-            let Ok(table) = lakehouse.table(&name).await else {
-                return (name, Vec::new());
+            let (schema, Comments { table: own, columns }) = match lakehouse.relation(&name, &AsOf::Latest).await {
+                Ok(Relation::Table(table)) => (table.schema(), table.snapshot().comments()),
+                Ok(Relation::View(view)) => {
+                    let columns = view.schema.fields().iter();
+                    let columns = columns.map(|field| field.metadata().get(COMMENT).cloned());
+                    let table = view.comment.filter(|comment| !comment.is_empty());
+                    let columns = columns.collect();
+                    (view.schema, Comments { table, columns })
+                }
+                Err(_) => return (name, Vec::new()),
             };
-            let Comments { table: own, columns } = table.snapshot().comments();
-            let fields = table.snapshot().schema().fields().iter().zip(columns);
+            let fields = schema.fields().iter().zip(columns);
             let columns = fields.filter_map(|(field, comment)| Some((Some(field.name().clone()), comment?)));
             let comments = own.map(|comment| (None, comment)).into_iter().chain(columns).collect();
             (name, comments)
         }
     });
     loads.buffered(CONCURRENCY)
+}
+
+/// The functions of the selected schemas, where the selection's tables are their names.
+pub(crate) async fn functions(lakehouse: &Lakehouse, selection: &Selection) -> Result<Vec<(TableName, Function)>> {
+    let namespaces = namespaces(lakehouse, selection).await?;
+    let listed = stream::iter(namespaces).map(|(catalog, namespace)| async move {
+        let properties = match lakehouse.client(&catalog) {
+            Ok(client) => client.namespace_properties(&namespace).await,
+            Err(error) => Err(error),
+        };
+        let properties = match properties {
+            Ok(properties) => properties,
+            Err(error) => {
+                tolerate(Err(error), selection, &catalog)?;
+                return Ok(Vec::new());
+            }
+        };
+        let mut found = Vec::new();
+        for name in selection.tables.select(Function::names(&properties))? {
+            let name = TableName::new(&catalog, &namespace, name);
+            match Function::read(&name, &properties) {
+                Ok(function) => found.extend(function.map(|function| (name, function))),
+                Err(error) => warn!(function = %name, %error, "left out of a listing: the function cannot be read"),
+            }
+        }
+        Ok(found)
+    });
+    listed.buffered(CONCURRENCY).try_concat().await
 }
 
 /// Loads each view for its query, in order; none where it cannot be loaded.

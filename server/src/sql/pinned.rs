@@ -83,6 +83,8 @@ pub(crate) struct PinnedTables {
     views: Mutex<HashMap<TableName, Arc<dyn TableProvider>>>,
     metadata: Loaded<(Place, AsOf, MetadataTable), catalog::SystemTable>,
     files: Loaded<(FileKind, String), catalog::FilesTable>,
+    /// The properties of schemas, which have their functions.
+    properties: Loaded<(String, String), HashMap<String, String>>,
     /// What the newest versions shall be.
     pins: HashMap<Place, Pin>,
 }
@@ -99,6 +101,7 @@ impl PinnedTables {
             views: Mutex::default(),
             metadata: Mutex::default(),
             files: Mutex::default(),
+            properties: Mutex::default(),
             pins: pins.iter().map(pin::read).collect(),
         }
     }
@@ -128,6 +131,21 @@ impl PinnedTables {
     /// What the table or view of that name is, at the newest version or the one that is pinned.
     pub(super) async fn relation(&self, name: &TableName) -> catalog::Result<Arc<Pinned>> {
         self.pinned(&Place::Name(name.clone()), &AsOf::Latest).await
+    }
+
+    /// The properties of a schema as they were when the statement first asked for them.
+    pub(super) async fn namespace_properties(
+        &self,
+        catalog: &str,
+        namespace: &str,
+    ) -> catalog::Result<Arc<HashMap<String, String>>> {
+        let load = async { self.lakehouse.client(catalog)?.namespace_properties(namespace).await };
+        once(
+            &self.properties,
+            (catalog.to_owned(), namespace.to_owned()),
+            load.boxed(),
+        )
+        .await
     }
 
     /// Whether there is a catalog of that name.
@@ -326,6 +344,11 @@ impl PinnedCatalogs {
             namespace: namespace.to_owned(),
             views: OnceLock::new(),
         })
+    }
+
+    /// Where names look that name no catalog or schema.
+    pub(super) fn place(&self) -> (&str, &str) {
+        (&self.catalog, &self.namespace)
     }
 
     /// The tables behind the names.

@@ -1,6 +1,7 @@
 //! Statements to logical plans: names become tables pinned for this one statement, parameters become values.
 
 mod batch;
+pub(in crate::sql) mod functions;
 mod naming;
 mod substrait;
 

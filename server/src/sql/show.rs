@@ -1,6 +1,7 @@
 //! SHOW CATALOGS, SCHEMAS, TABLES, VIEWS, COLUMNS, FUNCTIONS and the session's settings: each is a query in disguise.
 
 pub(super) mod executors;
+pub(super) mod routines;
 
 use std::sync::Arc;
 

@@ -24,6 +24,35 @@ async fn refused(client: &mut Client, sql: &str, code: Code, about: &str) -> Res
     Ok(())
 }
 
+/// What people wrote about the view `s.named`.
+async fn comments(client: &mut Client, c: &str) -> Result<()> {
+    let listed = format!(
+        "SELECT column_name, comment FROM information_schema.comments WHERE table_catalog = '{c}' \
+         AND table_schema = 's' AND table_name = 'named' ORDER BY 1"
+    );
+    let before = texts(client, &listed).await?;
+    ensure!(before == [["Key", "the id"], ["NULL", "two columns"]], "{before:?}");
+    run(client, &[format!("COMMENT ON VIEW {c}.s.named IS 'it''s named'")]).await?;
+    let after = texts(client, &listed).await?;
+    ensure!(after == [["Key", "the id"], ["NULL", "it's named"]], "{after:?}");
+    run(client, &[format!("COMMENT ON VIEW {c}.s.named IS NULL")]).await?;
+    ensure!(texts(client, &listed).await? == [["Key", "the id"]]);
+    refused(
+        client,
+        &format!("COMMENT ON VIEW {c}.s.t IS 'x'"),
+        Code::InvalidArgument,
+        "is a table",
+    )
+    .await?;
+    refused(
+        client,
+        &format!("COMMENT ON VIEW {c}.s.nothing IS 'x'"),
+        Code::NotFound,
+        "nothing",
+    )
+    .await
+}
+
 /// The same story in a catalog named `c`.
 #[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn story(client: &mut Client, c: &str) -> Result<()> {
@@ -84,6 +113,8 @@ async fn story(client: &mut Client, c: &str) -> Result<()> {
     )
     .await?;
     ensure!(columns == [["Key", "BIGINT"], ["what", "VARCHAR"]]);
+
+    comments(client, c).await?;
 
     // A column more changes nothing; names mean what they meant.
     run(client, &[format!("ALTER TABLE {c}.s.t ADD COLUMN more BIGINT FIRST")]).await?;

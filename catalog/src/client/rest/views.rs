@@ -1,5 +1,6 @@
 //! Views of a REST catalog.
 
+use iceberg::ViewUpdate;
 use iceberg::spec::ViewMetadata;
 use iceberg_catalog_rest::ListTablesResponse;
 use reqwest::{Method, StatusCode};
@@ -97,13 +98,39 @@ impl RestClient {
             return self.made(name, &answer).await;
         };
         let (_, updates) = version.replace(name, &base)?;
+        self.update_view(name, &path, &base, &updates).await
+    }
+
+    /// Gives a view another description, or none.
+    pub(super) async fn describe_view(&self, name: &TableName, comment: Option<&str>) -> Result<()> {
+        let path = self.view_path(name).await?.ok_or_else(|| no_such_view(name))?;
+        let Some(base) = self.view_metadata(name).await? else {
+            return Err(match self.load_result(name).await? {
+                Some(_) => other_kind(name, "table"),
+                None => no_such_view(name),
+            });
+        };
+        let (_, updates) = view::commented(name, &base, comment)?;
+        match updates.is_empty() {
+            true => Ok(()),
+            false => self.update_view(name, &path, &base, &updates).await,
+        }
+    }
+
+    async fn update_view(
+        &self,
+        name: &TableName,
+        path: &str,
+        base: &ViewMetadata,
+        updates: &[ViewUpdate],
+    ) -> Result<()> {
         let levels: Vec<&str> = name.namespace.split('.').collect();
         let request = json!({
             "identifier": {"namespace": levels, "name": name.table},
             "requirements": [{"type": "assert-view-uuid", "uuid": base.uuid()}],
             "updates": updates,
         });
-        let answer = self.post(&path, request).await?;
+        let answer = self.post(path, request).await?;
         match answer.status {
             status if status.is_success() => Ok(()),
             StatusCode::CONFLICT => Err(Error::Conflict {

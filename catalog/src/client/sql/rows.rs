@@ -52,7 +52,7 @@ pub(super) struct Pointer {
 
 impl SqlClient {
     /// The first columns of every row that `statement` finds for this catalog and `arguments`.
-    async fn rows<const N: usize>(&self, statement: &str, arguments: &[&str]) -> Result<Vec<[String; N]>> {
+    pub(super) async fn rows<const N: usize>(&self, statement: &str, arguments: &[&str]) -> Result<Vec<[String; N]>> {
         let pool = &self.database.connected().await?.pool;
         let mut query = sqlx::query(statement).bind(&self.rows_of);
         for argument in arguments {
@@ -245,28 +245,6 @@ impl SqlClient {
         let done = query.execute(pool).await;
         done.map(|done| done.rows_affected())
             .map_err(|error| self.database.failed(action, &error))
-    }
-
-    /// Adds the rows that say that a namespace exists, and what its properties are.
-    pub(super) async fn insert_properties<'a>(
-        &self,
-        namespace: &str,
-        properties: impl Iterator<Item = &'a (String, String)>,
-    ) -> Result<()> {
-        let statement = "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, \
-             property_value) VALUES ($1, $2, $3, $4)";
-        let pool = &self.database.connected().await?.pool;
-        for (key, value) in properties {
-            let insert = sqlx::query(statement).bind(&self.rows_of).bind(namespace);
-            let inserted = insert.bind(key).bind(value).execute(pool).await;
-            inserted.map_err(|error| match error.as_database_error() {
-                Some(refusal) if refusal.is_unique_violation() => {
-                    already_exists("namespace", self.database.full_name(namespace))
-                }
-                _ => self.database.failed("create a namespace in", &error),
-            })?;
-        }
-        Ok(())
     }
 }
 

@@ -108,6 +108,22 @@ impl NewVersion {
     }
 }
 
+/// The metadata of the view `base` with another description, and the changes that lead there.
+pub(crate) fn commented(
+    name: &TableName,
+    base: &ViewMetadata,
+    comment: Option<&str>,
+) -> Result<(ViewMetadata, Vec<ViewUpdate>)> {
+    let builder = base.clone().into_builder();
+    let builder = match comment {
+        Some(comment) => builder.set_properties(HashMap::from([(COMMENT.to_owned(), comment.to_owned())])),
+        None => Ok(builder.remove_properties(&[COMMENT.to_owned()])),
+    };
+    let built = builder.and_then(ViewMetadataBuilder::build);
+    let built = built.map_err(|error| failed(name, error))?;
+    Ok((built.metadata, built.changes))
+}
+
 /// Where the next metadata file of a view goes.
 pub(crate) fn next_location(metadata: &ViewMetadata) -> String {
     let number = metadata.history().len();

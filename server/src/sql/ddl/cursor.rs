@@ -106,7 +106,9 @@ impl Cursor {
             Token::EOF => "the end of the statement".to_owned(),
             token => format!("\"{token}\""),
         };
-        Error::statement(format!("{wanted} is expected{at}, and {found} stands there"))
+        Error::statement(format!(
+            "syntax error: {wanted} is expected{at}, and {found} stands there"
+        ))
     }
 
     /// One name, in lower case unless quoted.
@@ -177,6 +179,30 @@ impl Cursor {
         let expression = expression.map_err(|error| Error::statement(error.to_string()))?;
         self.expect_token(&Token::RParen)?;
         Ok(expression.to_string())
+    }
+
+    /// The text of an expression without brackets, as the parser prints it.
+    pub(super) fn unbracketed(&mut self) -> Result<String> {
+        let expression = self.parser.parse_expr();
+        let expression = expression.map_err(|error| Error::statement(error.to_string()))?;
+        Ok(expression.to_string())
+    }
+
+    /// The text of a type, as the parser prints it.
+    pub(super) fn data_type(&mut self) -> Result<String> {
+        let named = self.parser.parse_data_type();
+        Ok(named.map_err(|_| self.wanted("a type"))?.to_string())
+    }
+
+    /// A text in single quotes or between dollar signs.
+    pub(super) fn quoted(&mut self) -> Result<String> {
+        match self.parser.peek_token().token {
+            Token::DollarQuotedString(text) => {
+                self.parser.next_token();
+                Ok(text.value)
+            }
+            _ => self.text(),
+        }
     }
 
     /// A constant, as text to be read as the type of its column; `None` for NULL.

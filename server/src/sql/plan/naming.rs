@@ -17,6 +17,7 @@ use executor::Engines;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
+use super::functions;
 use crate::error::{Error, Result};
 use crate::session::{Session, TemporaryView};
 use crate::sql::parse::{Statement, VersionedTable};
@@ -61,9 +62,10 @@ impl<'a> Naming<'a> {
     pub(super) async fn plan(
         &self,
         state: &SessionState,
-        query: Parsed,
+        mut query: Parsed,
         versions: Vec<VersionedTable>,
     ) -> Result<LogicalPlan> {
+        functions::expand(&mut query, state, self.catalogs.tables(), self.catalogs.place()).await?;
         let versions = versions.into_iter().map(|versioned| {
             let as_of = time_travel::as_of(state, &versioned.version)?;
             Ok((versioned.name, (versioned.table, as_of)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Tuple, Union
 
 import adbc_driver_manager
 import pyarrow as pa
-from adbc_driver_flightsql import DatabaseOptions, dbapi
+from adbc_driver_flightsql import DatabaseOptions, OAuthFlowType, dbapi
 from dbt_common.clients.agate_helper import empty_table
 from dbt_common.exceptions import DbtConfigError, DbtDatabaseError, DbtRuntimeError
 
@@ -34,6 +34,11 @@ class LakewingCredentials(Credentials):
     user: Optional[str] = None
     password: Optional[str] = None
     token: Optional[str] = None
+    oauth_token_uri: Optional[str] = None
+    oauth_client_id: Optional[str] = None
+    oauth_client_secret: Optional[str] = None
+    oauth_scope: Optional[str] = None
+    executor_set: Optional[str] = None
     tls: bool = False
     tls_ca: Optional[str] = None
     tls_certificate: Optional[str] = None
@@ -48,8 +53,10 @@ class LakewingCredentials(Credentials):
     def __post_init__(self) -> None:
         if self.table_format not in FORMATS:
             raise DbtConfigError(f"table_format is {' or '.join(FORMATS)}, not {self.table_format!r}")
-        if self.token and self.user:
-            raise DbtConfigError("a target has a token or a user, not both")
+        if sum(map(bool, (self.user, self.token, self.oauth_token_uri))) > 1:
+            raise DbtConfigError("a target has a user, a token or an oauth_token_uri: only one of them")
+        if self.oauth_token_uri and not (self.oauth_client_id and self.oauth_client_secret):
+            raise DbtConfigError("oauth_token_uri, oauth_client_id and oauth_client_secret belong together")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise DbtConfigError("tls_certificate and tls_key belong together")
 
@@ -71,6 +78,9 @@ class LakewingCredentials(Credentials):
             "tls",
             "tls_ca",
             "tls_certificate",
+            "oauth_token_uri",
+            "oauth_client_id",
+            "executor_set",
             "table_format",
             "session",
             "query_tags",
@@ -88,6 +98,15 @@ class LakewingCredentials(Credentials):
             options |= {"username": self.user, "password": self.password or ""}
         if self.token:
             options[DatabaseOptions.AUTHORIZATION_HEADER.value] = f"Bearer {self.token}"
+        if self.oauth_token_uri:
+            options |= {
+                DatabaseOptions.OAUTH_FLOW.value: OAuthFlowType.CLIENT_CREDENTIALS.value,
+                DatabaseOptions.OAUTH_TOKEN_URI.value: self.oauth_token_uri,
+                DatabaseOptions.OAUTH_CLIENT_ID.value: self.oauth_client_id or "",
+                DatabaseOptions.OAUTH_CLIENT_SECRET.value: self.oauth_client_secret or "",
+            }
+            if self.oauth_scope:
+                options[DatabaseOptions.OAUTH_SCOPE.value] = self.oauth_scope
         if self.tls_ca:
             options[DatabaseOptions.TLS_ROOT_CERTS.value] = _read(self.tls_ca)
         if self.tls_certificate and self.tls_key:
@@ -126,7 +145,10 @@ class LakewingConnectionManager(SQLConnectionManager):
             opened = dbapi.connect(credentials.uri, db_kwargs=credentials.driver_options(), autocommit=True)
             handle = Handle(opened)
             cursor = handle.cursor()
-            for name, value in credentials.session.items():
+            settings = dict(credentials.session)
+            if credentials.executor_set:
+                settings["executor_set"] = credentials.executor_set
+            for name, value in settings.items():
                 text = str(value).replace("'", "''")
                 cursor.execute(f"set {name} = '{text}'")
             cursor.execute("select 1")

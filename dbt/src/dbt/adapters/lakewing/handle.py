@@ -4,12 +4,12 @@ Statements run one by one: the server takes one statement for each call, and eac
 """
 
 import re
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Literal, Optional, Sequence, Tuple
 
 import pyarrow as pa
 from adbc_driver_flightsql import dbapi
 
-#: Rows that are converted to Python at once.
+#: Rows that are converted to Python, or sent, at once.
 PAGE_ROWS = 10_000
 
 
@@ -39,10 +39,18 @@ class Cursor:
         finally:
             self._handle.running = None
 
-    def insert(self, sql: str, table: pa.Table) -> None:
-        """Runs an INSERT with parameters for all rows of `table`, as one commit."""
+    def ingest(self, name: Tuple[str, str, str], rows: pa.Table, mode: Literal["append", "replace"]) -> None:
+        """Sends rows into the table of that catalog, schema and name, as one commit: `append` takes its columns by their
+        names and casts to their types, `replace` makes the table, in the place of one that there may be."""
         self._rows = self._schema = None
-        self._cursor.executemany(sql, table.combine_chunks().to_batches()[0])
+        catalog, schema, table = name
+        pages = pa.Table.from_batches(rows.combine_chunks().to_batches(PAGE_ROWS), rows.schema)
+        self._cursor.adbc_ingest(table, pages, mode=mode, catalog_name=catalog, db_schema_name=schema)
+
+    def fetch_arrow(self, sql: str) -> pa.Table:
+        """All rows of one query."""
+        self._cursor.execute(sql)
+        return self._cursor.fetch_arrow_table()
 
     @property
     def schema(self) -> Optional[pa.Schema]:
@@ -102,11 +110,11 @@ class Handle:
 #: What hides a semicolon, the semicolon itself, and everything else, in this order.
 _TOKEN = re.compile(
     r"""
-    (?P<quoted>'(?:[^']|'')*'|"(?:[^"]|"")*")
+    (?P<quoted>'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$)
     |(?P<comment>--[^\n]*|/\*.*?\*/)
     |(?P<end>;)
     |(?P<space>\s+)
-    |(?P<text>[^'"\-/;\s]+|.)
+    |(?P<text>[^'"\-/;\s$]+|.)
     """,
     re.VERBOSE | re.DOTALL,
 )

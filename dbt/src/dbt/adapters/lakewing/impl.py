@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import agate
 from dbt_common.contracts.constraints import ConstraintType
@@ -10,17 +10,24 @@ from dbt_common.contracts.metadata import CatalogTable, ColumnMetadata, TableMet
 from dbt_common.exceptions import DbtRuntimeError
 
 from dbt.adapters.base import AdapterConfig, ConstraintSupport, available
+from dbt.adapters.base.impl import log_code_execution
 from dbt.adapters.base.relation import BaseRelation
 from dbt.adapters.capability import Capability, CapabilityDict, CapabilitySupport, Support
 from dbt.adapters.catalogs import CatalogRelation
+from dbt.adapters.contracts.connection import AdapterResponse
 from dbt.adapters.contracts.relation import RelationConfig
 from dbt.adapters.lakewing.catalogs import DeltaCatalog, IcebergCatalog
 from dbt.adapters.lakewing.column import LakewingColumn
 from dbt.adapters.lakewing.connections import FORMATS, LakewingConnectionManager
+from dbt.adapters.lakewing.python_models import Frame, run
 from dbt.adapters.lakewing.relation import LakewingRelation
 from dbt.adapters.lakewing.seeds import arrow_table
 from dbt.adapters.sql import SQLAdapter
 from dbt.adapters.sql.impl import LIST_RELATIONS_MACRO_NAME
+
+#: What stands between the code of a Python model and the statement that builds its table, and in that for its rows.
+BUILD = "# lakewing: the statement that builds the table"
+ROWS = "__rows_of_the_model__"
 
 _PARTITION = re.compile(
     r"""(?:(?P<unit>years?|months?|days?|hours?)\(\s*(?=.*\)$))?(?P<column>\w+|"[^"]+")\s*\)?$""", re.IGNORECASE
@@ -190,13 +197,35 @@ class LakewingAdapter(SQLAdapter):
     @available
     def insert_seed(self, relation: BaseRelation, columns: List[str], table: agate.Table) -> None:
         """Appends the rows of a seed as one commit. `columns` are the names as they stand in SQL."""
-        rows = arrow_table(table)
-        marks = ", ".join("?" for _ in columns)
-        sql = f"insert into {relation.render()} ({', '.join(columns)}) values ({marks})"
-        with self.connections.exception_handler(sql):
-            cursor = self.connections.get_thread_connection().handle.cursor()
-            cursor.insert(sql, rows)
+        names = [name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in columns]
+        rows = arrow_table(table).rename_columns(names)
+        cursor = self.connections.get_thread_connection().handle.cursor()
+        with self.connections.exception_handler(f"bulk ingest into {relation.render()}"):
+            cursor.ingest(_parts(relation), rows, "append")
             cursor.close()
+
+    @log_code_execution  # type: ignore[untyped-decorator]
+    def submit_python_job(self, parsed_model: Dict[str, Any], compiled_code: str) -> AdapterResponse:
+        """Runs a model in Python here, and has the server build its table: of a query, or of rows that go there."""
+        target = parsed_model["schema"], parsed_model["alias"] + "__dbt_rows"
+        rows = self.Relation.create(database=parsed_model["database"], schema=target[0], identifier=target[1])
+        code, _, build = compiled_code.rpartition(BUILD)
+        cursor = self.connections.get_thread_connection().handle.cursor()
+        with self.connections.exception_handler(code):
+            try:
+                returned = run(code, cursor.fetch_arrow)
+                if isinstance(returned, Frame):
+                    query = returned.sql
+                else:
+                    cursor.ingest(_parts(rows), returned, "replace")
+                    query = f"select * from {rows.render()}"
+                cursor.execute(build.replace(ROWS, f"{query}\n"))
+                response = self.connections.get_response(cursor)
+                if not isinstance(returned, Frame):
+                    cursor.execute(f"drop table if exists {rows.render()} purge")
+            finally:
+                cursor.close()
+        return response
 
     def build_catalog_relation(self, model: RelationConfig) -> Optional[CatalogRelation]:
         """What a model's catalog integration says about it; nothing where it names none."""
@@ -204,3 +233,6 @@ class LakewingAdapter(SQLAdapter):
         return self.get_catalog_integration(name).build_relation(model) if name else None
 
 
+def _parts(relation: BaseRelation) -> Tuple[str, str, str]:
+    """The catalog, the schema and the name of a relation."""
+    return relation.database or "", relation.schema or "", relation.identifier or ""

@@ -20,5 +20,11 @@ class LakewingRelation(BaseRelation):
 
     @classmethod
     def type_of(cls, table_type: str) -> Optional[RelationType]:
-        """The kind that `information_schema.tables.table_type` names."""
-        return {"BASE TABLE": RelationType.Table, "VIEW": RelationType.View}.get(table_type.upper())
+        """The kind that `information_schema.tables.table_type` names, and `routines.routine_type`."""
+        kinds = {
+            "BASE TABLE": RelationType.Table,
+            "VIEW": RelationType.View,
+            "MATERIALIZED VIEW": RelationType.MaterializedView,
+            "FUNCTION": RelationType.Function,
+        }
+        return kinds.get(table_type.upper())

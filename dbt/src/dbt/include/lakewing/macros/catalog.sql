@@ -29,6 +29,11 @@
     from {{ information_schema_name(schema_relation.database) }}.tables
     where table_catalog = {{ lakewing__text(schema_relation.database) }}
       and table_schema = {{ lakewing__text(schema_relation.schema) }}
+    union all
+    select routine_catalog, routine_schema, routine_name, routine_type
+    from {{ information_schema_name(schema_relation.database) }}.routines
+    where routine_catalog = {{ lakewing__text(schema_relation.database) }}
+      and routine_schema = {{ lakewing__text(schema_relation.schema) }}
   {%- endcall %}
   {{ return(load_result('list_relations_without_caching').table) }}
 {% endmacro %}

@@ -1,11 +1,15 @@
 {# How models become tables and views. #}
 
-{% materialization table, adapter='lakewing' %}
+{% materialization table, adapter='lakewing', supported_languages=['sql', 'python'] %}
   {%- set existing = load_cached_relation(this) -%}
   {%- set target = this.incorporate(type='table') -%}
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
-  {% do lakewing__build_table(existing, target, sql) %}
+  {%- set built = lakewing__place_to_build(existing, target) -%}
+  {% call statement('main', language=model['language']) -%}
+    {{ lakewing__rows_into(False, built, compiled_code) }}
+  {%- endcall %}
+  {% do lakewing__put_in_place(existing, built, target) %}
   {{ lakewing__finish(target) }}
   {{ return({'relations': [target]}) }}
 {% endmaterialization %}
@@ -25,7 +29,7 @@
   {{ return({'relations': [target]}) }}
 {% endmaterialization %}
 
-{% materialization incremental, adapter='lakewing' %}
+{% materialization incremental, adapter='lakewing', supported_languages=['sql', 'python'] %}
   {%- set existing = load_cached_relation(this) -%}
   {%- set target = this.incorporate(type='table') -%}
   {%- set strategy = config.get('incremental_strategy') or 'default' -%}
@@ -34,10 +38,16 @@
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
   {% if existing is none or not existing.is_table or should_full_refresh() %}
-    {% do lakewing__build_table(existing, target, sql) %}
+    {%- set built = lakewing__place_to_build(existing, target) -%}
+    {% call statement('main', language=model['language']) -%}
+      {{ lakewing__rows_into(False, built, compiled_code) }}
+    {%- endcall %}
+    {% do lakewing__put_in_place(existing, built, target) %}
   {% else %}
     {% set temporary = make_temp_relation(target) %}
-    {% do run_query(get_create_table_as_sql(True, temporary, sql)) %}
+    {% call statement('temporary', language=model['language']) -%}
+      {{ lakewing__rows_into(True, temporary, compiled_code) }}
+    {%- endcall %}
     {% set columns = process_schema_changes(on_schema_change, temporary, existing)
         or adapter.get_columns_in_relation(existing) %}
     {% call statement('main') -%}
@@ -56,28 +66,47 @@
 {% endmaterialization %}
 
 {#
-  The table anew. Readers see the old rows until they see the new ones: a table is replaced by one commit, or, where a
-  contract or another kind of relation stands in between, built under another name that is then changed.
+  Where a table is built anew. Readers see the old rows until they see the new ones: a table is replaced by one commit, or,
+  where a contract or another kind of relation stands in between, built under another name that is then changed.
 #}
-{% macro lakewing__build_table(existing, target, sql) %}
+{% macro lakewing__place_to_build(existing, target) %}
   {% set contract = config.get('contract') %}
   {% if existing is none or (existing.is_table and not (contract and contract.enforced)) %}
-    {% call statement('main') -%}
-      {{ get_create_table_as_sql(False, target, sql) }}
-    {%- endcall %}
-  {% else %}
-    {% set intermediate = make_intermediate_relation(target) %}
+    {{ return(target) }}
+  {% endif %}
+  {% set intermediate = make_intermediate_relation(target) %}
+  {% do adapter.drop_relation(intermediate) %}
+  {% do adapter.drop_relation(make_backup_relation(target, existing.type)) %}
+  {{ return(intermediate) }}
+{% endmacro %}
+
+{# What was built gets the name of the model. #}
+{% macro lakewing__put_in_place(existing, built, target) %}
+  {% if built.identifier != target.identifier %}
     {% set backup = make_backup_relation(target, existing.type) %}
-    {% do adapter.drop_relation(intermediate) %}
-    {% do adapter.drop_relation(backup) %}
-    {% call statement('main') -%}
-      {{ get_create_table_as_sql(False, intermediate, sql) }}
-    {%- endcall %}
     {% do adapter.rename_relation(existing, backup) %}
-    {% do adapter.rename_relation(intermediate, target) %}
+    {% do adapter.rename_relation(built, target) %}
     {% do adapter.drop_relation(backup) %}
   {% endif %}
 {% endmacro %}
+
+{#
+  What makes a table of the rows of a model: a statement, or of a model in Python its code and behind it the statement
+  that takes its rows. LakewingAdapter.submit_python_job runs both.
+#}
+{% macro lakewing__rows_into(temporary, relation, compiled_code) -%}
+  {%- if model['language'] == 'python' -%}
+    {%- set contract = config.get('contract') -%}
+    {%- if contract and contract.enforced -%}
+      {% do exceptions.raise_compiler_error('Lakewing enforces no contract of a model in Python') %}
+    {%- endif -%}
+{{ compiled_code }}
+# lakewing: the statement that builds the table
+{{ create_table_as(temporary, relation, '__rows_of_the_model__') }}
+  {%- else -%}
+    {{ get_create_table_as_sql(temporary, relation, compiled_code) }}
+  {%- endif -%}
+{%- endmacro %}
 
 {# What every model ends with. #}
 {% macro lakewing__finish(target) %}
@@ -88,14 +117,14 @@
   {{ run_hooks(post_hooks, inside_transaction=False) }}
 {% endmacro %}
 
-{# The rows of a seed, as one commit. #}
+{# The rows of a seed by bulk ingest, as one commit. #}
 {% macro lakewing__load_csv_rows(model, agate_table) %}
   {% set columns = [] %}
   {% for name in agate_table.column_names %}
     {% do columns.append(adapter.quote_seed_column(name, model['config'].get('quote_columns', none))) %}
   {% endfor %}
   {% do adapter.insert_seed(this, columns, agate_table) %}
-  {{ return('insert into ' ~ this.render() ~ ' (' ~ columns | join(', ') ~ ') values (?, ...)') }}
+  {{ return('-- bulk ingest into ' ~ this.render() ~ ' (' ~ columns | join(', ') ~ ')') }}
 {% endmacro %}
 
 {% macro lakewing__create_csv_table(model, agate_table) %}

@@ -19,7 +19,11 @@
 
 {% macro lakewing__drop_relation(relation) -%}
   {% call statement('drop_relation', auto_begin=False) -%}
+    {%- if relation.is_function %}
+    drop function if exists {{ relation.render() }}
+    {%- else %}
     {{ get_drop_sql(relation) }}
+    {%- endif %}
   {%- endcall %}
 {% endmacro %}
 
@@ -104,11 +108,31 @@
     {{ get_assert_columns_equivalent(sql) }}
   {%- endif %}
   create or replace view {{ relation.render() }}
+  {{- lakewing__view_columns(sql) }}
   {% if config.persist_relation_docs() and model.description -%}
     comment {{ lakewing__text(model.description) }}
   {%- endif %}
   as
   {{ lakewing__query(sql) }}
+{%- endmacro %}
+
+{# The columns of a view with their descriptions, where the model says that they are kept. #}
+{% macro lakewing__view_columns(sql) -%}
+  {%- if config.persist_column_docs() and model.columns -%}
+    {%- set descriptions = {} -%}
+    {%- for column in model.columns.values() if column['description'] -%}
+      {%- set name = column['name'] if column.get('quote') else column['name'] | lower -%}
+      {%- do descriptions.update({name: column['description']}) -%}
+    {%- endfor -%}
+    {%- if descriptions %} (
+      {%- for column in get_column_schema_from_query(sql) -%}
+        {{ adapter.quote(column.name) }}
+        {%- if column.name in descriptions %} comment {{ lakewing__text(descriptions[column.name]) }}{% endif %}
+        {{- ', ' if not loop.last }}
+      {%- endfor -%}
+    )
+    {%- endif -%}
+  {%- endif -%}
 {%- endmacro %}
 
 {% macro lakewing__alter_column_type(relation, column_name, new_column_type) -%}
@@ -130,9 +154,9 @@
   comment on table {{ relation.render() }} is {{ lakewing__text(relation_comment) }}
 {%- endmacro %}
 
-{# A view gets its description when it is made; its columns have none. #}
+{# Views and functions get their descriptions when they are made. #}
 {% macro lakewing__persist_docs(relation, model, for_relation, for_columns) -%}
-  {% if not relation.is_view %}
+  {% if not relation.is_view and not relation.is_function %}
     {{ default__persist_docs(relation, model, for_relation, for_columns) }}
   {% endif %}
 {%- endmacro %}
