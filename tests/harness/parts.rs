@@ -1,5 +1,8 @@
 //! Where things lie that tests start: the binary under test, installed parts, client programs.
 
+pub mod cluster;
+pub mod node;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
