@@ -27,8 +27,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::sql::{
-    ActionCancelQueryRequest, ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, Any, Command,
-    DoPutUpdateResult, ProstMessageExt,
+    ActionCancelQueryRequest, ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest,
+    ActionCreatePreparedSubstraitPlanRequest, Any, Command, DoPutUpdateResult, ProstMessageExt, SubstraitPlan,
 };
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
@@ -48,7 +48,7 @@ use self::stream::FlightStream;
 use self::ticket::Handles;
 use crate::auth::{Authenticator, Caller};
 use crate::error::{Error, Result};
-use crate::query::{Bound, Queries, Spool};
+use crate::query::{Bound, Queries, Source, Spool};
 use crate::session::{Session, Sessions};
 use crate::shutdown::Lifecycle;
 
@@ -56,6 +56,7 @@ use crate::shutdown::Lifecycle;
 const UPLOAD_MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 const CREATE_PREPARED_STATEMENT: &str = "CreatePreparedStatement";
+const CREATE_PREPARED_SUBSTRAIT_PLAN: &str = "CreatePreparedSubstraitPlan";
 const CLOSE_PREPARED_STATEMENT: &str = "ClosePreparedStatement";
 const CANCEL_QUERY: &str = "CancelQuery";
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
@@ -65,10 +66,14 @@ const GET_SESSION_OPTIONS: &str = "GetSessionOptions";
 const CLOSE_SESSION: &str = "CloseSession";
 
 /// Every action, and what it does.
-const ACTIONS: [(&str, &str); 8] = [
+const ACTIONS: [(&str, &str); 9] = [
     (
         CREATE_PREPARED_STATEMENT,
         "Makes a statement that can be executed many times, with parameters.",
+    ),
+    (
+        CREATE_PREPARED_SUBSTRAIT_PLAN,
+        "As CreatePreparedStatement, of a Substrait plan that gives rows.",
     ),
     (CLOSE_PREPARED_STATEMENT, "Ends a prepared statement."),
     (
@@ -147,13 +152,21 @@ impl Flight {
             Command::CommandStatementQuery(statement) => {
                 refuse_transaction(statement.transaction_id.as_ref())?;
                 let session = self.sessions.of(caller).await;
-                self.offer_statement(caller, session, statement.query, Vec::new()).await
+                self.offer_statement(caller, session, Source::Sql(&statement.query), Vec::new())
+                    .await
+            }
+            Command::CommandStatementSubstraitPlan(statement) => {
+                refuse_transaction(statement.transaction_id.as_ref())?;
+                let plan = substrait_plan(statement.plan)?;
+                let session = self.sessions.of(caller).await;
+                self.offer_statement(caller, session, Source::Substrait(&plan), Vec::new())
+                    .await
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let statement = self.open_prepared(caller, &query.prepared_statement_handle).await?;
                 let session = self.session_of(caller, statement.session).await;
-                self.offer_statement(caller, session, statement.sql, statement.parameters)
-                    .await
+                let source = Source::of(&statement.sql, &statement.substrait_plan);
+                self.offer_statement(caller, session, source, statement.parameters).await
             }
             other => Err(refusal(&other)),
         }
@@ -167,13 +180,19 @@ impl Flight {
         match command {
             Command::CommandStatementQuery(statement) => {
                 let session = self.sessions.of(caller).await;
-                self.statement_schema(&session, &statement.query, &[]).await
+                self.statement_schema(&session, Source::Sql(&statement.query), &[])
+                    .await
+            }
+            Command::CommandStatementSubstraitPlan(statement) => {
+                let plan = substrait_plan(statement.plan)?;
+                let session = self.sessions.of(caller).await;
+                self.statement_schema(&session, Source::Substrait(&plan), &[]).await
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let statement = self.open_prepared(caller, &query.prepared_statement_handle).await?;
                 let session = self.session_of(caller, statement.session).await;
-                self.statement_schema(&session, &statement.sql, &statement.parameters)
-                    .await
+                let source = Source::of(&statement.sql, &statement.substrait_plan);
+                self.statement_schema(&session, source, &statement.parameters).await
             }
             other => Err(refusal(&other)),
         }
@@ -209,6 +228,9 @@ impl Flight {
             }
             Command::CommandPreparedStatementUpdate(update) => {
                 let statement = self.open_prepared(caller, &update.prepared_statement_handle).await?;
+                if !statement.substrait_plan.is_empty() {
+                    return Err(refuse_substrait_update());
+                }
                 let session = self.session_of(caller, statement.session).await;
                 let mut rows = parameters::receive_rows(streams::iter([Ok(first)]).chain(messages)).await?;
                 if rows.is_empty() {
@@ -216,6 +238,7 @@ impl Flight {
                 }
                 self.update(caller, &session, &statement.sql, Bound { rows }).await?
             }
+            Command::CommandStatementSubstraitPlan(_) => return Err(refuse_substrait_update()),
             Command::CommandStatementIngest(ingest) => {
                 self.ingest(caller, ingest, streams::iter([Ok(first)]).chain(messages))
                     .await?
@@ -231,6 +254,10 @@ impl Flight {
             CREATE_PREPARED_STATEMENT => {
                 let request: ActionCreatePreparedStatementRequest = unpack(&action.body)?;
                 self.create_prepared(caller, request).await.map(Some)
+            }
+            CREATE_PREPARED_SUBSTRAIT_PLAN => {
+                let request: ActionCreatePreparedSubstraitPlanRequest = unpack(&action.body)?;
+                self.create_prepared_substrait(caller, request).await.map(Some)
             }
             CLOSE_PREPARED_STATEMENT => {
                 let request: ActionClosePreparedStatementRequest = unpack(&action.body)?;
@@ -379,6 +406,17 @@ fn unpack<M: ProstMessageExt>(packed: &[u8]) -> Result<M> {
 fn refusal(command: &Command) -> Error {
     let url = command.type_url();
     Error::unsupported(url.rsplit_once('.').map_or(url, |(_, name)| name), "")
+}
+
+/// The encoded plan in a message.
+fn substrait_plan(message: Option<SubstraitPlan>) -> Result<Bytes> {
+    let plan = message.map(|message| message.plan).filter(|plan| !plan.is_empty());
+    plan.ok_or_else(|| Error::request("there is no Substrait plan in the message"))
+}
+
+/// No plan that this server reads changes anything.
+fn refuse_substrait_update() -> Error {
+    Error::unsupported("a Substrait plan as an update", ": run it as a query, or write with SQL")
 }
 
 fn refuse_transaction(transaction: Option<&Bytes>) -> Result<()> {

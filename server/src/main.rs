@@ -15,6 +15,10 @@ use server::shutdown::Signals;
 use server::{auth, client, demo, telemetry};
 use tokio_util::sync::CancellationToken;
 
+/// Batches are large and live briefly: the allocator of the system gives their pages back and asks for them again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The conventional exit code for a wrong configuration, `EX_USAGE`.
 const EXIT_CONFIGURATION: u8 = 64;
 

@@ -54,6 +54,15 @@ pub(crate) struct Queries {
     tasks: Lifecycle,
 }
 
+/// What a client asks to run.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// A statement.
+    Sql(&'a str),
+    /// An encoded Substrait plan, which gives rows.
+    Substrait(&'a [u8]),
+}
+
 /// What a statement takes and gives.
 pub(crate) struct Description {
     /// The columns of the result; none where the statement changes the session and gives no rows.
@@ -79,7 +88,7 @@ pub(crate) struct Request<'a> {
     /// What it is known by.
     pub(crate) origin: Origin,
     /// The statement.
-    pub(crate) sql: &'a str,
+    pub(crate) source: Source<'a>,
     /// One value per parameter.
     pub(crate) parameters: Vec<ScalarValue>,
     /// The versions that its tables shall have; the newest where they are not told.
@@ -124,8 +133,13 @@ impl Queries {
     }
 
     /// Plans a query with its parameters. The versions of its tables are those of now.
-    pub(crate) async fn offer(&self, session: &Session, sql: &str, parameters: Vec<ScalarValue>) -> Result<Planned> {
-        let plan = self.plan(session, sql, &[]).await?.bind(parameters)?;
+    pub(crate) async fn offer(
+        &self,
+        session: &Session,
+        source: Source<'_>,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Planned> {
+        let plan = self.plan(session, source, &[]).await?.bind(parameters)?;
         refuse_write(&plan)?;
         let planned = Planned {
             id: Uuid::now_v7(),
@@ -142,7 +156,7 @@ impl Queries {
     pub(crate) async fn run(&self, session: &Session, request: Request<'_>) -> Result<Running> {
         let Request {
             origin,
-            sql,
+            source,
             parameters,
             pins,
         } = request;
@@ -152,12 +166,12 @@ impl Queries {
             self.admission.timeout_max(&session.user),
         ];
         let limit = limits.into_iter().flatten().min();
-        let query = self.registry.begin(origin, &session.user, sql, limit)?;
+        let query = self.registry.begin(origin, &session.user, source.text(), limit)?;
         let shared = query.share();
         let work = async {
             let plan = match self.take_planned(id).await {
                 Some(plan) => plan,
-                None => self.plan(session, sql, pins).await?.bind(parameters)?,
+                None => self.plan(session, source, pins).await?.bind(parameters)?,
             };
             refuse_write(&plan)?;
             run::run(&self.engines, &self.admission, query, plan).await
@@ -173,8 +187,13 @@ impl Queries {
     }
 
     /// The columns that [`Queries::run`] would give. Runs nothing.
-    pub(crate) async fn schema(&self, session: &Session, sql: &str, parameters: Vec<ScalarValue>) -> Result<SchemaRef> {
-        let plan = self.plan(session, sql, &[]).await?;
+    pub(crate) async fn schema(
+        &self,
+        session: &Session,
+        source: Source<'_>,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<SchemaRef> {
+        let plan = self.plan(session, source, &[]).await?;
         match plan.is_write() {
             true => Ok(SchemaRef::new(Schema::empty())),
             false => plan.bind(parameters)?.schema(),
@@ -182,15 +201,17 @@ impl Queries {
     }
 
     /// What a statement takes and gives, before its parameters are known. Runs nothing.
-    pub(crate) async fn describe(&self, session: &Session, sql: &str) -> Result<Description> {
-        let statement = Statement::parse(sql)?;
-        if statement.is_update() && !matches!(statement, Statement::Write { .. }) {
-            return Ok(Description {
-                schema: None,
-                parameters: Schema::empty(),
-            });
+    pub(crate) async fn describe(&self, session: &Session, source: Source<'_>) -> Result<Description> {
+        if let Source::Sql(sql) = source {
+            let statement = Statement::parse(sql)?;
+            if statement.is_update() && !matches!(statement, Statement::Write { .. }) {
+                return Ok(Description {
+                    schema: None,
+                    parameters: Schema::empty(),
+                });
+            }
         }
-        let plan = self.plan(session, sql, &[]).await?;
+        let plan = self.plan(session, source, &[]).await?;
         if plan.is_write() {
             return Ok(Description {
                 schema: None,
@@ -281,8 +302,36 @@ impl Queries {
         kept.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    async fn plan(&self, session: &Session, sql: &str, pins: &[TablePin]) -> Result<Plan> {
-        guarded(async { self.planner.plan_text(session, sql, pins).await }).await
+    async fn plan(&self, session: &Session, source: Source<'_>, pins: &[TablePin]) -> Result<Plan> {
+        let planned = async {
+            match source {
+                Source::Sql(sql) => self.planner.plan_text(session, sql, pins).await,
+                Source::Substrait(plan) => self.planner.plan_substrait(session, plan, pins).await,
+            }
+        };
+        match (guarded(planned).await, source) {
+            // The library panics about plans whose parts do not fit together, which the caller made.
+            (Err(Error::Panic), Source::Substrait(_)) => Err(Error::statement("the Substrait plan is damaged")),
+            (planned, _) => planned,
+        }
+    }
+}
+
+impl<'a> Source<'a> {
+    /// What a handle carries: SQL, or a plan in its place.
+    pub(crate) fn of(sql: &'a str, substrait_plan: &'a [u8]) -> Self {
+        match substrait_plan {
+            [] => Self::Sql(sql),
+            plan => Self::Substrait(plan),
+        }
+    }
+
+    /// As users see it among their queries.
+    fn text(self) -> &'a str {
+        match self {
+            Self::Sql(sql) => sql,
+            Self::Substrait(_) => "-- a Substrait plan",
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod listing;
 mod replicas;
 mod slow_reader;
 mod superset;
+mod tpcds;
 mod tpch;
 mod versions;
 mod writes;

@@ -488,6 +488,7 @@ impl PartitionTransform {
 /// A statement that DoGet runs.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StatementTicket {
+    /// Empty where there is a Substrait plan.
     #[prost(string, tag = "1")]
     pub sql: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
@@ -501,6 +502,9 @@ pub struct StatementTicket {
     /// The versions that the tables had when the statement was planned.
     #[prost(message, repeated, tag = "5")]
     pub pins: ::prost::alloc::vec::Vec<TablePin>,
+    /// What is run in the place of SQL.
+    #[prost(bytes = "vec", tag = "6")]
+    pub substrait_plan: ::prost::alloc::vec::Vec<u8>,
 }
 /// One table at one version.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -582,6 +586,7 @@ pub struct StoredQuery {
 /// A prepared statement; bound parameters travel in the handle that binding returns.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PreparedStatement {
+    /// Empty where there is a Substrait plan.
     #[prost(string, tag = "1")]
     pub sql: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
@@ -596,6 +601,9 @@ pub struct PreparedStatement {
     /// The session it was prepared in, for servers that do not know it.
     #[prost(message, optional, tag = "6")]
     pub session: ::core::option::Option<Session>,
+    /// What is run in the place of SQL.
+    #[prost(bytes = "vec", tag = "7")]
+    pub substrait_plan: ::prost::alloc::vec::Vec<u8>,
 }
 /// The part of a session that changes what a statement means.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -19,7 +19,7 @@ use super::stream::{self as rows, FlightStream};
 use super::{Flight, parameters, reuse_connection, schema};
 use crate::auth::Caller;
 use crate::error::{Error, Result};
-use crate::query::{Origin, Request, Storing, read_part};
+use crate::query::{Origin, Request, Source, Storing, read_part};
 use crate::session::Session;
 
 /// How long a call waits for news.
@@ -75,7 +75,7 @@ impl Flight {
             while let Some(storing) = next {
                 let request = Request {
                     origin: origin.clone(),
-                    sql: &ticket.sql,
+                    source: Source::of(&ticket.sql, &ticket.substrait_plan),
                     parameters: values.clone(),
                     pins: &ticket.pins,
                 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow_flight::sql::{
     ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
-    Any, DoPutPreparedStatementResult, ProstMessageExt,
+    ActionCreatePreparedSubstraitPlanRequest, Any, DoPutPreparedStatementResult, ProstMessageExt,
 };
 use bytes::Bytes;
 use moka::future::Cache;
@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{Flight, schema};
 use crate::auth::Caller;
 use crate::error::{Error, Result};
+use crate::query::Source;
 
 /// More closed handles than this and the oldest are forgotten: they would work again.
 const CLOSED_MAX: u64 = 100_000;
@@ -72,11 +73,28 @@ impl Flight {
         request: ActionCreatePreparedStatementRequest,
     ) -> Result<Bytes> {
         super::refuse_transaction(request.transaction_id.as_ref())?;
+        self.prepare(caller, request.query, Vec::new()).await
+    }
+
+    /// As [`Flight::create_prepared`], of a Substrait plan. The answer is the same message.
+    pub(super) async fn create_prepared_substrait(
+        &self,
+        caller: &Caller,
+        request: ActionCreatePreparedSubstraitPlanRequest,
+    ) -> Result<Bytes> {
+        super::refuse_transaction(request.transaction_id.as_ref())?;
+        let plan = super::substrait_plan(request.plan)?;
+        self.prepare(caller, String::new(), plan.into()).await
+    }
+
+    async fn prepare(&self, caller: &Caller, sql: String, substrait_plan: Vec<u8>) -> Result<Bytes> {
         let session = self.sessions.of(caller).await;
-        let description = self.queries.describe(&session, &request.query).await?;
+        let source = Source::of(&sql, &substrait_plan);
+        let description = self.queries.describe(&session, source).await?;
         let is_update = description.schema.is_none();
         let statement = PreparedStatement {
-            sql: request.query,
+            sql,
+            substrait_plan,
             is_update,
             parameters: Vec::new(),
             user: caller.user.clone(),

@@ -21,10 +21,13 @@ const KEYWORDS: &[&str] = &[
     "EXPLAIN", "ILIKE", "LIMIT", "OFFSET", "PIVOT", "QUALIFY", "RLIKE", "SEMI", "ANTI", "UNPIVOT",
 ];
 
+/// The oldest version of plans that tests read.
+const SUBSTRAIT_VERSION_MIN: &str = "0.50.0";
+
 /// Bit 0 of the ANSI92 levels: entry.
 const ANSI92_ENTRY: i32 = 1;
 
-/// Every code but 6 and 7, the versions of Substrait, which a server without Substrait does not have.
+/// Every code.
 pub(super) fn sql_info() -> SqlInfoDataBuilder {
     let mut info = SqlInfoDataBuilder::new();
     server(&mut info);
@@ -43,7 +46,9 @@ fn server(info: &mut SqlInfoDataBuilder) {
     info.append(SqlInfo::FlightSqlServerArrowVersion, "1.5");
     info.append(SqlInfo::FlightSqlServerReadOnly, false);
     info.append(SqlInfo::FlightSqlServerSql, true);
-    info.append(SqlInfo::FlightSqlServerSubstrait, false);
+    info.append(SqlInfo::FlightSqlServerSubstrait, true);
+    info.append(SqlInfo::FlightSqlServerSubstraitMinVersion, SUBSTRAIT_VERSION_MIN);
+    info.append(SqlInfo::FlightSqlServerSubstraitMaxVersion, substrait_version().as_str());
     info.append(
         SqlInfo::FlightSqlServerTransaction,
         SqlSupportedTransaction::None as i32,
@@ -54,6 +59,17 @@ fn server(info: &mut SqlInfoDataBuilder) {
     // Prepared statements work until they are closed.
     info.append(SqlInfo::FlightSqlServerStatementTimeout, 0_i32);
     info.append(SqlInfo::FlightSqlServerTransactionTimeout, 0_i32);
+}
+
+/// The newest version of Substrait plans that the library knows.
+fn substrait_version() -> String {
+    use datafusion_substrait::substrait::version;
+    format!(
+        "{}.{}.{}",
+        version::SUBSTRAIT_MAJOR_VERSION,
+        version::SUBSTRAIT_MINOR_VERSION,
+        version::SUBSTRAIT_PATCH_VERSION
+    )
 }
 
 fn names(info: &mut SqlInfoDataBuilder) {

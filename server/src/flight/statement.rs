@@ -15,7 +15,7 @@ use super::ticket::Redeemable;
 use super::{Flight, parameters, reuse_connection, schema};
 use crate::auth::Caller;
 use crate::error::{Error, Result};
-use crate::query::{Bound, Origin, Outcome, Request};
+use crate::query::{Bound, Origin, Outcome, Request, Source};
 use crate::session::Session;
 
 /// The rows a client may fetch.
@@ -61,8 +61,13 @@ impl Offer {
 
 impl Flight {
     /// The columns of a statement with its packed parameters. Runs nothing.
-    pub(super) async fn statement_schema(&self, session: &Session, sql: &str, packed: &[u8]) -> Result<SchemaRef> {
-        let columns = self.queries.schema(session, sql, parameters::values(packed)?).await?;
+    pub(super) async fn statement_schema(
+        &self,
+        session: &Session,
+        source: Source<'_>,
+        packed: &[u8],
+    ) -> Result<SchemaRef> {
+        let columns = self.queries.schema(session, source, parameters::values(packed)?).await?;
         Ok(schema::of_result(&columns))
     }
 
@@ -71,13 +76,15 @@ impl Flight {
         &self,
         caller: &Caller,
         session: Session,
-        sql: String,
+        source: Source<'_>,
         packed: Vec<u8>,
     ) -> Result<Offer> {
         let bound = Bound {
             rows: parameters::rows(&packed)?,
         };
-        if self.command(caller, &session, &sql, bound).await?.is_some() {
+        if let Source::Sql(sql) = source
+            && self.command(caller, &session, sql, bound).await?.is_some()
+        {
             let nothing = StatementTicket {
                 session: Some(session.into()),
                 ..StatementTicket::default()
@@ -85,9 +92,17 @@ impl Flight {
             let redeem = self.packed_ticket(&nothing).await?;
             return Ok(Offer::of_rows(SchemaRef::new(Schema::empty()), redeem));
         }
-        let planned = self.queries.offer(&session, &sql, parameters::values(&packed)?).await?;
+        let planned = self
+            .queries
+            .offer(&session, source, parameters::values(&packed)?)
+            .await?;
+        let (sql, substrait_plan) = match source {
+            Source::Sql(sql) => (sql.to_owned(), Vec::new()),
+            Source::Substrait(plan) => (String::new(), plan.to_vec()),
+        };
         let ticket = StatementTicket {
             sql,
+            substrait_plan,
             session: Some(session.into()),
             parameters: packed,
             query_id: planned.id.to_string(),
@@ -107,7 +122,7 @@ impl Flight {
             Redeemable::Statement(ticket) => *ticket,
             Redeemable::Result(ticket) => return self.fetch_stored(&ticket).await,
         };
-        if ticket.sql.is_empty() {
+        if ticket.query_id.is_empty() {
             let none = RecordBatch::new_empty(SchemaRef::new(Schema::empty()));
             return Ok(stream::of_batch(none));
         }
@@ -122,7 +137,7 @@ impl Flight {
         };
         let request = Request {
             origin,
-            sql: &ticket.sql,
+            source: Source::of(&ticket.sql, &ticket.substrait_plan),
             parameters: parameters::values(&ticket.parameters)?,
             pins: &ticket.pins,
         };
@@ -156,7 +171,7 @@ impl Flight {
         }
     }
 
-    /// A ticket as it travels. One without SQL is that of a statement that has run already.
+    /// A ticket as it travels. One that names no query is that of a statement that has run already.
     async fn packed_ticket(&self, ticket: &StatementTicket) -> Result<Bytes> {
         let statement_handle = self.handles.seal_statement(ticket, &self.spool).await?;
         let packed: Any = TicketStatementQuery { statement_handle }.as_any();

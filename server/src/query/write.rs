@@ -26,7 +26,7 @@ use tracing::info;
 
 pub(crate) use ingest::{IfExists, Ingest};
 
-use super::{Origin, Queries, RunningQuery, guarded};
+use super::{Origin, Queries, RunningQuery, Source, guarded};
 use crate::error::{Error, Result};
 use crate::query::Ending;
 use crate::session::Session;
@@ -120,7 +120,7 @@ impl Queries {
             let values = bound.each()?.pop().unwrap_or_default();
             return Box::pin(self.write_until(session, query, sql, Values::One(values))).await;
         }
-        let plan = unless_ended(query, self.plan(session, sql, &[])).await?;
+        let plan = unless_ended(query, self.plan(session, Source::Sql(sql), &[])).await?;
         if plan.bind_rows(&bound.rows)?.is_some() {
             return Box::pin(self.write_until(session, query, sql, Values::Many(&bound.rows))).await;
         }
@@ -153,7 +153,7 @@ impl Queries {
 
     async fn write_once(&self, session: &Session, query: &RunningQuery, sql: &str, values: Values<'_>) -> Result<i64> {
         let planning = async {
-            let plan = self.plan(session, sql, &[]).await?;
+            let plan = self.plan(session, Source::Sql(sql), &[]).await?;
             let plan = match values {
                 Values::One(values) => plan.bind(values)?,
                 Values::Many(rows) => plan

@@ -32,7 +32,7 @@ const NESTING_MAX: usize = 50;
 const DEPTH_MAX: usize = 1000;
 
 /// A higher number of a parameter is a mistake: every number below it would need a value.
-const PARAMETERS_MAX: usize = 1000;
+pub(super) const PARAMETERS_MAX: usize = 1000;
 
 const ALONE: &str = " inside another statement";
 const NO_VIEWS: &str = " of this kind: write CREATE VIEW, CREATE TEMPORARY VIEW or CREATE TABLE AS";

@@ -2,6 +2,7 @@
 
 mod batch;
 mod naming;
+mod substrait;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -137,6 +138,24 @@ impl Planner {
             }
         };
         execute::expand(&mut query, &mut versions, session)?;
+        let (state, catalogs) = self.pinned(session, pins)?;
+        let tables = Arc::clone(catalogs.tables());
+        let plan = Naming::new((session, &self.engines), catalogs, view)
+            .plan(&state, query, versions)
+            .await?;
+        only_reads().with_allow_dml(changes_rows).verify_plan(&plan)?;
+        Ok(Plan {
+            state,
+            plan,
+            parameters,
+            creates,
+            partitions,
+            tables,
+        })
+    }
+
+    /// A session for one statement, and the tables in it: those in `pins` have the version that stands there.
+    fn pinned(&self, session: &Session, pins: &[TablePin]) -> Result<(SessionState, Arc<PinnedCatalogs>)> {
         let tables = Arc::new(PinnedTables::new(
             Arc::clone(&self.lakehouse),
             self.table_functions.clone(),
@@ -150,18 +169,7 @@ impl Planner {
         // What now() means for the whole statement.
         state.mark_start_execution();
         tables.begin((state.config().clone(), Arc::clone(state.runtime_env())));
-        let plan = Naming::new((session, &self.engines), catalogs, view)
-            .plan(&state, query, versions)
-            .await?;
-        only_reads().with_allow_dml(changes_rows).verify_plan(&plan)?;
-        Ok(Plan {
-            state,
-            plan,
-            parameters,
-            creates,
-            partitions,
-            tables,
-        })
+        Ok((state, catalogs))
     }
 
     /// A session for plans that name no table.

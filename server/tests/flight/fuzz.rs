@@ -1,14 +1,19 @@
 //! What a stranger may send: messages that were cut, mixed, repeated and changed bit by bit, with a seed, for a bounded
 //! time. Whatever comes, the server answers in time, blames the caller, and does not grow.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::sql::{
     ActionCancelQueryRequest, ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest,
-    CommandGetSqlInfo, CommandGetTables, CommandPreparedStatementQuery, CommandStatementQuery, ProstMessageExt,
+    CommandGetSqlInfo, CommandGetTables, CommandPreparedStatementQuery, CommandStatementQuery,
+    CommandStatementSubstraitPlan, ProstMessageExt, SubstraitPlan,
 };
 use arrow_flight::{Action, CancelFlightInfoRequest, FlightData, FlightDescriptor, RenewFlightEndpointRequest, Ticket};
+use datafusion::catalog::{CatalogProvider, MemTable, MemoryCatalogProvider, MemorySchemaProvider};
+use datafusion::prelude::SessionContext;
+use datafusion_substrait::logical_plan::producer::to_substrait_plan;
 use futures::{StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tonic::{Code, Status};
@@ -16,7 +21,7 @@ use tonic::{Code, Status};
 use crate::house::{Client, House, descriptor, orders};
 
 const SEED: u64 = 20_260_822;
-const TIME: Duration = Duration::from_secs(15);
+const TIME: Duration = Duration::from_secs(60);
 /// No answer takes so long.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 const GROWTH_BYTES_MAX: u64 = 200 * 1024 * 1024;
@@ -59,6 +64,25 @@ impl Random {
         }
         bytes.truncate(1 << 20);
         bytes
+    }
+}
+
+/// A Substrait plan over the orders of the house.
+async fn plan() -> SubstraitPlan {
+    let context = SessionContext::new();
+    let catalog = MemoryCatalogProvider::new();
+    catalog
+        .register_schema("shop", Arc::new(MemorySchemaProvider::new()))
+        .unwrap();
+    context.register_catalog("lake", Arc::new(catalog));
+    let rows = MemTable::try_new(orders().schema(), vec![vec![]]).unwrap();
+    context.register_table("lake.shop.orders", Arc::new(rows)).unwrap();
+    let sql = "SELECT count(*), max(id) FROM lake.shop.orders WHERE id BETWEEN 1 AND 5 GROUP BY id % 3 ORDER BY 1 LIMIT 2";
+    let plan = context.state().create_logical_plan(sql).await.unwrap();
+    let plan = to_substrait_plan(&plan, &context.state()).unwrap();
+    SubstraitPlan {
+        plan: plan.encode_to_vec().into(),
+        version: String::new(),
     }
 }
 
@@ -106,6 +130,12 @@ async fn corpus(client: &mut Client) -> Vec<Vec<u8>> {
         polled.flight_descriptor.unwrap().cmd.to_vec(),
         ticket,
         handle,
+        CommandStatementSubstraitPlan {
+            plan: Some(plan().await),
+            transaction_id: None,
+        }
+        .as_any()
+        .encode_to_vec(),
         Vec::new(),
     ];
     seeds.into()
@@ -169,6 +199,10 @@ async fn nonsense_is_answered_and_forgotten() {
     let house = House::embedded().await;
     let mut client = house.client().await;
     let seeds = corpus(&mut client).await;
+    for seed in seeds.iter().filter(|seed| String::from_utf8_lossy(seed).contains("SubstraitPlan")) {
+        let info = client.sql.inner_mut().get_flight_info(FlightDescriptor::new_cmd(seed.clone())).await;
+        assert_eq!(info.unwrap().into_inner().endpoint.len(), 1);
+    }
     let execute = descriptor(&CommandPreparedStatementQuery {
         prepared_statement_handle: seeds[10].clone().into(),
     });

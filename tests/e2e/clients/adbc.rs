@@ -63,6 +63,30 @@ async fn statements_and_listings() -> Result<()> {
     Ok(())
 }
 
+/// Plans that DuckDB and Ibis made give what the same questions in SQL give.
+#[tokio::test(flavor = "multi_thread")]
+async fn substrait_plans_of_other_engines() -> Result<()> {
+    let (lake, _data) = demo_lake().await?;
+    let answer = python("substrait.py", json!({"uri": format!("grpc://{}", lake.address())})).await?;
+    for catalog in ["lake", "delta"] {
+        for (plan, columns) in [
+            ("q6.duckdb", json!(["revenue"])),
+            ("nations.ibis", json!(["n_name", "customers", "balance"])),
+        ] {
+            let asked = &answer[format!("{catalog} {plan}")];
+            assert_eq!(asked["columns"], columns, "{catalog} {plan}");
+            assert!(!list(&asked["sql"])?.is_empty(), "{catalog} {plan}: {asked}");
+            assert_eq!(asked["prepared"], asked["sql"], "{catalog} {plan}");
+            assert_eq!(asked["at_once"], asked["sql"], "{catalog} {plan}");
+        }
+    }
+    for (failure, expect) in [("cut", "the Substrait plan cannot be read"), ("no such table", "customer")] {
+        let text = answer[failure].as_str().unwrap_or_default();
+        assert!(text.contains(expect), "{failure}: {text}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_are_listed_at_every_depth() -> Result<()> {
     let (lake, _data) = demo_lake().await?;

@@ -99,6 +99,25 @@ impl<'a> Naming<'a> {
         Ok(state.statement_to_plan(query).await?)
     }
 
+    /// The table or view that one name stands for, where the names are not known beforehand.
+    pub(super) async fn relation(
+        &self,
+        state: &SessionState,
+        reference: &TableReference,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let TableReference::Bare { table } = reference
+            && let Some(view) = self.session.views.get(&**table)
+        {
+            return self.temporary_view(state, table, view).await.map(Some);
+        }
+        let name = self.catalogs.view_name(reference).into_iter().collect();
+        if let Some((name, view)) = self.kept_views(name).await?.first() {
+            return self.kept_view(state, name, view).await.map(Some);
+        }
+        let schema = state.schema_for_ref(reference.clone())?;
+        Ok(schema.table(reference.table()).await?)
+    }
+
     /// The executors as they are now.
     async fn executors(&self, state: &SessionState) -> Result<Arc<dyn TableProvider>> {
         let rows = executors::rows(&self.engines.executors());

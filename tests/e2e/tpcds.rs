@@ -1,0 +1,95 @@
+//! All 99 TPC-DS queries over Iceberg and over Delta, embedded and on four executor processes, answer what DataFusion alone
+//! answers over plain Parquet files that another program made. The tables are copied from those files by Lakewing itself.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
+use harness::{Cell, Lake, LakeBuilder, python, rows, same_rows};
+use serde_json::json;
+
+/// The scale factor, unless `LAKEWING_TPCDS_SCALE` names another.
+const SCALE: f64 = 0.1;
+
+/// A query and its rows.
+type Answer = (String, Vec<Vec<Cell>>);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_query() -> Result<()> {
+    let scale = match std::env::var("LAKEWING_TPCDS_SCALE") {
+        Ok(scale) => scale.parse()?,
+        Err(_) => SCALE,
+    };
+    let data = tempfile::tempdir()?;
+    let folder = data.path().join("drop");
+    std::fs::create_dir(&folder)?;
+    let made = python("tpcds.py", json!({"folder": folder, "scale": scale})).await?;
+    let texts = |what: &str| -> Result<Vec<String>> { Ok(serde_json::from_value(made[what].clone())?) };
+    let (tables, queries) = (texts("tables")?, texts("queries")?);
+    ensure!((tables.len(), queries.len()) == (24, 99), "{made}");
+    let reference = reference(&folder, &tables, queries).await?;
+    copy(data.path(), &folder, &tables).await?;
+    for catalog in ["lake", "delta"] {
+        let embedded = Lake::embedded().data(data.path());
+        check(&format!("{catalog}, embedded"), embedded, catalog, &reference).await?;
+        let spread = Lake::processes(4).data(data.path());
+        check(&format!("{catalog}, four executor processes"), spread, catalog, &reference).await?;
+    }
+    Ok(())
+}
+
+async fn reference(folder: &Path, tables: &[String], queries: Vec<String>) -> Result<Vec<Answer>> {
+    let context = SessionContext::new();
+    for table in tables {
+        let file = folder.join(format!("{table}.parquet"));
+        let file = file.to_str().context("a path that is no text")?;
+        context
+            .register_parquet(table, file, ParquetReadOptions::default())
+            .await?;
+    }
+    let mut answers = Vec::new();
+    for sql in queries {
+        let answer = rows(&context.sql(&sql).await?.collect().await?)?;
+        answers.push((sql, answer));
+    }
+    let answered = answers.iter().filter(|(_, answer)| !answer.is_empty()).count();
+    println!("{answered} of 99 queries have rows");
+    ensure!(answered > 60, "{answered} queries have rows to compare");
+    Ok(answers)
+}
+
+/// Makes the tables in both catalogs.
+async fn copy(data: &Path, folder: &Path, tables: &[String]) -> Result<()> {
+    let lake = Lake::embedded().data(data).start().await?;
+    let mut client = lake.client().await?;
+    for catalog in ["lake", "delta"] {
+        client.query(&format!("CREATE SCHEMA {catalog}.tpcds")).await?;
+        for table in tables {
+            let file = folder.join(format!("{table}.parquet"));
+            let sql = format!(
+                "CREATE TABLE {catalog}.tpcds.{table} AS SELECT * FROM parquet.\"file://{}\"",
+                file.display()
+            );
+            client.query(&sql).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Many queries end with a LIMIT and all with an ORDER BY; rows are compared without their order, which leaves ties open.
+async fn check(what: &str, lake: LakeBuilder, catalog: &str, reference: &[Answer]) -> Result<()> {
+    let defaults = format!("default_catalog = {catalog:?}\ndefault_namespace = \"tpcds\"");
+    let lake = lake.setting(&defaults).start().await?;
+    let mut client = lake.client().await?;
+    let mut differences = Vec::new();
+    for (index, (sql, expected)) in reference.iter().enumerate() {
+        let what = format!("{what}, query {}", index + 1);
+        let compared = match client.query(sql).await {
+            Ok(batches) => same_rows(&what, expected, &rows(&batches)?, false),
+            Err(error) => Err(error.context(what)),
+        };
+        differences.extend(compared.err().map(|error| format!("{error:#}")));
+    }
+    ensure!(differences.is_empty(), "{}", differences.join("\n"));
+    Ok(())
+}
