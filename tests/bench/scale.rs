@@ -1,5 +1,5 @@
 //! How long the first queries of a server without executors take, and how soon it has none again. The executors are
-//! processes on this machine, and pods of a Kubernetes cluster whose node is this machine.
+//! processes on this machine, or pods of a Kubernetes cluster whose node is this machine.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const SETS: &str = "[[executor.sets]]\nmax = 1\nround = \"200ms\"\ncool_down = \
 /// Prints medians. `small_query_at_zero_ms`: a query that the server answers itself. `zero_to_first_task_ms`: from the
 /// call to the answer of one that waits for an executor, less what the same query takes once that is there.
 /// `idle_to_zero_ms`: from the answer until no executor is left, with an idle timeout of one second.
-pub(crate) async fn run(as_json: bool) -> Result<()> {
+pub(crate) async fn run(pods: bool, as_json: bool) -> Result<()> {
     let data = tempfile::tempdir()?;
     let folder = data.path().to_str().context("a path that is no text")?;
     demo(0.01, &["--data-dir", folder]).await?;
@@ -24,24 +24,25 @@ pub(crate) async fn run(as_json: bool) -> Result<()> {
             .data(data.path())
             .setting("default_catalog = \"delta\"\ndefault_namespace = \"tpch\"")
     };
-    println!("processes");
-    let processes = measure(async || Ok(over(Lake::started(SETS)))).await?;
-    println!("pods");
-    let cluster = Cluster::start().await?;
-    let _node = Node::start(&cluster.admin, "one", 100).await?;
-    let release = cluster.release("bench").await?;
-    let pods = measure(async || {
-        let began = Instant::now();
-        // Whoever ended last has not given back what it held, and its pods may still go.
-        while !release.pods().await?.is_empty() {
-            ensure!(began.elapsed() < Duration::from_secs(60), "pods stay");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(over(Lake::pods(release.mode(), SETS)))
-    })
-    .await?;
+    let figures = if pods {
+        let cluster = Cluster::start().await?;
+        let _node = Node::start(&cluster.admin, "one", 100).await?;
+        let release = cluster.release("bench").await?;
+        measure(async || {
+            let began = Instant::now();
+            // The pods of the server before may still go.
+            while !release.pods().await?.is_empty() {
+                ensure!(began.elapsed() < Duration::from_secs(60), "pods stay");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            Ok(over(Lake::pods(release.mode(), SETS)))
+        })
+        .await?
+    } else {
+        measure(async || Ok(over(Lake::started(SETS)))).await?
+    };
     if as_json {
-        println!("{}", json!({ "processes": processes, "pods": pods, "runs": RUNS }));
+        println!("{figures}");
     }
     Ok(())
 }
@@ -72,6 +73,7 @@ async fn measure(server: impl AsyncFn() -> Result<LakeBuilder>) -> Result<Value>
         "small_query_at_zero_ms": small,
         "zero_to_first_task_ms": first,
         "idle_to_zero_ms": idle,
+        "runs": RUNS,
     }))
 }
 

@@ -6,9 +6,8 @@ use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use harness::{Client, Cluster, Node, rows, same_rows};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::DeleteParams;
 
-use crate::support::{PATIENCE, QUERY, QUICK, data, expected, server, until_pods, until_ready};
+use crate::support::{PATIENCE, QUERY, QUICK, data, expected, server, until_pods};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_at_no_pod_doubles_them_and_idleness_ends_them() -> Result<()> {
@@ -16,6 +15,8 @@ async fn a_burst_at_no_pod_doubles_them_and_idleness_ends_them() -> Result<()> {
     let expected = expected(data.path()).await?;
     let cluster = Cluster::start().await?;
     let release = cluster.release("burst").await?;
+    let lease: Lease = release.api().get("lakewing").await?;
+    let lease = lease.metadata.uid.context("no uid")?;
     let _node = Node::start(&cluster.admin, "one", 100).await?;
     let sets = format!("[[executor.sets]]\nmax = 8\n{QUICK}\npod = {{ cpu = \"100m\", memory_bytes = 536870912 }}");
     let lake = server(&release, &sets, data.path()).await?;
@@ -42,8 +43,9 @@ async fn a_burst_at_no_pod_doubles_them_and_idleness_ends_them() -> Result<()> {
             ensure!(began.elapsed() < PATIENCE, "at most {most} pods");
             for pod in &pods {
                 let owners = pod.metadata.owner_references.iter().flatten();
-                let owners: Vec<_> = owners.map(|owner| (&*owner.kind, &*owner.name)).collect();
-                ensure!(owners == [("Lease", "lakewing")], "{owners:?}");
+                let owners: Vec<_> = owners.map(|owner| (&*owner.kind, &*owner.name, &owner.uid)).collect();
+                // With it the API server's collector removes them.
+                ensure!(owners == [("Lease", "lakewing", &lease)], "{owners:?}");
                 let container = &pod.spec.as_ref().context("no spec")?.containers[0];
                 let resources = container.resources.as_ref().context("no resources")?;
                 let memory = &resources.limits.as_ref().context("no limits")?["memory"];
@@ -69,25 +71,5 @@ async fn a_burst_at_no_pod_doubles_them_and_idleness_ends_them() -> Result<()> {
         lake.server.output().contains("nothing to do for 3s"),
         "the log does not say why"
     );
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pods_go_with_the_release() -> Result<()> {
-    let data = data().await?;
-    let cluster = Cluster::start().await?;
-    let release = cluster.release("gone").await?;
-    let _node = Node::start(&cluster.admin, "one", 100).await?;
-    let lake = server(&release, &format!("[[executor.sets]]\nmin = 1\n{QUICK}"), data.path()).await?;
-    until_ready(&mut lake.client().await?, 1).await?;
-    // Ending the server leaves them, removing the release does not.
-    lake.server.terminate().await?;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    ensure!(release.pods().await?.len() == 1, "the pod ended with the server");
-    release
-        .api::<Lease>()
-        .delete("lakewing", &DeleteParams::default())
-        .await?;
-    until_pods(&release, 0).await?;
     Ok(())
 }

@@ -79,7 +79,7 @@ async fn pods_that_are_deleted_or_killed_are_replaced() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tainted_node_is_left() -> Result<()> {
+async fn a_node_that_is_drained_is_left() -> Result<()> {
     let data = data().await?;
     let expected = expected(data.path()).await?;
     let cluster = Cluster::start().await?;
@@ -93,7 +93,11 @@ async fn a_tainted_node_is_left() -> Result<()> {
     let victim = pods.iter().find(on).and_then(|pod| pod.metadata.name.clone());
     let victim = victim.context("no pod on the first node")?;
     let _three = Node::start(&cluster.admin, "three", 1).await?;
-    asked_during(&lake, &expected, one.taint("test/going", "NoExecute")).await?;
+    asked_during(&lake, &expected, async {
+        one.taint("test/going", "NoSchedule").await?;
+        release.evict(&victim).await
+    })
+    .await?;
     replaced(&lake, &victim).await?;
     let printed = lake.server.output();
     let why = format!("pod {victim} is taken away: ");

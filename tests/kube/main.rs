@@ -1,4 +1,4 @@
-//! Executors as pods: a real API server, etcd, scheduler and controllers; a node of our own that runs pods as processes.
+//! Executors as pods: a real API server, etcd and scheduler; a node of our own that runs pods as processes.
 
 mod api_server;
 mod burst;

@@ -4,9 +4,6 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use harness::{Cluster, Node, rows, same_rows};
-use k8s_openapi::api::core::v1::ResourceQuota;
-use kube::api::{DeleteParams, Patch, PatchParams};
-use serde_json::json;
 use tonic::Code;
 
 use crate::support::{QUERY, QUICK, data, executors, expected, server, until_pods};
@@ -18,8 +15,7 @@ async fn an_exhausted_quota_is_told_and_waited_for() -> Result<()> {
     let cluster = Cluster::start().await?;
     let release = cluster.release("quota").await?;
     let _node = Node::start(&cluster.admin, "one", 100).await?;
-    let quota = json!({ "metadata": { "name": "pods" }, "spec": { "hard": { "pods": "0" } } });
-    release.create::<ResourceQuota>(quota).await?;
+    release.quota(0).await?;
     let sets = format!("[[executor.sets]]\nmax = 2\nstart_timeout = \"8s\"\n{QUICK}");
     let lake = server(&release, &sets, data.path()).await?;
     let mut client = lake.client().await?;
@@ -36,14 +32,9 @@ async fn an_exhausted_quota_is_told_and_waited_for() -> Result<()> {
     let refused = lake.server.output().matches("a pod is not created").count();
     ensure!((1..=5).contains(&refused), "{refused} attempts in 8 s");
 
-    let more = json!({ "spec": { "hard": { "pods": "1" } } });
-    let quotas = release.api::<ResourceQuota>();
-    quotas
-        .patch("pods", &PatchParams::default(), &Patch::Merge(more))
-        .await?;
+    release.quota(1).await?;
     same_rows("within the quota", &expected, &rows(&client.query(QUERY).await?)?, true)?;
     ensure!(release.pods().await?.len() == 1);
-    quotas.delete("pods", &DeleteParams::default()).await?;
     until_pods(&release, 0).await.map(drop)
 }
 

@@ -1,5 +1,5 @@
-//! A real Kubernetes API server with etcd, scheduler and controllers, and what a test asks of it. Nodes are those of
-//! [`super::node`].
+//! A real Kubernetes API server with etcd and scheduler, and what a test asks of it. Nodes are those of [`super::node`].
+//! There are no controllers: nothing is collected, counted or evicted unless the test does it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
@@ -26,12 +26,10 @@ use crate::{Process, free_port};
 const ADMIN: &str = "admin";
 /// The token of the scheduler.
 const SCHEDULER: &str = "scheduler";
-/// The token of the controllers.
-const CONTROLLERS: &str = "controllers";
 /// The account of Lakewing servers, and the Lease of their release.
 const SERVER: &str = "lakewing";
 
-/// An API server, etcd behind it, the scheduler and some controllers before it.
+/// An API server, etcd behind it, the scheduler before it.
 pub struct Cluster {
     /// The client of the account that may do everything.
     pub admin: Client,
@@ -51,7 +49,6 @@ impl Cluster {
         let tokens = [
             (ADMIN, ADMIN, "system:masters"),
             (SCHEDULER, "system:kube-scheduler", ""),
-            (CONTROLLERS, "system:kube-controller-manager", "system:masters"),
         ];
         let tokens = tokens.map(|(token, user, group)| format!("{token},{user},{user},\"{group}\"\n"));
         std::fs::write(folder.path().join("tokens.csv"), tokens.concat())?;
@@ -67,20 +64,12 @@ impl Cluster {
             folder,
         };
         cluster.start_api_server().await?;
-        for (program, token) in [("kube-scheduler", SCHEDULER), ("kube-controller-manager", CONTROLLERS)] {
-            let mut command = Command::new(part("kube")?.join(program));
-            let file = kubeconfig_of(&cluster, program, token)?;
-            command.arg("--kubeconfig").arg(file);
-            command.args(["--leader-elect=false", "--secure-port=0"]);
-            if token == CONTROLLERS {
-                command.args([
-                    "--controllers=garbage-collector-controller,resourcequota-controller,taint-eviction-controller",
-                    "--resource-quota-sync-period=1s",
-                ]);
-            }
-            let process = Process::start(program, command, cluster.folder.path())?;
-            cluster.processes.push(process);
-        }
+        let mut scheduler = Command::new(part("kube")?.join("kube-scheduler"));
+        let file = kubeconfig(cluster.folder.path(), port, "kube-scheduler", SCHEDULER)?;
+        scheduler.arg("--kubeconfig").arg(file);
+        scheduler.args(["--leader-elect=false", "--secure-port=0"]);
+        let scheduler = Process::start("kube-scheduler", scheduler, cluster.folder.path())?;
+        cluster.processes.push(scheduler);
         Ok(cluster)
     }
 
@@ -199,14 +188,30 @@ impl Release {
         Api::namespaced(self.admin.clone(), &self.namespace)
     }
 
-    /// Makes one object.
-    pub async fn create<K>(&self, object: Value) -> Result<K>
-    where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope> + serde::de::DeserializeOwned,
-        K: Clone + std::fmt::Debug + serde::Serialize,
-        K::DynamicType: Default,
-    {
-        create(&self.api(), &serde_json::from_value(object)?).await
+    /// Takes a pod away as whoever drains a node does.
+    pub async fn evict(&self, pod: &str) -> Result<()> {
+        self.api::<Pod>().evict(pod, &EvictParams::default()).await?;
+        Ok(())
+    }
+
+    /// Lets the release have so many pods, which is counted from now on.
+    pub async fn quota(&self, pods: usize) -> Result<()> {
+        let quotas: Api<ResourceQuota> = self.api();
+        let hard = json!({ "hard": { "pods": pods.to_string() } });
+        let quota: ResourceQuota = serde_json::from_value(json!({ "metadata": { "name": "pods" }, "spec": hard }))?;
+        if quotas.get_opt("pods").await?.is_some() {
+            quotas
+                .patch("pods", &PatchParams::default(), &Patch::Merge(json!({ "spec": hard })))
+                .await?;
+        } else {
+            create(&quotas, &quota).await?;
+        }
+        // What a controller finds; from here on the API server counts.
+        let mut status = hard;
+        status["used"] = json!({ "pods": "0" });
+        let status = Patch::Merge(json!({ "status": status }));
+        quotas.patch_status("pods", &PatchParams::default(), &status).await?;
+        Ok(())
     }
 
     /// The pods that are there.
@@ -231,10 +236,6 @@ where
     K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
 {
     Ok(api.create(&PostParams::default(), object).await?)
-}
-
-fn kubeconfig_of(cluster: &Cluster, name: &str, token: &str) -> Result<PathBuf> {
-    kubeconfig(cluster.folder.path(), cluster.port, name, token)
 }
 
 /// A file that holds the address of the API server and who asks.

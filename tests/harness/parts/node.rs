@@ -84,7 +84,7 @@ impl Node {
         Ok(())
     }
 
-    /// Gives the node this taint, as whoever is about to take it away does.
+    /// Gives the node this taint, as whoever drains it does.
     pub async fn taint(&self, key: &str, effect: &str) -> Result<()> {
         let nodes: Api<KubeNode> = Api::all(self.client.clone());
         let taint = json!({ "spec": { "taints": [{ "key": key, "effect": effect }] } });

@@ -11,7 +11,7 @@ use kube::api::{Api, PostParams};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::meaning::{Failure, failure};
+use super::meaning::Failure;
 use super::within;
 use crate::scale::demand::Asked;
 

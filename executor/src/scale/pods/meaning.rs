@@ -116,6 +116,9 @@ pub(super) fn failure(error: &kube::Error) -> Failure {
         403 if message.contains("exceeded quota") => {
             Failure::Refused(format!("the quota of the namespace is exhausted: {message}"))
         }
+        403 if message.contains("unknown for quota") => {
+            Failure::Refused(format!("the quota of the namespace is not counted yet: {message}"))
+        }
         401 => Failure::Refused(format!("the API server does not know the server's account: {message}")),
         403 => Failure::Refused(format!("the server's account is not allowed what it needs: {message}")),
         404 => Failure::Missing(format!("the API server does not find it: {message}")),

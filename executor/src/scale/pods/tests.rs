@@ -363,3 +363,139 @@ async fn one_of_two_holds_the_lease_and_hears_what_the_other_wants() {
     lease.spec.as_mut().unwrap().holder_identity = None;
     assert!(one.turn(&mut lease, &wants(0, 0), at(20)).holds);
 }
+
+/// A release over `client`, once it has heard of the Lease and of the pods, or why it has not.
+async fn watched(client: kube::Client) -> (Arc<Pods>, Arc<Fleet>) {
+    let (config, kubernetes) = config();
+    let fleet = Arc::new(Fleet::default());
+    let (demand, stop) = (Demand::default(), CancellationToken::new());
+    let pods = Pods::over(
+        (client, "test"),
+        (&config, &kubernetes),
+        Arc::clone(&fleet),
+        demand,
+        stop,
+    );
+    let pods = pods.await.unwrap();
+    let unheard = |why: &str| why.contains("was not read yet") || why.contains("listed");
+    while pods.standing().is_err_and(|why| unheard(&why)) {
+        tokio::time::sleep(INTERVAL_MIN).await;
+    }
+    (pods, fleet)
+}
+
+/// What such an API server answers about the Lease, the pods in `items` and the watch of them.
+fn reading(request: &http::Request<Body>, items: &Value) -> Option<(u16, Value)> {
+    let is_watch = request.uri().query().is_some_and(|query| query.contains("watch"));
+    match request.uri().path().rsplit('/').next() {
+        Some("lakewing") => Some((
+            200,
+            json!({ "metadata": { "name": "lakewing", "uid": "1" }, "spec": {} }),
+        )),
+        _ if is_watch => Some((200, Value::Null)),
+        _ => Some((200, json!({ "metadata": { "resourceVersion": "1" }, "items": items }))),
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_is_adopted_and_what_has_ended_is_removed() {
+    let pod = |name: &str, set: &str, state: Value, ready: bool| {
+        json!({
+            "metadata": { "name": name, "labels": { SET: set } },
+            "status": {
+                "podIP": "10.0.0.1",
+                "containerStatuses": [
+                    { "name": "executor", "image": "", "imageID": "", "ready": ready, "restartCount": 0, "state": state },
+                ],
+            },
+        })
+    };
+    let running = json!({ "running": {} });
+    let items = json!([
+        pod("runs", "default", running.clone(), true),
+        pod("comes", "default", running.clone(), false),
+        pod(
+            "killed",
+            "default",
+            json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } }),
+            false
+        ),
+        pod("stranger", "gone", running, true),
+    ]);
+    let removed = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&removed);
+    let client = scripted(move |request| {
+        if request.method() == "DELETE" {
+            seen.lock()
+                .unwrap()
+                .push(request.uri().path().rsplit('/').next().unwrap().to_owned());
+            return Some((200, json!({ "metadata": { "name": "x" } })));
+        }
+        reading(request, &items)
+    });
+    let (pods, fleet) = watched(client).await;
+    assert!(pods.standing().is_ok(), "{:?}", pods.standing());
+    let addresses: Vec<_> = fleet
+        .all()
+        .into_iter()
+        .map(|(name, started)| (name, started.address))
+        .collect();
+    let at = url::Url::parse("http://10.0.0.1:31417").unwrap();
+    assert_eq!(addresses, [("comes".to_owned(), None), ("runs".to_owned(), Some(at))]);
+    assert!(
+        fleet.blocked("default").is_none(),
+        "who ended before is no failure of now"
+    );
+    while removed.lock().unwrap().len() < 2 {
+        tokio::time::sleep(INTERVAL_MIN).await;
+    }
+    let mut removed = removed.lock().unwrap().clone();
+    removed.sort();
+    removed.dedup();
+    assert_eq!(removed, ["killed", "stranger"]);
+    pods.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_refused_pod_is_not_there_and_told() {
+    let client = scripted(|request| match request.method().as_str() {
+        "POST" => status(403, "Forbidden", "pods is forbidden: exceeded quota: pods"),
+        _ => reading(request, &json!([])),
+    });
+    let (pods, fleet) = watched(client).await;
+    pods.start(&Arc::from("default"), "a query waits");
+    while fleet.blocked("default").is_none() {
+        tokio::time::sleep(INTERVAL_MIN).await;
+    }
+    assert!(fleet.all().is_empty());
+    let why = fleet.why_none("default");
+    assert!(why.starts_with("the quota of the namespace is exhausted"), "{why}");
+    pods.shutdown().await;
+}
+
+#[tokio::test]
+async fn without_a_right_nobody_decides_and_the_right_is_named() {
+    let check = async |refused: &'static str| {
+        let client = scripted(move |request| {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch"));
+            let call = match (request.method().as_str(), request.uri().path().ends_with("/lakewing")) {
+                ("GET", true) => "get",
+                ("PUT", true) => "update",
+                _ if is_watch => "watch",
+                _ => "list",
+            };
+            match call == refused {
+                true => status(403, "Forbidden", &format!("cannot {refused}")),
+                false => reading(request, &json!([])),
+            }
+        });
+        let (pods, _) = watched(client).await;
+        let why = pods.standing().unwrap_err();
+        let expect = format!("the server's account is not allowed what it needs: cannot {refused}");
+        assert_eq!(why, expect);
+        pods.shutdown().await;
+    };
+    for right in ["get", "update", "list", "watch"] {
+        check(right).await;
+    }
+}
