@@ -166,7 +166,8 @@ impl Flight {
                 let statement = self.open_prepared(caller, &query.prepared_statement_handle).await?;
                 let session = self.session_of(caller, statement.session).await;
                 let source = Source::of(&statement.sql, &statement.substrait_plan);
-                self.offer_statement(caller, session, source, statement.parameters).await
+                self.offer_statement(caller, session, source, statement.parameters)
+                    .await
             }
             other => Err(refusal(&other)),
         }
@@ -416,7 +417,10 @@ fn substrait_plan(message: Option<SubstraitPlan>) -> Result<Bytes> {
 
 /// No plan that this server reads changes anything.
 fn refuse_substrait_update() -> Error {
-    Error::unsupported("a Substrait plan as an update", ": run it as a query, or write with SQL")
+    Error::unsupported(
+        "a Substrait plan as an update",
+        ": run it as a query, or write with SQL",
+    )
 }
 
 fn refuse_transaction(transaction: Option<&Bytes>) -> Result<()> {

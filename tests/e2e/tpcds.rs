@@ -33,7 +33,13 @@ async fn every_query() -> Result<()> {
         let embedded = Lake::embedded().data(data.path());
         check(&format!("{catalog}, embedded"), embedded, catalog, &reference).await?;
         let spread = Lake::processes(4).data(data.path());
-        check(&format!("{catalog}, four executor processes"), spread, catalog, &reference).await?;
+        check(
+            &format!("{catalog}, four executor processes"),
+            spread,
+            catalog,
+            &reference,
+        )
+        .await?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use arrow_flight::error::FlightError;
 use tempfile::TempDir;
 use tonic::Code;
 
-use crate::{Client, Process, lakewing};
+use crate::{Client, Process, Proxy, lakewing};
 
 /// What processes log unless a test asks for more.
 const LOG: &str = "warn";
@@ -21,6 +21,8 @@ pub struct Lake {
     pub server: Process,
     /// The executor processes.
     pub executors: Vec<Process>,
+    /// What stands in front of each of them, where [`LakeBuilder::proxied`] asked for it.
+    pub proxies: Vec<Proxy>,
     /// From the start of the server process to its first answer over Flight SQL.
     pub ready_after: Duration,
     address: SocketAddr,
@@ -104,6 +106,7 @@ pub struct LakeBuilder {
     limits: String,
     log: &'static str,
     data_folder: Option<PathBuf>,
+    is_proxied: bool,
 }
 
 impl LakeBuilder {
@@ -117,6 +120,7 @@ impl LakeBuilder {
             limits: String::new(),
             log: LOG,
             data_folder: None,
+            is_proxied: false,
         }
     }
 
@@ -147,6 +151,12 @@ impl LakeBuilder {
         self
     }
 
+    /// Puts a proxy in front of each executor process, for the server and for other executors.
+    pub fn proxied(mut self) -> Self {
+        self.is_proxied = true;
+        self
+    }
+
     /// What the server logs, instead of warnings.
     pub fn log(mut self, filter: &'static str) -> Self {
         self.log = filter;
@@ -169,9 +179,10 @@ impl LakeBuilder {
             limits,
             log,
             data_folder,
+            is_proxied,
         } = self;
         let folder = tempfile::tempdir()?;
-        let (mut executors, mut executor_addresses) = (Vec::new(), Vec::new());
+        let (mut executors, mut executor_addresses, mut proxies) = (Vec::new(), Vec::new(), Vec::new());
         let mut sets = String::new();
         let mode = match size {
             Size::Started(program, own) => {
@@ -193,7 +204,10 @@ impl LakeBuilder {
                     let (executor, address) = start_executor(&name, any_port(), folder.path()).await?;
                     executors.push(executor);
                     executor_addresses.push(address);
-                    addresses.push(address);
+                    if is_proxied {
+                        proxies.push(Proxy::start(vec![address]).await?);
+                    }
+                    addresses.push(proxies.last().map_or(address, Proxy::address));
                 }
                 let urls = addresses
                     .iter()
@@ -216,6 +230,7 @@ impl LakeBuilder {
         Ok(Lake {
             server,
             executors,
+            proxies,
             ready_after: start.elapsed(),
             address,
             executor_addresses,

@@ -1,18 +1,21 @@
-//! A proxy in front of several servers that gives each connection to another one, as load balancers do.
+//! A proxy in front of several servers that gives each connection to another one, as load balancers do, and that can be cut
+//! off, as networks are.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// A running proxy. Dropping it ends all of its connections.
 pub struct Proxy {
     address: SocketAddr,
     servers: Arc<Mutex<Vec<SocketAddr>>>,
+    is_cut: watch::Sender<bool>,
     accepting: AbortHandle,
 }
 
@@ -23,22 +26,31 @@ impl Proxy {
         let address = listener.local_addr()?;
         let servers = Arc::new(Mutex::new(servers));
         let behind = Arc::clone(&servers);
+        let is_cut = watch::Sender::new(false);
+        let cut = is_cut.subscribe();
         #[allow(clippy::disallowed_methods, reason = "ends when the proxy is dropped")]
         let accepting = tokio::spawn(async move {
             let (mut connections, turn) = (JoinSet::new(), AtomicUsize::new(0));
-            while let Ok((mut client, _)) = listener.accept().await {
+            while let Ok((client, _)) = listener.accept().await {
                 let server = {
                     let servers = behind.lock().unwrap_or_else(PoisonError::into_inner);
                     servers
                         .get(turn.fetch_add(1, Ordering::Relaxed) % servers.len().max(1))
                         .copied()
                 };
+                let cut = cut.clone();
                 connections.spawn(async move {
                     if let Some(server) = server
-                        && let Ok(mut server) = TcpStream::connect(server).await
+                        && let Ok(server) = TcpStream::connect(server).await
                     {
+                        let (mut from_client, mut to_client) = client.into_split();
+                        let (mut from_server, mut to_server) = server.into_split();
                         // An error is the end of a connection like any other.
-                        copy_bidirectional(&mut client, &mut server).await.ok();
+                        tokio::try_join!(
+                            pass(&mut from_client, &mut to_server, cut.clone()),
+                            pass(&mut from_server, &mut to_client, cut)
+                        )
+                        .ok();
                     }
                 });
                 while connections.try_join_next().is_some() {}
@@ -47,6 +59,7 @@ impl Proxy {
         Ok(Self {
             address,
             servers,
+            is_cut,
             accepting: accepting.abort_handle(),
         })
     }
@@ -56,9 +69,36 @@ impl Proxy {
         self.address
     }
 
+    /// From now on nothing passes in either direction, and neither side is told.
+    pub fn cut(&self) {
+        self.is_cut.send_replace(true);
+    }
+
+    /// What was held back passes again, and what follows.
+    pub fn mend(&self) {
+        self.is_cut.send_replace(false);
+    }
+
     /// New connections go to these servers from now on.
     pub fn set_servers(&self, servers: Vec<SocketAddr>) {
         *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
+    }
+}
+
+/// Hands on what one side sends, and that it has ended.
+async fn pass(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    mut cut: watch::Receiver<bool>,
+) -> Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let bytes = from.read(&mut buffer).await?;
+        cut.wait_for(|is_cut| !is_cut).await?;
+        if bytes == 0 {
+            return Ok(to.shutdown().await?);
+        }
+        to.write_all(&buffer[..bytes]).await?;
     }
 }
 

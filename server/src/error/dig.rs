@@ -130,6 +130,7 @@ impl Cause {
             }
             DataFusionError::Plan(message)
             | DataFusionError::Configuration(message)
+            | DataFusionError::Substrait(message)
             | DataFusionError::Execution(message) => Self::new(ErrorKind::InvalidInput, message),
             DataFusionError::NotImplemented(message) => Self::new(ErrorKind::Unsupported, message),
             DataFusionError::ResourcesExhausted(message) => Self::new(ErrorKind::ResourceExhausted, message),
@@ -141,9 +142,9 @@ impl Cause {
                 "an operator failed unexpectedly: the server's log says more",
             ),
             DataFusionError::IoError(inner) => Self::io(inner),
-            DataFusionError::Internal(message)
-            | DataFusionError::Substrait(message)
-            | DataFusionError::Ffi(message) => Self::new(ErrorKind::Internal, message),
+            DataFusionError::Internal(message) | DataFusionError::Ffi(message) => {
+                Self::new(ErrorKind::Internal, message)
+            }
         }
     }
 

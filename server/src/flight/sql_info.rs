@@ -48,7 +48,10 @@ fn server(info: &mut SqlInfoDataBuilder) {
     info.append(SqlInfo::FlightSqlServerSql, true);
     info.append(SqlInfo::FlightSqlServerSubstrait, true);
     info.append(SqlInfo::FlightSqlServerSubstraitMinVersion, SUBSTRAIT_VERSION_MIN);
-    info.append(SqlInfo::FlightSqlServerSubstraitMaxVersion, substrait_version().as_str());
+    info.append(
+        SqlInfo::FlightSqlServerSubstraitMaxVersion,
+        substrait_version().as_str(),
+    );
     info.append(
         SqlInfo::FlightSqlServerTransaction,
         SqlSupportedTransaction::None as i32,

@@ -67,7 +67,10 @@ impl Flight {
         source: Source<'_>,
         packed: &[u8],
     ) -> Result<SchemaRef> {
-        let columns = self.queries.schema(session, source, parameters::values(packed)?).await?;
+        let columns = self
+            .queries
+            .schema(session, source, parameters::values(packed)?)
+            .await?;
         Ok(schema::of_result(&columns))
     }
 

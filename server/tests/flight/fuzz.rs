@@ -77,7 +77,8 @@ async fn plan() -> SubstraitPlan {
     context.register_catalog("lake", Arc::new(catalog));
     let rows = MemTable::try_new(orders().schema(), vec![vec![]]).unwrap();
     context.register_table("lake.shop.orders", Arc::new(rows)).unwrap();
-    let sql = "SELECT count(*), max(id) FROM lake.shop.orders WHERE id BETWEEN 1 AND 5 GROUP BY id % 3 ORDER BY 1 LIMIT 2";
+    let sql =
+        "SELECT count(*), max(id) FROM lake.shop.orders WHERE id BETWEEN 1 AND 5 GROUP BY id % 3 ORDER BY 1 LIMIT 2";
     let plan = context.state().create_logical_plan(sql).await.unwrap();
     let plan = to_substrait_plan(&plan, &context.state()).unwrap();
     SubstraitPlan {
@@ -199,8 +200,15 @@ async fn nonsense_is_answered_and_forgotten() {
     let house = House::embedded().await;
     let mut client = house.client().await;
     let seeds = corpus(&mut client).await;
-    for seed in seeds.iter().filter(|seed| String::from_utf8_lossy(seed).contains("SubstraitPlan")) {
-        let info = client.sql.inner_mut().get_flight_info(FlightDescriptor::new_cmd(seed.clone())).await;
+    for seed in seeds
+        .iter()
+        .filter(|seed| String::from_utf8_lossy(seed).contains("SubstraitPlan"))
+    {
+        let info = client
+            .sql
+            .inner_mut()
+            .get_flight_info(FlightDescriptor::new_cmd(seed.clone()))
+            .await;
         assert_eq!(info.unwrap().into_inner().endpoint.len(), 1);
     }
     let execute = descriptor(&CommandPreparedStatementQuery {

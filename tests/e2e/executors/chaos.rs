@@ -1,5 +1,5 @@
-//! Executors that are killed, stopped, drained and started again while clients ask TPC-H queries: every answer is right,
-//! hardly any client hears of it, and nothing is left behind.
+//! Executors that are killed, stopped, cut off, drained and started again while clients ask TPC-H queries and make tables:
+//! every answer is right, every table that was promised is whole, hardly any client hears of it, and nothing is left behind.
 //!
 //! The seed is printed. `LAKEWING_CHAOS_SEED` repeats a run, `LAKEWING_CHAOS_SECONDS` makes it longer.
 
@@ -16,15 +16,22 @@ use tonic::Code;
 const SCALE: f64 = 0.02;
 const EXECUTORS: usize = 4;
 const CLIENTS: usize = 3;
+const CATALOGS: [&str; 2] = ["lake", "delta"];
+/// Tables take the rows whose key has one remainder by this.
+const REMAINDERS: usize = 7;
 const SECONDS: u64 = 40;
 const SEED: u64 = 20_261_122;
 
-/// What became of the queries.
+/// What became of the statements of one client.
 #[derive(Default)]
 struct Outcomes {
     right: usize,
-    /// Failed with a status that says that the same query may succeed later.
+    /// Failed with a status that says that the same statement may succeed later.
     unavailable: Vec<String>,
+    /// Tables that were promised, with the remainder that their keys have.
+    made: Vec<(String, usize)>,
+    /// Tables of which it was not said whether they were made.
+    doubtful: Vec<(String, usize)>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,6 +44,7 @@ async fn queries_survive_their_executors() -> Result<()> {
     demo(SCALE, &["--data-dir", folder]).await?;
     let expected = answers(data.path()).await?;
     let mut lake = Lake::processes(EXECUTORS)
+        .proxied()
         .data(data.path())
         .setting("default_catalog = \"delta\"\ndefault_namespace = \"tpch\"")
         .executor(&format!(
@@ -48,8 +56,12 @@ async fn queries_survive_their_executors() -> Result<()> {
         .await?;
     let over = AtomicBool::new(false);
     let address = lake.address();
+    let mut client = lake.client().await?;
+    for catalog in CATALOGS {
+        client.query(&format!("CREATE SCHEMA {catalog}.made")).await?;
+    }
     let asking = (0..CLIENTS).map(|client| ask(address, seed + client as u64, &expected, &over));
-    let asking = try_join_all(asking);
+    let asking = async { tokio::try_join!(try_join_all(asking), make(address, &over)) };
     let breaking = async {
         let broken = break_executors(&mut lake, seed, seconds).await;
         over.store(true, Ordering::Relaxed);
@@ -57,14 +69,23 @@ async fn queries_survive_their_executors() -> Result<()> {
     };
     let (asked, broken) = tokio::join!(asking, breaking);
     let broken = broken?;
-    let asked = asked?;
+    let (mut asked, maker) = asked?;
+    whole(&lake, &maker).await?;
+    let made = maker.made.len();
+    asked.push(maker);
     let right: usize = asked.iter().map(|outcomes| outcomes.right).sum();
     let unavailable: Vec<_> = asked.iter().flat_map(|outcomes| &outcomes.unavailable).collect();
-    eprintln!("{right} queries answered, {} not, after {broken}", unavailable.len());
-    ensure!(right > 20, "only {right} queries were answered");
+    eprintln!(
+        "{right} statements right, {made} of them made a table, {} failed, after {broken}",
+        unavailable.len()
+    );
+    ensure!(
+        right > 20 && made > 5,
+        "only {right} statements were right, and {made} made a table"
+    );
     ensure!(
         unavailable.len() * 99 <= right,
-        "{} of {} queries failed: {unavailable:#?}",
+        "{} of {} statements failed: {unavailable:#?}",
         unavailable.len(),
         right + unavailable.len()
     );
@@ -128,15 +149,75 @@ async fn ask(
     Ok(outcomes)
 }
 
+/// One client that makes tables until it is over, and adds to each what it has already.
+async fn make(address: std::net::SocketAddr, over: &AtomicBool) -> Result<Outcomes> {
+    let mut client = Client::connect(address).await?;
+    let mut outcomes = Outcomes::default();
+    for number in 0.. {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        let (table, remainder) = (format!("{}.made.t{number}", CATALOGS[number % 2]), number % REMAINDERS);
+        let sql = format!("CREATE TABLE {table} AS {}", source(remainder));
+        let made = tokio::time::timeout(Duration::from_secs(120), client.query(&sql)).await;
+        let Ok(made) = made else {
+            bail!("{sql} hangs");
+        };
+        match made {
+            Ok(_) => {
+                outcomes.right += 1;
+                outcomes.made.push((table, remainder));
+            }
+            Err(error) => match error.downcast_ref::<FlightError>() {
+                Some(FlightError::Tonic(status)) if status.code() == Code::Unavailable => {
+                    outcomes.unavailable.push(format!("{table}: {}", status.message()));
+                    outcomes.doubtful.push((table, remainder));
+                }
+                _ => return Err(error.context(sql)),
+            },
+        }
+    }
+    Ok(outcomes)
+}
+
+fn source(remainder: usize) -> String {
+    format!(
+        "SELECT l_orderkey, l_linenumber, l_quantity, l_comment FROM delta.tpch.lineitem \
+         JOIN delta.tpch.orders ON l_orderkey = o_orderkey WHERE l_orderkey % {REMAINDERS} = {remainder}"
+    )
+}
+
+/// Each table that was promised has its rows once; one in doubt has them or is not there.
+async fn whole(lake: &Lake, maker: &Outcomes) -> Result<()> {
+    let mut client = lake.client().await?;
+    let summary = |from: &str| {
+        format!(
+            "SELECT count(*), count(DISTINCT (l_orderkey, l_linenumber)), sum(l_quantity), min(l_comment) FROM {from}"
+        )
+    };
+    for (table, remainder) in maker.made.iter().chain(&maker.doubtful) {
+        let expected = rows(&client.query(&summary(&format!("({})", source(*remainder)))).await?)?;
+        match client.query(&summary(table)).await {
+            Ok(batches) => same_rows(table, &expected, &rows(&batches)?, true)?,
+            Err(error) => {
+                let promised = maker.made.iter().any(|(made, _)| made == table);
+                let is_absent = format!("{error:#}").contains("does not exist");
+                ensure!(is_absent && !promised, "{table}, promised: {promised}: {error:#}");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Does harm to one executor after another; all work again when it returns. What it did.
 async fn break_executors(lake: &mut Lake, seed: u64, long: Duration) -> Result<String> {
     let mut random = Random::new(seed ^ 0x5eed);
-    let (mut killed, mut stopped, mut drained) = (0, 0, 0);
+    let (mut killed, mut stopped, mut cut, mut drained) = (0, 0, 0, 0);
     let began = Instant::now();
     while began.elapsed() < long {
         pause(&mut random, 500, 1500).await;
         let index = random.below(EXECUTORS);
-        match random.below(3) {
+        match random.below(4) {
             0 => {
                 let victim = lake.executors.remove(index);
                 victim.kill()?;
@@ -151,6 +232,12 @@ async fn break_executors(lake: &mut Lake, seed: u64, long: Duration) -> Result<S
                 lake.executors[index].signal("CONT")?;
                 stopped += 1;
             }
+            2 => {
+                lake.proxies[index].cut();
+                pause(&mut random, 500, 5000).await;
+                lake.proxies[index].mend();
+                cut += 1;
+            }
             _ => {
                 let victim = lake.executors.remove(index);
                 let status = victim.terminate().await?;
@@ -163,7 +250,7 @@ async fn break_executors(lake: &mut Lake, seed: u64, long: Duration) -> Result<S
         }
     }
     Ok(format!(
-        "{killed} executors were killed, {stopped} stopped and {drained} drained"
+        "{killed} executors were killed, {stopped} stopped, {cut} cut off and {drained} drained"
     ))
 }
 

@@ -106,11 +106,7 @@ impl SubstraitConsumer for Reader<'_> {
         }
     }
 
-    async fn consume_dynamic_parameter(
-        &self,
-        parameter: &DynamicParameter,
-        input: &DFSchema,
-    ) -> PlanResult<Expr> {
+    async fn consume_dynamic_parameter(&self, parameter: &DynamicParameter, input: &DFSchema) -> PlanResult<Expr> {
         match usize::try_from(parameter.parameter_reference) {
             Ok(index) if index < PARAMETERS_MAX => self.inner.consume_dynamic_parameter(parameter, input).await,
             _ => not_impl_err!("a statement of more than {PARAMETERS_MAX} parameters is not supported"),
