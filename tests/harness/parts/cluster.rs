@@ -53,8 +53,8 @@ impl Cluster {
         let tokens = tokens.map(|(token, user, group)| format!("{token},{user},{user},\"{group}\"\n"));
         std::fs::write(folder.path().join("tokens.csv"), tokens.concat())?;
         let (etcd, etcd_url) = start_etcd(folder.path()).await?;
-        let kubeconfig = kubeconfig(folder.path(), port, ADMIN, ADMIN)?;
-        let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &KubeConfigOptions::default());
+        let file = kubeconfig(folder.path(), port, ADMIN, ADMIN)?;
+        let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &KubeConfigOptions::default());
         let mut cluster = Self {
             admin: Client::try_from(config.await?)?,
             api_server: None,
