@@ -1,7 +1,7 @@
 //! Where things lie that tests start: the binary under test, installed parts, client programs.
 
-pub mod cluster;
-pub mod node;
+pub(crate) mod cluster;
+pub(crate) mod node;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -54,9 +54,10 @@ impl Cluster {
         std::fs::write(folder.path().join("tokens.csv"), tokens.concat())?;
         let (etcd, etcd_url) = start_etcd(folder.path()).await?;
         let file = kubeconfig(folder.path(), port, ADMIN, ADMIN)?;
-        let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &KubeConfigOptions::default());
+        let options = KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?;
         let mut cluster = Self {
-            admin: Client::try_from(config.await?)?,
+            admin: Client::try_from(config)?,
             api_server: None,
             port,
             etcd: etcd_url,

@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use super::lakewing;
 
 /// The one image that this node has: the binary under test.
-pub const IMAGE: &str = "lakewing:test";
+pub(crate) const IMAGE: &str = "lakewing:test";
 /// How often a container is looked at.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// Between two attempts to reach the API server.
@@ -175,17 +175,18 @@ impl Agent {
         let name = pod.metadata.name.clone().context("a pod without name")?;
         let namespace = pod.metadata.namespace.clone().context("a pod without namespace")?;
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+        let spec = pod.spec.context("a pod without spec")?;
+        let container = spec.containers.into_iter().next().context("a pod without container")?;
         let teller = Teller {
             api,
             name: name.clone(),
+            container: container.name.clone(),
         };
-        let spec = pod.spec.context("a pod without spec")?;
-        let container = spec.containers.into_iter().next().context("a pod without container")?;
         if container.image.as_deref() != Some(IMAGE) {
             let image = container.image.unwrap_or_default();
             let message = format!("Back-off pulling image \"{image}\"");
             let waiting = json!({ "waiting": { "reason": "ImagePullBackOff", "message": message } });
-            teller.tell("Pending", &container.name, waiting, false, None).await;
+            teller.tell("Pending", waiting, false, None).await;
             deleted.recv().await;
             return teller.remove().await;
         }
@@ -197,9 +198,7 @@ impl Agent {
         let mut child = start(&container, &folder, ip)?;
         let began = Timestamp::now().to_string();
         let running = json!({ "running": { "startedAt": began } });
-        teller
-            .tell("Running", &container.name, running.clone(), false, Some(ip))
-            .await;
+        teller.tell("Running", running.clone(), false, Some(ip)).await;
         let port = container
             .ports
             .iter()
@@ -208,7 +207,6 @@ impl Agent {
             .and_then(|port| u16::try_from(port.container_port).ok());
         let pod = Running {
             teller: &teller,
-            container: &container.name,
             ip,
             port,
             state: running,
@@ -217,7 +215,7 @@ impl Agent {
         self.kills.lock().await.remove(&name);
         let ended = json!({ "terminated": terminated(status, for_memory) });
         let phase = if status.success() { "Succeeded" } else { "Failed" };
-        teller.tell(phase, &container.name, ended, false, Some(ip)).await;
+        teller.tell(phase, ended, false, Some(ip)).await;
         if !told {
             deleted.recv().await;
         }
@@ -228,7 +226,6 @@ impl Agent {
 /// A pod whose container runs.
 struct Running<'a> {
     teller: &'a Teller,
-    container: &'a str,
     ip: Ipv4Addr,
     port: Option<u16>,
     state: Value,
@@ -260,7 +257,7 @@ impl Running<'_> {
                     if !ready && let Some(port) = self.port {
                         ready = TcpStream::connect(SocketAddr::from((self.ip, port))).await.is_ok();
                         if ready {
-                            self.teller.tell("Running", self.container, self.state.clone(), true, Some(self.ip)).await;
+                            self.teller.tell("Running", self.state.clone(), true, Some(self.ip)).await;
                         }
                     }
                     if ends.is_some_and(|at| tokio::time::Instant::now() >= at) {
@@ -277,10 +274,11 @@ impl Running<'_> {
 struct Teller {
     api: Api<Pod>,
     name: String,
+    container: String,
 }
 
 impl Teller {
-    async fn tell(&self, phase: &str, container: &str, state: Value, ready: bool, ip: Option<Ipv4Addr>) {
+    async fn tell(&self, phase: &str, state: Value, ready: bool, ip: Option<Ipv4Addr>) {
         let truth = |yes: bool| if yes { "True" } else { "False" };
         let status = json!({ "status": {
             "phase": phase,
@@ -291,7 +289,7 @@ impl Teller {
                 { "type": "Ready", "status": truth(ready) },
             ],
             "containerStatuses": [{
-                "name": container,
+                "name": self.container,
                 "image": IMAGE,
                 "imageID": "",
                 "ready": ready,
