@@ -61,7 +61,7 @@ impl Cluster {
     /// `None` where there are none to be. From now on each of them is asked every moment whether it lives.
     pub(crate) async fn start(config: &Config, memory: &Arc<Memory>) -> Result<Option<Self>> {
         let members = Arc::new(Members::default());
-        let scaler = Autoscaler::start(config, &members)?;
+        let scaler = Autoscaler::start(config, &members).await?;
         let (found, in_process) = match &config.mode {
             Mode::Embedded => return Ok(None),
             Mode::InProcess { count } => {
@@ -73,7 +73,7 @@ impl Cluster {
                 let scheme = if config.tls.is_some() { "https" } else { "http" };
                 (Found::Resolved(scheme, host.clone(), *port), None)
             }
-            Mode::Process { .. } => match &scaler {
+            Mode::Process { .. } | Mode::Kubernetes(_) => match &scaler {
                 Some(scaler) => (Found::Started(scaler.fleet().placed()), None),
                 None => return Ok(None),
             },

@@ -1,6 +1,7 @@
 //! Where plans run and what they may use: plain data, checked whole by [`Config::validate`] and
 //! [`ExecutorConfig::validate`]. Knows nothing of sockets, engines or the environment.
 
+mod pods;
 mod sets;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use url::Url;
 
 use crate::error::{Error, Result};
 
+pub use pods::{KubernetesConfig, PodConfig};
 pub use sets::SetConfig;
 
 /// More executors than this and a cluster is no longer a fixed list.
@@ -106,6 +108,8 @@ pub enum Mode {
         #[serde(default)]
         program: Option<PathBuf>,
     },
+    /// On executor pods of a Kubernetes cluster, which this server creates and deletes as they are needed.
+    Kubernetes(KubernetesConfig),
 }
 
 /// How one executor process runs.
@@ -241,11 +245,11 @@ impl Config {
         if self.lost_after.is_zero() {
             return invalid("lost_after", "must be longer than 0");
         }
-        sets::validate(&self.sets)?;
+        sets::validate(&self.sets, matches!(self.mode, Mode::Kubernetes(_)))?;
         if !self.sets.is_empty() && !self.mode.is_scaled() {
             return invalid(
                 "sets",
-                "are for mode.type = \"process\"; executors of other modes are not started here",
+                "are for mode.type = \"process\" and \"kubernetes\"; executors of other modes are not started here",
             );
         }
         self.memory().validate()?;
@@ -315,12 +319,13 @@ impl Mode {
             Mode::Dns { host, .. } if host.is_empty() => invalid("mode.host", "must be a name"),
             Mode::Dns { port: 0, .. } => invalid("mode.port", "must be between 1 and 65535"),
             Mode::Dns { .. } | Mode::Process { .. } => Ok(()),
+            Mode::Kubernetes(kubernetes) => kubernetes.validate(),
         }
     }
 
     /// True where executors are started and ended as they are needed.
     fn is_scaled(&self) -> bool {
-        matches!(self, Mode::Process { .. })
+        matches!(self, Mode::Process { .. } | Mode::Kubernetes(_))
     }
 }
 

@@ -204,7 +204,11 @@ fn target_partitions(config: &Config) -> usize {
     let default = match config.mode {
         Mode::Embedded => machine,
         // A scan of one partition stays in one task.
-        Mode::InProcess { .. } | Mode::Static { .. } | Mode::Dns { .. } | Mode::Process { .. } => machine.max(2),
+        Mode::InProcess { .. }
+        | Mode::Static { .. }
+        | Mode::Dns { .. }
+        | Mode::Process { .. }
+        | Mode::Kubernetes(_) => machine.max(2),
     };
     config.target_partitions.unwrap_or(default)
 }

@@ -12,7 +12,7 @@ mod process;
 mod scale;
 
 pub use cluster::ExecutorInfo;
-pub use config::{Config, ExecutorConfig, Mode, SetConfig, TlsConfig};
+pub use config::{Config, ExecutorConfig, KubernetesConfig, Mode, PodConfig, SetConfig, TlsConfig};
 pub use engine::{Engines, Execution, ExecutorSet, Limits, Progress};
 pub use error::{Error, Result};
 pub use process::Executor;

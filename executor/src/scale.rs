@@ -9,6 +9,7 @@
 pub(crate) mod autoscaler;
 pub(crate) mod demand;
 pub(crate) mod fleet;
+mod pods;
 mod processes;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Measurements of the release build, each a table of absolute figures and, with `--json`, one JSON object as last line.
 //!
-//! `cargo run --release -p tests --bin bench -- startup|planning|scale|flight|scan [--scale N]|slow-reader [--megabytes N] [--json]`
+//! `cargo run --release -p tests --bin bench -- startup|planning|scale [--pods]|flight|scan [--scale N]|slow-reader [--megabytes N] [--json]`
 
 #![allow(clippy::print_stdout, reason = "a measurement prints its table")]
 
@@ -25,10 +25,12 @@ async fn main() -> Result<()> {
     match arguments.first().map(String::as_str) {
         Some("startup") => startup::run(as_json).await,
         Some("planning") => planning::run(as_json).await,
-        Some("scale") => scale::run(as_json).await,
+        Some("scale") => scale::run(arguments.iter().any(|argument| argument == "--pods"), as_json).await,
         Some("flight") => flight::run(as_json).await,
         Some("scan") => scan::run(number("--scale", 1.0)?, as_json).await,
         Some("slow-reader") => flight::slow_reader(number("--megabytes", 5000.0)?).await,
-        _ => bail!("usage: bench startup|planning|scale|flight|scan [--scale N]|slow-reader [--megabytes N] [--json]"),
+        _ => bail!(
+            "usage: bench startup|planning|scale [--pods]|flight|scan [--scale N]|slow-reader [--megabytes N] [--json]"
+        ),
     }
 }

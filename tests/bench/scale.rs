@@ -1,11 +1,11 @@
 //! How long the first queries of a server without executors take, and how soon it has none again. The executors are
-//! processes on this machine.
+//! processes on this machine, or pods of a Kubernetes cluster whose node is this machine.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use harness::{Client, Lake, LakeBuilder, demo};
-use serde_json::json;
+use harness::{Client, Cluster, Lake, LakeBuilder, Node, demo};
+use serde_json::{Value, json};
 
 const RUNS: usize = 5;
 const QUERY: &str = "SELECT l_returnflag, sum(l_quantity), count(*) FROM lineitem GROUP BY l_returnflag ORDER BY 1";
@@ -15,7 +15,7 @@ const SETS: &str = "[[executor.sets]]\nmax = 1\nround = \"200ms\"\ncool_down = \
 /// Prints medians. `small_query_at_zero_ms`: a query that the server answers itself. `zero_to_first_task_ms`: from the
 /// call to the answer of one that waits for an executor, less what the same query takes once that is there.
 /// `idle_to_zero_ms`: from the answer until no executor is left, with an idle timeout of one second.
-pub(crate) async fn run(as_json: bool) -> Result<()> {
+pub(crate) async fn run(pods: bool, as_json: bool) -> Result<()> {
     let data = tempfile::tempdir()?;
     let folder = data.path().to_str().context("a path that is no text")?;
     demo(0.01, &["--data-dir", folder]).await?;
@@ -24,19 +24,43 @@ pub(crate) async fn run(as_json: bool) -> Result<()> {
             .data(data.path())
             .setting("default_catalog = \"delta\"\ndefault_namespace = \"tpch\"")
     };
+    let figures = if pods {
+        let cluster = Cluster::start().await?;
+        let _node = Node::start(&cluster.admin, "one", 100).await?;
+        let release = cluster.release("bench").await?;
+        measure(async || {
+            let began = Instant::now();
+            // The pods of the server before may still go.
+            while !release.pods().await?.is_empty() {
+                ensure!(began.elapsed() < Duration::from_secs(60), "pods stay");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            Ok(over(Lake::pods(release.mode(), SETS)))
+        })
+        .await?
+    } else {
+        measure(async || Ok(over(Lake::started(SETS)))).await?
+    };
+    if as_json {
+        println!("{figures}");
+    }
+    Ok(())
+}
+
+/// The figures of servers that `server` describes.
+async fn measure(server: impl AsyncFn() -> Result<LakeBuilder>) -> Result<Value> {
     let (mut small, mut first, mut idle) = (Vec::new(), Vec::new(), Vec::new());
     println!("run  small_query_at_zero_ms  zero_to_first_task_ms  idle_to_zero_ms");
     for run in 1..=RUNS {
-        let lake = over(Lake::started(SETS)).start().await?;
+        let lake = server().await?.start().await?;
         let answered = took(&mut lake.client().await?).await?;
-        let lake = over(Lake::started(SETS))
-            .executor("local_scan_bytes_max = 0")
-            .start()
-            .await?;
+        lake.server.terminate().await?;
+        let lake = server().await?.executor("local_scan_bytes_max = 0").start().await?;
         let mut client = lake.client().await?;
         let cold = took(&mut client).await?;
         let warm = took(&mut client).await?;
         let ended = gone(&mut client).await?;
+        lake.server.terminate().await?;
         let begun = cold.saturating_sub(warm);
         println!("{run:3}  {:22.1}  {:21.1}  {:15.1}", ms(answered), ms(begun), ms(ended));
         small.push(ms(answered));
@@ -45,16 +69,12 @@ pub(crate) async fn run(as_json: bool) -> Result<()> {
     }
     let (small, first, idle) = (median(small), median(first), median(idle));
     println!("med  {small:22.1}  {first:21.1}  {idle:15.1}");
-    if as_json {
-        let figures = json!({
-            "small_query_at_zero_ms": small,
-            "zero_to_first_task_ms": first,
-            "idle_to_zero_ms": idle,
-            "runs": RUNS,
-        });
-        println!("{figures}");
-    }
-    Ok(())
+    Ok(json!({
+        "small_query_at_zero_ms": small,
+        "zero_to_first_task_ms": first,
+        "idle_to_zero_ms": idle,
+        "runs": RUNS,
+    }))
 }
 
 async fn took(client: &mut Client) -> Result<Duration> {

@@ -38,6 +38,8 @@ enum Size {
     Processes(usize, Vec<SocketAddr>),
     /// Executors that the server starts by itself, in sets of this configuration.
     Started(Option<&'static str>, String),
+    /// Executors that the server starts by itself, in this mode and in sets of this configuration.
+    Pods(String, String),
 }
 
 impl Lake {
@@ -64,6 +66,12 @@ impl Lake {
     /// As [`Lake::started`], with another program in the place of executors.
     pub fn started_from(program: &'static str, sets: &str) -> LakeBuilder {
         LakeBuilder::new(Size::Started(Some(program), sets.to_owned()))
+    }
+
+    /// A server that creates executor pods as it needs them: `mode` is the value of `executor.mode`, `sets` are sections
+    /// `[[executor.sets]]`.
+    pub fn pods(mode: String, sets: &str) -> LakeBuilder {
+        LakeBuilder::new(Size::Pods(mode, sets.to_owned()))
     }
 
     /// A server whose only executor is expected at `address`.
@@ -181,6 +189,10 @@ impl LakeBuilder {
                 sets = own;
                 let program = program.map(|program| format!(", program = {program:?}"));
                 format!("{{ type = \"process\"{} }}", program.unwrap_or_default())
+            }
+            Size::Pods(mode, own) => {
+                sets = own;
+                mode
             }
             Size::Embedded => "{ type = \"embedded\" }".to_owned(),
             Size::InProcess(count) => format!("{{ type = \"in-process\", count = {count} }}"),

@@ -1,5 +1,8 @@
 //! Where things lie that tests start: the binary under test, installed parts, client programs.
 
+pub(crate) mod cluster;
+pub(crate) mod node;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{EXECUTORS_MAX, invalid};
+use super::{EXECUTORS_MAX, PodConfig, invalid};
 use crate::error::Result;
 
 /// The set of those who name none, where none is configured.
@@ -46,6 +46,8 @@ pub struct SetConfig {
     /// How long a query waits for the first executor of the set, default 2 min.
     #[serde(with = "humantime_serde")]
     pub start_timeout: Duration,
+    /// What its pods look like; only for mode `kubernetes`.
+    pub pod: Option<PodConfig>,
 }
 
 impl Default for SetConfig {
@@ -62,12 +64,13 @@ impl Default for SetConfig {
             budget_seconds: None,
             budget_period: Duration::from_secs(60 * 60),
             start_timeout: Duration::from_secs(120),
+            pod: None,
         }
     }
 }
 
 /// Checks what the types cannot.
-pub(super) fn validate(sets: &[SetConfig]) -> Result<()> {
+pub(super) fn validate(sets: &[SetConfig], pods: bool) -> Result<()> {
     let mut names = HashSet::new();
     let mut all = 0;
     for (index, set) in sets.iter().enumerate() {
@@ -104,6 +107,22 @@ pub(super) fn validate(sets: &[SetConfig]) -> Result<()> {
         }
         if set.budget_period.is_zero() {
             return wrong("budget_period", "must be longer than 0");
+        }
+        let Some(pod) = &set.pod else { continue };
+        if !pods {
+            return wrong("pod", "is for mode.type = \"kubernetes\"");
+        }
+        if pod.memory_bytes == Some(0) {
+            return wrong("pod.memory_bytes", "must be at least 1");
+        }
+        if pod.memory_bytes.is_none() && pod.memory_overhead_bytes.is_some() {
+            return wrong("pod.memory_overhead_bytes", "needs memory_bytes");
+        }
+        if pod.scratch_bytes == Some(0) {
+            return wrong("pod.scratch_bytes", "must be at least 1");
+        }
+        if pod.pending_timeout.is_zero() {
+            return wrong("pod.pending_timeout", "must be longer than 0");
         }
     }
     Ok(())

@@ -108,10 +108,6 @@ fn sets_are_read_where_executors_are_started() {
     };
     assert_eq!(own.scaled_sets(), [spot]);
     assert_eq!(Config::default().scaled_sets(), []);
-    refused(
-        json!({ "mode": { "type": "kubernetes" } }),
-        "unknown variant `kubernetes`",
-    );
     refused(json!({ "sets": [{}] }), "sets: are for mode.type");
     let check = |sets: serde_json::Value, message: &str| refused(json!({ "mode": mode, "sets": sets }), message);
     check(json!([{ "name": "Spot" }]), "sets.0.name: must be of lower-case");
@@ -127,4 +123,61 @@ fn sets_are_read_where_executors_are_started() {
     check(json!([{ "tasks_per_executor": 0 }]), "sets.0.tasks_per_executor");
     check(json!([{ "round": "0s" }]), "sets.0.round");
     check(json!([{ "budget_period": "0s" }]), "sets.0.budget_period");
+}
+
+#[test]
+fn pods_are_for_kubernetes() {
+    let mode = json!({ "type": "kubernetes", "image": "lakewing:1" });
+    let own = config(json!({ "mode": mode, "sets": [{ "pod": { "cpu": "2", "memory_bytes": 9 } }] })).unwrap();
+    let kubernetes = KubernetesConfig {
+        image: Some("lakewing:1".to_owned()),
+        ..KubernetesConfig::default()
+    };
+    assert_eq!(own.mode, Mode::Kubernetes(kubernetes));
+    let pod = own.scaled_sets()[0].pod.clone().unwrap();
+    assert_eq!((pod.cpu.as_deref(), pod.memory_bytes), (Some("2"), Some(9)));
+    assert_eq!(
+        config(json!({ "mode": mode })).unwrap().scaled_sets(),
+        [SetConfig::default()]
+    );
+    refused(
+        json!({ "mode": { "type": "kubernetes", "pods": 1 } }),
+        "unknown field `pods`",
+    );
+    refused(
+        json!({ "mode": { "type": "kubernetes", "lease": "A" } }),
+        "mode.lease: must be",
+    );
+    refused(
+        json!({ "mode": { "type": "kubernetes", "lease": "a-" } }),
+        "mode.lease: must be",
+    );
+    refused(
+        json!({ "mode": { "type": "kubernetes", "port": 0 } }),
+        "mode.port: must be",
+    );
+    let process = json!({ "type": "process" });
+    refused(
+        json!({ "mode": process, "sets": [{ "pod": {} }] }),
+        "sets.0.pod: is for mode.type = \"kubernetes\"",
+    );
+    let check = |pod: serde_json::Value, message: &str| {
+        refused(json!({ "mode": mode, "sets": [{ "pod": pod }] }), message);
+    };
+    check(
+        json!({ "memory_bytes": 0 }),
+        "sets.0.pod.memory_bytes: must be at least 1",
+    );
+    check(
+        json!({ "memory_overhead_bytes": 1 }),
+        "sets.0.pod.memory_overhead_bytes: needs",
+    );
+    check(
+        json!({ "scratch_bytes": 0 }),
+        "sets.0.pod.scratch_bytes: must be at least 1",
+    );
+    check(
+        json!({ "pending_timeout": "0s" }),
+        "sets.0.pod.pending_timeout: must be longer",
+    );
 }

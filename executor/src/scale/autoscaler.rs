@@ -1,6 +1,6 @@
 //! Looks at what is asked and what is there, lets [`decide`](super::decide) say what to do, and does it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use url::Url;
 
-use super::demand::{Demand, Wanted};
+use super::demand::{Asked, Demand, Wanted};
 use super::fleet::{Fleet, Started};
+use super::pods::Pods;
 use super::processes::Processes;
 use super::{ExecutorLoad, History, Load, Phase, decide};
 use crate::cluster::members::{Health, Members, Seen};
@@ -38,19 +39,29 @@ pub(crate) struct Autoscaler {
 #[derive(Debug, Clone)]
 enum Launcher {
     Processes(Arc<Processes>),
+    Pods(Arc<Pods>),
 }
 
 impl Autoscaler {
     /// For the sets of `config`; `None` where its mode starts no executors. `members` say how they are.
-    pub(crate) fn start(config: &Config, members: &Arc<Members>) -> Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] where what starts them cannot be used.
+    pub(crate) async fn start(config: &Config, members: &Arc<Members>) -> Result<Option<Self>> {
         let fleet = Arc::new(Fleet::default());
+        let demand = Demand::default();
+        let stop = CancellationToken::new();
         let launcher = match &config.mode {
             Mode::Process { program } => {
                 Launcher::Processes(Processes::new(program.as_deref(), config, Arc::clone(&fleet))?)
             }
+            Mode::Kubernetes(kubernetes) => {
+                let (fleet, demand) = (Arc::clone(&fleet), demand.clone());
+                Launcher::Pods(Pods::start_watching(config, kubernetes, fleet, demand, stop.clone()).await?)
+            }
             _ => return Ok(None),
         };
-        let (sets, demand) = (config.scaled_sets(), Demand::default());
+        let sets = config.scaled_sets();
         let scaler = Scaler {
             sets: sets
                 .iter()
@@ -62,7 +73,6 @@ impl Autoscaler {
             launcher: launcher.clone(),
             began: Instant::now(),
         };
-        let stop = CancellationToken::new();
         let stopped = stop.clone();
         let deciding = async move {
             stopped.run_until_cancelled(scaler.run()).await;
@@ -121,7 +131,14 @@ impl Autoscaler {
         self.stop.cancel();
         match &self.launcher {
             Launcher::Processes(processes) => processes.shutdown().await,
+            Launcher::Pods(pods) => pods.shutdown().await,
         }
+    }
+}
+
+impl Drop for Autoscaler {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 
@@ -140,29 +157,57 @@ impl Scaler {
         let shortest = self.sets.iter().map(|(_, set)| set.round.min(set.idle_timeout)).min();
         let interval = shortest.unwrap_or(INTERVAL_MAX).clamp(INTERVAL_MAX / 10, INTERVAL_MAX);
         loop {
-            let seen: HashMap<Url, Seen> = self
-                .members
-                .seen()
-                .into_iter()
-                .map(|one| (one.address.clone(), one))
-                .collect();
-            self.end_lost(&seen);
-            for (name, set) in &self.sets {
-                let history = histories.remove(name).unwrap_or_default();
-                histories.insert(Arc::clone(name), self.scale(name, set, &seen, history));
+            match self.launcher.standing() {
+                Ok(others) => self.look(&others, &mut histories),
+                Err(why) => self.stand_by(&why),
             }
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
-                () = self.demand.changed() => {}
+                () = self.demand.changed() => self.launcher.poke(),
                 () = self.fleet.changed() => {}
             }
         }
     }
 
+    /// One decision about each set, where the queries of other servers want `others`.
+    fn look(&self, others: &BTreeMap<String, Asked>, histories: &mut HashMap<Arc<str>, History>) {
+        let seen: HashMap<Url, Seen> = self
+            .members
+            .seen()
+            .into_iter()
+            .map(|one| (one.address.clone(), one))
+            .collect();
+        self.end_lost(&seen);
+        self.launcher.give_up();
+        for (name, set) in &self.sets {
+            let (own, others) = (self.demand.of(name), others.get(&**name).copied().unwrap_or_default());
+            let asked = Asked {
+                waiting: own.waiting + others.waiting,
+                tasks: own.tasks + others.tasks,
+            };
+            let history = histories.remove(name).unwrap_or_default();
+            histories.insert(Arc::clone(name), self.scale((name, set), asked, &seen, history));
+        }
+    }
+
+    /// Somebody else decides, or nobody can: those who wait hear why.
+    fn stand_by(&self, why: &str) {
+        for (name, _) in &self.sets {
+            if self.fleet.decided(name, why.to_owned()) {
+                info!(set = %name, why, "executors are left as they are");
+            }
+        }
+    }
+
     /// One decision about one set, and its consequences.
-    fn scale(&self, name: &Arc<str>, set: &SetConfig, seen: &HashMap<Url, Seen>, history: History) -> History {
+    fn scale(
+        &self,
+        (name, set): (&Arc<str>, &SetConfig),
+        asked: Asked,
+        seen: &HashMap<Url, Seen>,
+        history: History,
+    ) -> History {
         let now = self.began.elapsed();
-        let asked = self.demand.of(name);
         let all = self.fleet.all();
         let own = all.iter().filter(|(_, started)| started.set == *name);
         let executors = own.map(|(executor, started)| ExecutorLoad {
@@ -236,15 +281,39 @@ impl Scaler {
 }
 
 impl Launcher {
+    /// What the queries of other servers want, where this one decides; else why it does not.
+    fn standing(&self) -> std::result::Result<BTreeMap<String, Asked>, String> {
+        match self {
+            Launcher::Processes(_) => Ok(BTreeMap::new()),
+            Launcher::Pods(pods) => pods.standing(),
+        }
+    }
+
+    /// What queries want has changed.
+    fn poke(&self) {
+        if let Launcher::Pods(pods) = self {
+            pods.poke();
+        }
+    }
+
+    /// Gives up executors that do not get ready; processes do so by themselves.
+    fn give_up(&self) {
+        if let Launcher::Pods(pods) = self {
+            pods.give_up();
+        }
+    }
+
     fn start(&self, set: &Arc<str>, reason: &str) {
         match self {
             Launcher::Processes(processes) => processes.start(set, reason),
+            Launcher::Pods(pods) => pods.start(set, reason),
         }
     }
 
     fn stop(&self, name: &str, reason: &str) {
         match self {
             Launcher::Processes(processes) => processes.stop(name, reason),
+            Launcher::Pods(pods) => pods.stop(name, reason),
         }
     }
 }

@@ -95,6 +95,13 @@ impl Fleet {
         self.publish();
     }
 
+    /// Why `name` is as it is.
+    pub(crate) fn explain(&self, name: &str, why: &str) {
+        if let Some(started) = self.state().executors.get_mut(name) {
+            why.clone_into(&mut started.reason);
+        }
+    }
+
     /// `name` was told to end.
     pub(crate) fn leaves(&self, name: &str, reason: &str) {
         if let Some(started) = self.state().executors.get_mut(name)

@@ -198,7 +198,9 @@ fn every_key_is_documented() {
         ("executor.mode", "[executor.mode]\ntype = \"static\"\nzzz = 1"),
         ("executor.mode", "[executor.mode]\ntype = \"dns\"\nzzz = 1"),
         ("executor.mode", "[executor.mode]\ntype = \"process\"\nzzz = 1"),
+        ("executor.mode", "[executor.mode]\ntype = \"kubernetes\"\nzzz = 1"),
         ("executor.sets", "[[executor.sets]]\nzzz = 1"),
+        ("executor.sets.pod", "[[executor.sets]]\n[executor.sets.pod]\nzzz = 1"),
         ("executor.tls", "[executor.tls]\nzzz = 1"),
     ];
     let document = include_str!("../../../docs/configuration.md");

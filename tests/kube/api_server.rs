@@ -1,0 +1,66 @@
+//! The API server goes away and comes back.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use futures::future::try_join_all;
+use harness::{Cluster, Node, rows, same_rows};
+
+use crate::support::{QUERY, QUICK, data, executors, expected, names, ready, server, until_pods, until_ready};
+
+const AWAY: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_go_on_without_it_and_nothing_is_created_twice() -> Result<()> {
+    let data = data().await?;
+    let expected = expected(data.path()).await?;
+    let mut cluster = Cluster::start().await?;
+    let release = cluster.release("away").await?;
+    let _node = Node::start(&cluster.admin, "one", 100).await?;
+    let sets = format!("[[executor.sets]]\nmin = 1\nmax = 3\n{QUICK}");
+    let lake = server(&release, &sets, data.path()).await?;
+    let mut observer = lake.client().await?;
+    until_ready(&mut observer, 1).await?;
+    let first = ready(&mut observer).await?;
+
+    cluster.stop_api_server()?;
+    let began = Instant::now();
+    let mut clients = try_join_all((0..8).map(|_| lake.client())).await?;
+    // They want more executors than there are, all the time.
+    let asking = try_join_all(clients.iter_mut().map(async |client| {
+        while began.elapsed() < AWAY + Duration::from_secs(5) {
+            same_rows("a query", &expected, &rows(&client.query(QUERY).await?)?, true)?;
+        }
+        Ok(())
+    }));
+    let away = async {
+        let mut told = false;
+        while began.elapsed() < AWAY {
+            let ready = ready(&mut observer).await?;
+            ensure!(ready == first, "the executors changed: {first:?} to {ready:?}");
+            told |= lake.server.output().contains("the API server cannot be reached");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        ensure!(told, "the log does not say that the API server is away");
+        cluster.start_api_server().await?;
+        until_pods(&release, 3).await.map(drop)
+    };
+    tokio::try_join!(asking, away)?;
+
+    // As many as may be, and each of them known.
+    let pods = release.pods().await?;
+    ensure!(pods.len() <= 3, "{:?}", names(&pods));
+    let there: Vec<_> = executors(&mut observer)
+        .await?
+        .into_iter()
+        .map(|one| one.name)
+        .collect();
+    ensure!(
+        names(&pods).iter().all(|pod| there.contains(pod)),
+        "{there:?} and {:?}",
+        names(&pods)
+    );
+    ensure!(first.is_subset(&names(&pods)), "who worked before is gone");
+    until_pods(&release, 1).await?;
+    same_rows("after it", &expected, &rows(&observer.query(QUERY).await?)?, true)
+}
