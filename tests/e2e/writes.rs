@@ -1,11 +1,13 @@
 //! Rows that Lakewing writes, read back by itself and by engines that are not Lakewing.
 
+mod branches;
 mod concurrency;
 mod ddl;
 mod delta_commits;
 mod formats;
 mod forms;
 mod ingest;
+mod maintenance;
 mod merge;
 mod views;
 

@@ -4,8 +4,10 @@
 //! are in lower case unless quoted.
 
 mod alter;
+pub(super) mod copy;
 mod create;
 mod cursor;
+mod maintain;
 mod view;
 
 use catalog::write::alter::Alteration;
@@ -16,6 +18,8 @@ use proto::ErrorKind;
 use self::alter::Change;
 pub(crate) use self::create::{CreateTable, TableDefinition};
 use self::cursor::{Cursor, Path};
+pub(super) use self::maintain::optimized;
+pub(crate) use self::maintain::{Maintain, told};
 use self::view::CreateView;
 use crate::error::{Error, Result};
 use crate::session::Session;
