@@ -4,11 +4,13 @@ mod branches;
 mod concurrency;
 mod ddl;
 mod delta_commits;
+mod faults;
 mod formats;
 mod forms;
 mod ingest;
 mod maintenance;
 mod merge;
+mod mixed;
 mod views;
 
 use anyhow::{Context, Result, ensure};

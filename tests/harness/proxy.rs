@@ -1,12 +1,14 @@
-//! A proxy in front of several servers that gives each connection to another one, as load balancers do.
+//! A proxy in front of several servers that gives each connection to another one, as load balancers do, and that may
+//! answer requests by itself, as services do that are overloaded or have shut somebody out.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// A running proxy. Dropping it ends all of its connections.
@@ -14,6 +16,7 @@ pub struct Proxy {
     address: SocketAddr,
     servers: Arc<Mutex<Vec<SocketAddr>>>,
     accepting: AbortHandle,
+    answer: watch::Sender<Option<&'static str>>,
 }
 
 impl Proxy {
@@ -23,6 +26,7 @@ impl Proxy {
         let address = listener.local_addr()?;
         let servers = Arc::new(Mutex::new(servers));
         let behind = Arc::clone(&servers);
+        let (answer, answers) = watch::channel(None::<&'static str>);
         #[allow(clippy::disallowed_methods, reason = "ends when the proxy is dropped")]
         let accepting = tokio::spawn(async move {
             let (mut connections, turn) = (JoinSet::new(), AtomicUsize::new(0));
@@ -33,12 +37,19 @@ impl Proxy {
                         .get(turn.fetch_add(1, Ordering::Relaxed) % servers.len().max(1))
                         .copied()
                 };
+                let mut answers = answers.clone();
                 connections.spawn(async move {
-                    if let Some(server) = server
+                    let answer = *answers.borrow_and_update();
+                    // An error is the end of a connection like any other.
+                    if let Some(answer) = answer {
+                        refuse(&mut client, answer).await.ok();
+                    } else if let Some(server) = server
                         && let Ok(mut server) = TcpStream::connect(server).await
                     {
-                        // An error is the end of a connection like any other.
-                        copy_bidirectional(&mut client, &mut server).await.ok();
+                        tokio::select! {
+                            _ = copy_bidirectional(&mut client, &mut server) => {}
+                            _ = answers.changed() => {}
+                        }
                     }
                 });
                 while connections.try_join_next().is_some() {}
@@ -48,6 +59,7 @@ impl Proxy {
             address,
             servers,
             accepting: accepting.abort_handle(),
+            answer,
         })
     }
 
@@ -56,10 +68,33 @@ impl Proxy {
         self.address
     }
 
+    /// Ends all connections; the requests of new ones get this status line and body, such as `503 Slow Down`, until there
+    /// is none.
+    pub fn set_answer(&self, answer: Option<&'static str>) {
+        self.answer.send_replace(answer);
+    }
+
     /// New connections go to these servers from now on.
     pub fn set_servers(&self, servers: Vec<SocketAddr>) {
         *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
     }
+}
+
+/// Answers one request, of which nothing is read but its beginning.
+async fn refuse(client: &mut TcpStream, status: &str) -> std::io::Result<()> {
+    let mut head = [0; 64 << 10];
+    let _read = client.read(&mut head).await?;
+    let code = status
+        .split_once(' ')
+        .map_or("Failed", |(_, reason)| reason)
+        .replace(' ', "");
+    let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{status}</Message></Error>");
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    client.write_all(answer.as_bytes()).await?;
+    client.shutdown().await
 }
 
 impl Drop for Proxy {
