@@ -208,7 +208,7 @@ impl Statement {
             None => {
                 let mut query = Show::describe(statement)?;
                 let (mut partitions, mut written) = (None, None);
-                if let Parsed::Statement(inner) = &mut query {
+                if let Some(inner) = written_or_explained(&mut query) {
                     if let Some(branch) = &branch {
                         written = Some(write::branch::name_target(inner, branch)?);
                     }
@@ -231,7 +231,10 @@ impl Statement {
                         versions,
                     });
                 }
-                refuse_all_but_queries(&query)?;
+                let explains_write = written_or_explained(&mut query).is_some_and(|inner| write::is_one(inner));
+                if !explains_write {
+                    refuse_all_but_queries(&query)?;
+                }
                 let versions = versions::name_versions(&mut query, versions)?;
                 Ok(Statement::Query {
                     query: Box::new(query),
@@ -240,6 +243,18 @@ impl Statement {
                 })
             }
         }
+    }
+}
+
+/// The statement itself, or the one that is explained.
+fn written_or_explained(statement: &mut Parsed) -> Option<&mut ast::Statement> {
+    match statement {
+        Parsed::Statement(inner) => Some(inner),
+        Parsed::Explain(explain) => match explain.statement.as_mut() {
+            Parsed::Statement(inner) => Some(inner),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

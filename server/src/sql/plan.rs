@@ -25,7 +25,7 @@ use super::execute;
 use super::parse::Statement;
 use super::pinned::{PinnedCatalogs, PinnedTables};
 use super::type_names::TypeNames;
-use super::write::{Creation, PartitionClause, Write, Written, upload};
+use super::write::{Creation, PartitionClause, Write, Written, explain, upload};
 use crate::error::{Error, Result};
 use crate::query::Registry;
 use crate::session::Session;
@@ -156,6 +156,7 @@ impl Planner {
         let plan = Naming::new((session, &self.engines), catalogs, view)
             .plan(&state, query, versions)
             .await?;
+        let plan = explain::with_writers(plan, &tables, (session, &state))?;
         only_reads().with_allow_dml(changes_rows).verify_plan(&plan)?;
         Ok(Plan {
             state,

@@ -5,6 +5,7 @@
 
 pub(super) mod alias;
 pub(super) mod branch;
+pub(super) mod explain;
 mod merge;
 pub(crate) mod partitions;
 mod rewrite;

@@ -192,3 +192,27 @@ async fn files_are_copied_in_one_commit() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_are_explained() -> Result<()> {
+    let lake = Lake::embedded().start().await?;
+    let mut client = lake.client().await?;
+    for (catalog, _) in CATALOGS {
+        let t = new_table(&mut client, catalog, "explained").await?;
+        update(&mut client, &format!("INSERT INTO {t} (id) VALUES (1)")).await?;
+        for sql in [
+            format!("INSERT INTO {t} SELECT * FROM {t}"),
+            format!("UPDATE {t} SET id = 2 WHERE id = 1"),
+            format!("DELETE FROM {t} WHERE id = 1"),
+            format!("MERGE INTO {t} AS x USING {t} AS y ON x.id = y.id WHEN MATCHED THEN DELETE"),
+        ] {
+            let plan = texts(&mut client, &format!("EXPLAIN {sql}")).await?;
+            let plan = plan.concat().join("\n");
+            ensure!(plan.contains("LakeWriteExec: table="), "{sql}: {plan}");
+            let failure = client.failure(&format!("EXPLAIN ANALYZE {sql}")).await?;
+            ensure!(failure.code() == Code::Unimplemented, "{failure:?}");
+        }
+        ensure!(texts(&mut client, &format!("SELECT id FROM {t}")).await? == [["1"]]);
+    }
+    Ok(())
+}
