@@ -31,6 +31,8 @@ async fn main() -> Result<()> {
         Some("scan") => scan::run(number("--scale", 1.0)?, as_json).await,
         Some("write") => write::run(number("--scale", 0.1)?, as_json).await,
         Some("slow-reader") => flight::slow_reader(number("--megabytes", 5000.0)?).await,
-        _ => bail!("usage: bench startup|planning|scale|flight|scan [--scale N]|write [--scale N]|slow-reader [--megabytes N] [--json]"),
+        _ => bail!(
+            "usage: bench startup|planning|scale|flight|scan [--scale N]|write [--scale N]|slow-reader [--megabytes N] [--json]"
+        ),
     }
 }

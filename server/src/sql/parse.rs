@@ -90,29 +90,8 @@ impl Statement {
         if let Some(id) = queries::parse(&tokens)? {
             return Ok(Statement::Kill(id));
         }
-        if let Some(maintain) = Maintain::parse(&tokens)? {
-            return Ok(Statement::Maintain(maintain));
-        }
-        if let Some(copy) = copy::parse(&tokens)? {
-            return match Self::of_tokens(copy.rows, None, sql, parameters)? {
-                Statement::Query {
-                    query,
-                    parameters: 0,
-                    versions,
-                } => Ok(Statement::Write {
-                    statement: query,
-                    creation: None,
-                    copies: Some(copy.into),
-                    partitions: None,
-                    parameters: 0,
-                    versions,
-                }),
-                _ => Err(Error::statement("COPY INTO takes no parameters")),
-            };
-        }
-        if let Some(of) = optimized(&tokens)? {
-            let of = Self::of_tokens(of, None, sql, parameters)?;
-            return Ok(Statement::Maintain(Maintain::optimize(of)?));
+        if let Some(statement) = Self::of_table(&tokens, sql, parameters)? {
+            return Ok(statement);
         }
         let (tokens, creation) = match Ddl::parse(&tokens, sql)? {
             None => (tokens, None),
@@ -123,6 +102,47 @@ impl Statement {
             Some(ddl) => return Ok(Statement::Ddl(ddl)),
         };
         Self::of_tokens(tokens, creation, sql, parameters)
+    }
+
+    /// COPY INTO, OPTIMIZE, and what else keeps a table small; nothing where the statement is another.
+    fn of_table(tokens: &[TokenWithSpan], sql: &str, parameters: usize) -> Result<Option<Self>> {
+        let first = tokens.iter().find_map(|token| match &token.token {
+            Token::Whitespace(_) => None,
+            Token::Word(word) => Some(word.value.to_uppercase()),
+            _ => Some(String::new()),
+        });
+        // Most statements are queries, whose tokens are looked at once.
+        if !matches!(
+            first.as_deref(),
+            Some("COPY" | "OPTIMIZE" | "VACUUM" | "ANALYZE" | "ALTER")
+        ) {
+            return Ok(None);
+        }
+        if let Some(maintain) = Maintain::parse(tokens)? {
+            return Ok(Some(Statement::Maintain(maintain)));
+        }
+        if let Some(of) = optimized(tokens)? {
+            let of = Self::of_tokens(of, None, sql, parameters)?;
+            return Ok(Some(Statement::Maintain(Maintain::optimize(of)?)));
+        }
+        let Some(copy) = copy::parse(tokens)? else {
+            return Ok(None);
+        };
+        match Self::of_tokens(copy.rows, None, sql, parameters)? {
+            Statement::Query {
+                query,
+                parameters: 0,
+                versions,
+            } => Ok(Some(Statement::Write {
+                statement: query,
+                creation: None,
+                copies: Some(copy.into),
+                partitions: None,
+                parameters: 0,
+                versions,
+            })),
+            _ => Err(Error::statement("COPY INTO takes no parameters")),
+        }
     }
 
     /// What the parser makes of the tokens.
@@ -249,9 +269,9 @@ impl Statement {
 /// The statement itself, or the one that is explained.
 fn written_or_explained(statement: &mut Parsed) -> Option<&mut ast::Statement> {
     match statement {
-        Parsed::Statement(inner) => Some(inner),
+        Parsed::Statement(inner) => Some(inner.as_mut()),
         Parsed::Explain(explain) => match explain.statement.as_mut() {
-            Parsed::Statement(inner) => Some(inner),
+            Parsed::Statement(inner) => Some(inner.as_mut()),
             _ => None,
         },
         _ => None,

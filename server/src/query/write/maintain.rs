@@ -11,7 +11,7 @@ use proto::ErrorKind;
 
 use super::{ATTEMPTS_MAX, BACKOFF, Work, Writing, count, unless_ended};
 use crate::error::{Error, Result};
-use crate::query::{Ending, Origin, Queries, RunningQuery};
+use crate::query::{Origin, Queries, RunningQuery};
 use crate::session::Session;
 use crate::sql::ddl::{Maintain, table_name, told};
 use crate::sql::parse::Statement;

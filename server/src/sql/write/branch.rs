@@ -5,6 +5,7 @@
 use datafusion::sql::sqlparser::ast::{
     Delete, FromTable, Ident, ObjectName, ObjectNamePart, Statement, TableAlias, TableFactor, TableObject,
 };
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::error::{Error, Result};
@@ -12,6 +13,10 @@ use crate::sql::parse::{Version, VersionedTable, name_parts};
 
 /// Takes the clause out of the tokens of a statement that changes rows: the name of the branch.
 pub(in crate::sql) fn take(mut tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Option<String>)> {
+    let is_of = |token: &TokenWithSpan| matches!(&token.token, Token::Word(word) if word.keyword == Keyword::OF);
+    if !tokens.iter().any(is_of) {
+        return Ok((tokens, None));
+    }
     let significant: Vec<usize> = tokens
         .iter()
         .enumerate()
