@@ -82,10 +82,12 @@ impl DeltaSnapshot {
         let oldest_ms = Utc::now().timestamp_millis().saturating_sub(age_ms);
         let oldest = DateTime::from_timestamp_millis(oldest_ms).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let mut found = self.files_before(oldest).await?;
+        self.check_listed(&found).await?;
+        found.retain(|_, old| *old);
         for needed in self.needed(oldest_ms).await? {
             found.remove(&needed);
         }
-        let files: Vec<String> = found.into_values().collect();
+        let files: Vec<String> = found.into_keys().collect();
         if dry_run {
             return Ok(Maintained {
                 counts: Vec::new(),
@@ -99,9 +101,9 @@ impl DeltaSnapshot {
         })
     }
 
-    /// The objects in the table's folder that are older than `oldest`, by their location. Names that begin with `_` or
+    /// The objects in the table's folder by their location, and whether they are older than `oldest`. Names that begin with `_` or
     /// `.`, and what is below folders of such a name, are not the table's rows.
-    async fn files_before(&self, oldest: DateTime<Utc>) -> Result<BTreeMap<String, String>> {
+    async fn files_before(&self, oldest: DateTime<Utc>) -> Result<BTreeMap<String, bool>> {
         let root = &self.log.root;
         let depth = root.path.parts_count();
         let mut found = BTreeMap::new();
@@ -109,13 +111,31 @@ impl DeltaSnapshot {
         let failed = |error| Error::storage(self.log.root_url.as_str(), error);
         while let Some(object) = listed.try_next().await.map_err(failed)? {
             let hidden = |part: object_store::path::PathPart<'_>| part.as_ref().starts_with(['_', '.']);
-            if object.location.parts().skip(depth).any(hidden) || object.last_modified >= oldest {
+            if object.location.parts().skip(depth).any(hidden) {
                 continue;
             }
             let location = format!("{}{}", root.store_url, object.location);
-            found.insert(location.clone(), location);
+            found.insert(location, object.last_modified < oldest);
         }
         Ok(found)
+    }
+
+    /// Refuses to go on where the store lists a live file under another name than the log, or not at all.
+    async fn check_listed(&self, found: &BTreeMap<String, bool>) -> Result<()> {
+        let root = format!("{}{}/", self.log.root.store_url, self.log.root.path);
+        for path in live::find(&self.log, &self.version.kernel, Wanted::All)
+            .await?
+            .into_keys()
+        {
+            let location = location(self, &path)?;
+            let inside = location.strip_prefix(&root);
+            let hidden = inside.is_none_or(|inside| inside.split('/').any(|part| part.starts_with(['_', '.'])));
+            if !hidden && !found.contains_key(&location) {
+                let detail = format!("{path} is not in the listing of the table's folder: nothing is deleted");
+                return Err(self.log.corrupt(detail));
+            }
+        }
+        Ok(())
     }
 
     /// The files that a version has which was current at that time or later, as [`location`] names them.

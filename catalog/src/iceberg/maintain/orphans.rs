@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
+use iceberg::spec::TableMetadata;
 
 use super::super::commit::land::now;
 use super::super::commit::{data_folder, metadata_folder};
@@ -45,6 +46,8 @@ pub(super) async fn remove_orphans(
         }
         list(stores, &folder, oldest, &mut found).await?;
     }
+    check_listed(lakehouse, name, metadata, &found).await?;
+    found.retain(|_, old| *old);
     // The table as it is now: commits since the folders were looked at count.
     let newest = now(lakehouse, name).await?;
     let metadata = &newest.metadata.table;
@@ -70,7 +73,7 @@ pub(super) async fn remove_orphans(
         found.remove(&key);
     })
     .await?;
-    let orphans: Vec<String> = found.into_values().collect();
+    let orphans: Vec<String> = found.into_keys().collect();
     if dry_run {
         return Ok(Maintained {
             counts: Vec::new(),
@@ -84,13 +87,39 @@ pub(super) async fn remove_orphans(
     })
 }
 
-/// The objects below `folder` that are older than `oldest`: their locations by [`key`].
-async fn list(
-    stores: &Stores,
-    folder: &str,
-    oldest: DateTime<Utc>,
-    found: &mut BTreeMap<String, String>,
+/// Refuses to go on where the store lists a file of the newest snapshot under another name than the metadata, or not at
+/// all.
+async fn check_listed(
+    lakehouse: &Lakehouse,
+    name: &TableName,
+    metadata: &TableMetadata,
+    found: &BTreeMap<String, bool>,
 ) -> Result<()> {
+    let cache = lakehouse.manifests();
+    let newest = metadata.current_snapshot().into_iter().map(AsRef::as_ref);
+    let manifests = manifests_of(cache, name, newest).await?;
+    let folders = [key(&data_folder(metadata))?, key(&metadata_folder(metadata))?];
+    let missing =
+        |key: &str| folders.iter().any(|folder| key.starts_with(&format!("{folder}/"))) && !found.contains_key(key);
+    let mut lost = manifests.keys().find(|key| missing(key)).cloned();
+    for_each_file(cache, name, manifests.values(), |_, key, _| {
+        if lost.is_none() && missing(&key) {
+            lost = Some(key);
+        }
+    })
+    .await?;
+    match lost {
+        None => Ok(()),
+        Some(file) => Err(Error::Corrupt {
+            table: name.to_string(),
+            file,
+            detail: "it is not in the listing of its folder: nothing is deleted".to_owned(),
+        }),
+    }
+}
+
+/// The objects below `folder` by [`key`], and whether they are older than `oldest`.
+async fn list(stores: &Stores, folder: &str, oldest: DateTime<Utc>, found: &mut BTreeMap<String, bool>) -> Result<()> {
     let at = stores.locate(folder)?;
     let mut listed = at.store.list(Some(&at.path));
     loop {
@@ -99,9 +128,7 @@ async fn list(
             Ok(None) | Err(object_store::Error::NotFound { .. }) => return Ok(()),
             Err(error) => return Err(Error::storage(folder, error)),
         };
-        if object.last_modified < oldest {
-            let location = format!("{}{}", at.store_url.as_str(), object.location);
-            found.insert(location.clone(), location);
-        }
+        let location = format!("{}{}", at.store_url.as_str(), object.location);
+        found.insert(location, object.last_modified < oldest);
     }
 }
