@@ -77,6 +77,87 @@ async fn every_table() -> Result<()> {
     tables_that_spark_writes_now(&[]).await
 }
 
+/// Spark reads the tables that Lakewing wrote, maintained ones too, and goes on writing; Lakewing reads that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lakewing_wrote() -> Result<()> {
+    let (data, scratch) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let lake = Lake::embedded().data(data.path()).start().await?;
+    let mut client = lake.client().await?;
+    let mut tables = serde_json::Map::new();
+    let kinds = [
+        ("v2", "lake", "TBLPROPERTIES ('write.delete.mode' = 'merge-on-read')"),
+        ("v3", "lake", "TBLPROPERTIES ('format-version' = '3')"),
+        ("plain", "delta", ""),
+        (
+            "vectors",
+            "delta",
+            "TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')",
+        ),
+        ("tracked", "delta", "TBLPROPERTIES ('delta.enableRowTracking' = 'true')"),
+    ];
+    for (name, catalog, rest) in kinds {
+        let table = format!("{catalog}.spark.{name}");
+        let mut statements = vec![
+            format!("CREATE SCHEMA IF NOT EXISTS {catalog}.spark"),
+            format!("CREATE TABLE {table} (id BIGINT, text STRING, day DATE) PARTITIONED BY (day) {rest}"),
+        ];
+        for id in 0..6 {
+            statements.push(format!(
+                "INSERT INTO {table} VALUES ({id}, 'r{id}', DATE '2026-01-0{}')",
+                id % 2 + 1
+            ));
+        }
+        statements.push(format!("OPTIMIZE {table}"));
+        if name != "tracked" {
+            statements.push(format!("DELETE FROM {table} WHERE id = 3"));
+        }
+        statements.push(format!("INSERT INTO {table} VALUES (10, NULL, NULL)"));
+        for sql in statements {
+            client.query(&sql).await.with_context(|| sql.clone())?;
+        }
+        let location = match catalog {
+            "lake" => {
+                let folder = data.path().join("lake/spark").join(name).join("metadata");
+                let files = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+                let files = files.collect::<Result<Vec<_>>>()?;
+                let metadata = files
+                    .into_iter()
+                    .filter(|file| file.to_string_lossy().ends_with(".metadata.json"));
+                metadata.max().context("no metadata file")?
+            }
+            _ => data.path().join("delta/spark").join(name),
+        };
+        let format = if catalog == "lake" { "iceberg" } else { "delta" };
+        tables.insert(name.to_owned(), json!([format, location]));
+    }
+    let request = json!({
+        "folder": scratch.path(), "tables": tables, "columns": ["id", "text", "day"],
+        "append": "11L, 'spark', DATE'2026-01-03'",
+    });
+    let read = spark("spark_reads.py", request).await?;
+    for (name, catalog, _) in kinds {
+        let answer = client
+            .query(&format!("SELECT id, text, day FROM {catalog}.spark.{name}"))
+            .await?;
+        let text = |cell| match cell {
+            Cell::Null => "NULL".to_owned(),
+            Cell::Float(number) => number.to_string(),
+            Cell::Text(text) => text,
+        };
+        let own = rows(&answer)?.into_iter();
+        let mut own: Vec<Vec<String>> = own.map(|row| row.into_iter().map(text).collect()).collect();
+        own.sort();
+        let count = 6 + usize::from(name == "tracked") + usize::from(catalog == "delta");
+        ensure!(own.len() == count, "{name}: {own:?}");
+        ensure!(
+            read[name] == json!(own),
+            "{name}: Spark reads {}, Lakewing {own:?}",
+            read[name]
+        );
+    }
+    Ok(())
+}
+
 /// `names` may be empty, for all tables.
 async fn tables_that_spark_writes_now(names: &[&str]) -> Result<()> {
     let folder = tempfile::tempdir()?;

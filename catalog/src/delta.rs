@@ -12,9 +12,9 @@ pub(crate) mod commit;
 mod files;
 #[cfg(test)]
 mod fixture;
-mod history;
 mod inspect;
 pub(crate) mod log;
+pub(crate) mod maintain;
 mod metrics;
 pub(crate) mod read;
 mod replay;

@@ -9,9 +9,9 @@ mod alter;
 mod avro;
 pub(crate) mod cache;
 pub(crate) mod commit;
-mod deletes;
+pub(crate) mod deletes;
 mod inspect;
-pub(crate) mod locate;
+pub(crate) mod maintain;
 mod manifest;
 pub(crate) mod metadata;
 mod metrics;
@@ -22,4 +22,5 @@ mod transform;
 mod values;
 
 pub(crate) use alter::alter;
+pub(crate) use metadata::locate;
 pub(crate) use read::IcebergSnapshot;

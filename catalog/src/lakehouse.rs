@@ -1,6 +1,7 @@
 //! Names to tables: all configured catalogs behind one door.
 
 mod ddl;
+mod maintain;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -14,6 +14,7 @@ use proto::ColumnMatch;
 use crate::delta::DeltaSnapshot;
 use crate::error::{Error, Result};
 use crate::iceberg::IcebergSnapshot;
+use crate::iceberg::deletes::Partition;
 use crate::lakehouse::Lakehouse;
 use crate::name::TableName;
 use crate::scan::deletes::RowDeletes;
@@ -109,6 +110,9 @@ pub(crate) struct RowOrigin {
     pub(crate) first_row_id: Option<i64>,
     /// The Iceberg sequence number or Delta version that added the file, where its rows have ids.
     pub(crate) sequence: Option<i64>,
+    /// The table partition that it lies in: equal for files of one, and different for those of two. `None` where the
+    /// set's constant columns tell it.
+    pub(crate) partition: Option<Partition>,
 }
 
 /// The data files that a scan has to read, and how they become rows of the table.
@@ -317,6 +321,18 @@ impl TableSnapshot {
             Format::Iceberg(snapshot) => snapshot.write_target(),
             Format::Delta(snapshot) => snapshot.write_target(),
         }
+    }
+
+    /// The same for rows that move into other files: where they have ids, two columns of them stand behind those of the
+    /// table (`_row_id` and `_last_updated_sequence_number`), and files keep them.
+    pub(crate) fn rewrite_target(&self) -> Result<WriteTarget> {
+        let target = self.write_target()?;
+        let stored = match &self.format {
+            Format::Iceberg(_) if self.tracks_rows() => IcebergSnapshot::stored_columns(),
+            Format::Delta(snapshot) if self.tracks_rows() => snapshot.stored_columns()?,
+            _ => return Ok(target),
+        };
+        Ok(target.keeping(stored))
     }
 
     /// Whether rows have ids that they keep wherever they are moved (row lineage, row tracking).

@@ -4,7 +4,9 @@
 
 pub mod alter;
 pub mod change;
+pub mod compaction;
 pub(crate) mod exec;
+pub mod maintenance;
 pub(crate) mod message;
 mod parquet;
 mod partition;
@@ -115,6 +117,11 @@ impl WrittenFile {
     /// Where it lies.
     pub fn location(&self) -> &str {
         &self.location
+    }
+
+    /// Its size.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
     }
 
     /// Its number of rows.

@@ -105,6 +105,8 @@ pub(crate) enum Outcome {
     Changed(Session),
     /// So many rows were written, changed or deleted; -1 where they were not counted.
     Written(i64),
+    /// The query tells what was done, to so many files.
+    Told(String, i64),
 }
 
 impl Queries {
@@ -235,6 +237,10 @@ impl Queries {
     ) -> Result<Outcome> {
         match Statement::parse(sql)? {
             Statement::Write { .. } => self.write(session, origin, sql, bound).await.map(Outcome::Written),
+            Statement::Maintain(_) => {
+                let (told, files) = Box::pin(self.maintain(session, origin, sql)).await?;
+                Ok(Outcome::Told(told, files))
+            }
             Statement::Command(command) => {
                 let changed = guarded(Box::pin(command.apply(session.clone(), fresh, &self.planner))).await?;
                 // What a catalog keeps, such as a view, is dropped without a trace in the session.

@@ -1,13 +1,17 @@
 //! Rows that Lakewing writes, read back by itself and by engines that are not Lakewing.
 
+mod branches;
 mod concurrency;
 mod ddl;
 mod delta_commits;
+mod faults;
 mod formats;
 mod forms;
 mod functions;
 mod ingest;
+mod maintenance;
 mod merge;
+mod mixed;
 mod views;
 
 use anyhow::{Context, Result, ensure};

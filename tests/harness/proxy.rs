@@ -1,5 +1,6 @@
-//! A proxy in front of several servers that gives each connection to another one, as load balancers do, and that can be cut
-//! off, as networks are.
+//! A proxy in front of several servers that gives each connection to another one, as load balancers do; that can be cut
+//! off, as networks are; and that may answer requests by itself, as services do that are overloaded or have shut somebody
+//! out.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +18,7 @@ pub struct Proxy {
     servers: Arc<Mutex<Vec<SocketAddr>>>,
     is_cut: watch::Sender<bool>,
     accepting: AbortHandle,
+    answer: watch::Sender<Option<&'static str>>,
 }
 
 impl Proxy {
@@ -28,10 +30,11 @@ impl Proxy {
         let behind = Arc::clone(&servers);
         let is_cut = watch::Sender::new(false);
         let cut = is_cut.subscribe();
+        let (answer, answers) = watch::channel(None::<&'static str>);
         #[allow(clippy::disallowed_methods, reason = "ends when the proxy is dropped")]
         let accepting = tokio::spawn(async move {
             let (mut connections, turn) = (JoinSet::new(), AtomicUsize::new(0));
-            while let Ok((client, _)) = listener.accept().await {
+            while let Ok((mut client, _)) = listener.accept().await {
                 let server = {
                     let servers = behind.lock().unwrap_or_else(PoisonError::into_inner);
                     servers
@@ -39,18 +42,27 @@ impl Proxy {
                         .copied()
                 };
                 let cut = cut.clone();
+                let mut answers = answers.clone();
                 connections.spawn(async move {
-                    if let Some(server) = server
+                    let answer = *answers.borrow_and_update();
+                    // An error is the end of a connection like any other.
+                    if let Some(answer) = answer {
+                        refuse(&mut client, answer).await.ok();
+                    } else if let Some(server) = server
                         && let Ok(server) = TcpStream::connect(server).await
                     {
                         let (mut from_client, mut to_client) = client.into_split();
                         let (mut from_server, mut to_server) = server.into_split();
-                        // An error is the end of a connection like any other.
-                        tokio::try_join!(
-                            pass(&mut from_client, &mut to_server, cut.clone()),
-                            pass(&mut from_server, &mut to_client, cut)
-                        )
-                        .ok();
+                        let passing = async {
+                            tokio::try_join!(
+                                pass(&mut from_client, &mut to_server, cut.clone()),
+                                pass(&mut from_server, &mut to_client, cut)
+                            )
+                        };
+                        tokio::select! {
+                            _ = passing => {}
+                            _ = answers.changed() => {}
+                        }
                     }
                 });
                 while connections.try_join_next().is_some() {}
@@ -61,6 +73,7 @@ impl Proxy {
             servers,
             is_cut,
             accepting: accepting.abort_handle(),
+            answer,
         })
     }
 
@@ -77,6 +90,12 @@ impl Proxy {
     /// What was held back passes again, and what follows.
     pub fn mend(&self) {
         self.is_cut.send_replace(false);
+    }
+
+    /// Ends all connections; the requests of new ones get this status line and body, such as `503 Slow Down`, until there
+    /// is none.
+    pub fn set_answer(&self, answer: Option<&'static str>) {
+        self.answer.send_replace(answer);
     }
 
     /// New connections go to these servers from now on.
@@ -100,6 +119,23 @@ async fn pass(
         }
         to.write_all(&buffer[..bytes]).await?;
     }
+}
+
+/// Answers one request, of which nothing is read but its beginning.
+async fn refuse(client: &mut TcpStream, status: &str) -> std::io::Result<()> {
+    let mut head = [0; 64 << 10];
+    let _read = client.read(&mut head).await?;
+    let code = status
+        .split_once(' ')
+        .map_or("Failed", |(_, reason)| reason)
+        .replace(' ', "");
+    let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{status}</Message></Error>");
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    client.write_all(answer.as_bytes()).await?;
+    client.shutdown().await
 }
 
 impl Drop for Proxy {

@@ -12,7 +12,7 @@ pub(crate) mod conflict;
 pub(crate) mod constraints;
 pub(crate) mod create;
 mod gate;
-mod live;
+pub(crate) mod live;
 pub(crate) mod protocol;
 mod put;
 pub(crate) mod schema;

@@ -290,6 +290,7 @@ impl<'a> Rows<'a> {
                     location: path.to_owned(),
                     first_row_id,
                     sequence,
+                    partition: None,
                 })
             }),
         })

@@ -1,17 +1,19 @@
 //! A version of a Delta table as scans see it.
 
+pub(super) mod history;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
 use delta_kernel::schema::{MetadataValue, StructField};
+use delta_kernel::table_features::ColumnMappingMode;
 
 use super::cache::{DeltaCache, Version};
 use super::columns::PHYSICAL_NAME;
 use super::commit::create::COMMENT;
 use super::files;
-use super::history;
 use super::log::Log;
 use super::statistics::StatsParser;
 use crate::error::Result;
@@ -79,6 +81,28 @@ impl DeltaSnapshot {
             let name = self.property(property).unwrap_or_default();
             HashMap::from([(PHYSICAL_NAME.to_owned(), name)])
         }))
+    }
+
+    /// These columns as new data files have them.
+    pub(crate) fn stored_columns(&self) -> Result<[Field; 2]> {
+        let missing = || {
+            self.log
+                .unsupported("row ids that have no columns in its files".to_owned())
+        };
+        // By id, no column is known that the schema does not have.
+        if self.version.kernel.table_configuration().column_mapping_mode() == ColumnMappingMode::Id {
+            return Err(self
+                .log
+                .unsupported("row ids in files whose columns go by their ids".to_owned()));
+        }
+        let column = |property: &str| {
+            let name = self
+                .property(property)
+                .filter(|name| !name.is_empty())
+                .ok_or_else(missing)?;
+            Ok(Field::new(name, DataType::Int64, true))
+        };
+        Ok([column(ROW_ID_COLUMN)?, column(ROW_COMMIT_VERSION_COLUMN)?])
     }
 
     /// The data files that may hold a wanted row.

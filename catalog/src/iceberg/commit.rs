@@ -41,7 +41,7 @@ pub(crate) fn metadata_folder(metadata: &TableMetadata) -> String {
 }
 
 /// Where the table's data and delete files go.
-fn data_folder(metadata: &TableMetadata) -> String {
+pub(crate) fn data_folder(metadata: &TableMetadata) -> String {
     folder(
         metadata,
         &[

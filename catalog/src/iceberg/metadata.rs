@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::stores::Stores;
 
 pub(crate) mod cache;
+pub(crate) mod locate;
 pub(crate) mod view;
 
 /// Metadata files above this are refused: a table of a hundred thousand snapshots stays below it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, UInt64Array};
 use arrow::compute::take;
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::ScalarValue;
 use futures::future::try_join;
 use iceberg::spec::{MAIN_BRANCH, PartitionSpec, SnapshotRef, TableMetadata, Transform};
@@ -133,6 +133,18 @@ impl IcebergSnapshot {
             [ROW_ID, LAST_UPDATED_SEQUENCE_NUMBER]
                 .map(|id| HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())])),
         )
+    }
+
+    /// These columns as new data files have them.
+    pub(crate) fn stored_columns() -> [Field; 2] {
+        [
+            ("_row_id", ROW_ID),
+            ("_last_updated_sequence_number", LAST_UPDATED_SEQUENCE_NUMBER),
+        ]
+        .map(|(name, id)| {
+            let metadata = HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())]);
+            Field::new(name, DataType::Int64, true).with_metadata(metadata)
+        })
     }
 
     /// The snapshot's manifests, of data files and of delete files, those without a live file left out.
@@ -312,6 +324,7 @@ impl IcebergSnapshot {
                         location: path.to_owned(),
                         first_row_id,
                         sequence: first_row_id.and(known),
+                        partition: Some(deletes::partition(manifest, *row)),
                     })
                 }),
             });

@@ -91,7 +91,7 @@ impl Lakehouse {
         }
     }
 
-    async fn delta_table(&self, name: &TableName, root: &str) -> Result<Arc<DeltaSnapshot>> {
+    pub(super) async fn delta_table(&self, name: &TableName, root: &str) -> Result<Arc<DeltaSnapshot>> {
         let base = DeltaSnapshot::at(name.to_string(), root, &AsOf::Latest, &self.delta).await?;
         Ok(Arc::new(base))
     }

@@ -59,6 +59,26 @@ impl LakeWrite {
     }
 }
 
+impl LakeWrite {
+    /// As [`LakeWrite::plan`], all rows through one writer, so that they make as few files as their size allows.
+    ///
+    /// # Errors
+    /// As [`LakeWrite::plan`].
+    pub fn gathered(input: LogicalPlan, target: WriteTarget, write_id: &str) -> Result<LogicalPlan> {
+        let node = Self {
+            input: Arc::new(input),
+            task: WriteTask {
+                target: Arc::new(target),
+                write_id: write_id.to_owned(),
+                with_actions: false,
+                gather: true,
+            },
+            schema: Arc::new(DFSchema::try_from(Arc::clone(&OUTPUT_SCHEMA))?),
+        };
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+    }
+}
+
 impl fmt::Debug for LakeWrite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         UserDefinedLogicalNodeCore::fmt_for_explain(self, f)
@@ -147,7 +167,7 @@ impl ExtensionPlanner for WritePlanner {
         };
         let mut task = node.task.clone();
         let mut input = Arc::clone(input);
-        task.gather = is_small(&input);
+        task.gather |= is_small(&input);
         if !task.target.partition.is_empty() {
             input = Arc::new(PartitionValuesExec::new(input, Arc::clone(&task.target)));
         }

@@ -1,6 +1,8 @@
 //! How rows of a table become data files: what every writer of one statement is told, wherever it runs.
 
-use arrow::datatypes::{DataType, SchemaRef};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use parquet::basic::{Compression, ZstdLevel};
 
@@ -135,6 +137,19 @@ impl WriteTarget {
             compression: Compression::ZSTD(ZstdLevel::default()),
             bloom_columns: Vec::new(),
         }
+    }
+
+    /// The same with two more columns, Int64, behind those of the table and those of its files: what rows took over
+    /// from the files that they were in before.
+    pub(crate) fn keeping(mut self, stored: [Field; 2]) -> Self {
+        let columns = self.table_schema.fields().len();
+        let with = |schema: &SchemaRef| {
+            let fields = schema.fields().iter().map(|field| field.as_ref().clone());
+            Arc::new(Schema::new(fields.chain(stored.clone()).collect::<Vec<_>>()))
+        };
+        (self.table_schema, self.file_schema) = (with(&self.table_schema), with(&self.file_schema));
+        self.file_columns.extend([columns, columns + 1]);
+        self
     }
 
     /// The same with files of so many rows at most.

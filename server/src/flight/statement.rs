@@ -59,6 +59,16 @@ impl Offer {
     }
 }
 
+/// What became of a statement that may change something.
+enum Answer {
+    /// Nothing: it is a query, which is left alone.
+    Query,
+    /// It changed so many rows.
+    Count(i64),
+    /// The query tells what it did, to so many files.
+    Told(String, i64),
+}
+
 impl Flight {
     /// The columns of a statement with its packed parameters. Runs nothing.
     pub(super) async fn statement_schema(
@@ -85,9 +95,18 @@ impl Flight {
         let bound = Bound {
             rows: parameters::rows(&packed)?,
         };
-        if let Source::Sql(sql) = source
-            && self.command(caller, &session, sql, bound).await?.is_some()
-        {
+        let mut source = source;
+        let mut packed = packed;
+        let told;
+        let answer = match source {
+            Source::Sql(sql) => self.command(caller, &session, sql, bound).await?,
+            Source::Substrait(_) => Answer::Query,
+        };
+        if let Answer::Told(query, _) = answer {
+            // What was done is told by a query of its own.
+            told = query;
+            (source, packed) = (Source::Sql(&told), Vec::new());
+        } else if let Answer::Count(_) = answer {
             let nothing = StatementTicket {
                 session: Some(session.into()),
                 ..StatementTicket::default()
@@ -152,24 +171,29 @@ impl Flight {
 
     /// Runs a statement that changes something, and says how many rows it changed.
     pub(super) async fn update(&self, caller: &Caller, session: &Session, sql: &str, bound: Bound) -> Result<i64> {
-        let changed = self.command(caller, session, sql, bound).await?;
-        changed.ok_or_else(|| Error::statement("this statement gives rows: run it as a query, not as an update"))
+        match self.command(caller, session, sql, bound).await? {
+            Answer::Count(count) | Answer::Told(_, count) => Ok(count),
+            Answer::Query => Err(Error::statement(
+                "this statement gives rows: run it as a query, not as an update",
+            )),
+        }
     }
 
-    /// Runs `sql` if it gives no rows, and says how many it changed; `None` when it is a query, which is left alone.
-    async fn command(&self, caller: &Caller, session: &Session, sql: &str, bound: Bound) -> Result<Option<i64>> {
+    /// Runs `sql` if it changes something.
+    async fn command(&self, caller: &Caller, session: &Session, sql: &str, bound: Bound) -> Result<Answer> {
         let fresh = self.sessions.fresh(&caller.user);
         let origin = Origin {
             id: Uuid::now_v7(),
             session_id: caller.session_id.clone(),
         };
         match self.queries.command(session, &fresh, origin, (sql, bound)).await? {
-            Outcome::Query => Ok(None),
-            Outcome::Done => Ok(Some(0)),
-            Outcome::Written(rows) => Ok(Some(rows)),
+            Outcome::Query => Ok(Answer::Query),
+            Outcome::Done => Ok(Answer::Count(0)),
+            Outcome::Written(rows) => Ok(Answer::Count(rows)),
+            Outcome::Told(told, files) => Ok(Answer::Told(told, files)),
             Outcome::Changed(changed) => {
                 self.sessions.keep(caller, changed).await?;
-                Ok(Some(0))
+                Ok(Answer::Count(0))
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod create;
 mod ingest;
+mod maintain;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,7 +161,7 @@ impl Queries {
                     .bind_rows(rows)?
                     .ok_or_else(|| Error::statement("these parameters cannot be bound together"))?,
             };
-            plan.into_write(session)
+            plan.into_write(session, &self.lakehouse).await
         };
         let (state, write) = unless_ended(query, planning).await?;
         Box::pin(self.carry_out(query, state, write, false)).await
@@ -321,6 +322,11 @@ impl Writing<'_> {
     async fn run(&self, rows: LogicalPlan, target: WriteTarget, with_actions: bool) -> Result<Written> {
         let table = target.table.clone();
         let plan = LakeWrite::plan(rows, target, &self.write_id, with_actions)?;
+        self.collect(plan, table).await
+    }
+
+    /// Runs a plan of writers, and puts together what they did. `table` is for messages.
+    async fn collect(&self, plan: LogicalPlan, table: String) -> Result<Written> {
         unless_ended(self.query, async {
             // What comes out is one row for each file: a lost executor costs no write.
             let limits = Limits {

@@ -15,6 +15,7 @@ const BATCH_SIZE_MAX: usize = 65_536;
 const EXECUTOR_SET: &str = "executor_set";
 /// A longer name is no set's.
 const EXECUTOR_SET_CHARS_MAX: usize = 32;
+const RETENTION_CHECK: &str = "retention_check";
 const STATEMENT_TIMEOUT: &str = "statement_timeout";
 
 /// One setting.
@@ -59,6 +60,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: "none",
         description: "how results are compressed on their way: none, lz4 or zstd",
         check: compression,
+    },
+    Setting {
+        name: RETENTION_CHECK,
+        aliases: &[],
+        option: None,
+        default: "on",
+        description: "whether maintenance keeps what may still be in use: snapshots of 7 days, orphan files of 3; on or off",
+        check: on_or_off,
     },
     Setting {
         name: STATEMENT_TIMEOUT,
@@ -135,6 +144,11 @@ impl Settings {
         name.filter(|name| !name.is_empty())
     }
 
+    /// Whether maintenance refuses to delete what may still be in use.
+    pub(crate) fn checks_retention(&self) -> bool {
+        self.0.get(RETENTION_CHECK).is_none_or(|value| value != "off")
+    }
+
     /// How results are compressed.
     pub(crate) fn result_compression(&self) -> Option<CompressionType> {
         match self.0.get("result_compression").map(String::as_str) {
@@ -185,6 +199,13 @@ fn compression(value: &str) -> Result<(), String> {
     match value {
         "none" | "lz4" | "zstd" => Ok(()),
         _ => Err("it is none, lz4 or zstd".to_owned()),
+    }
+}
+
+fn on_or_off(value: &str) -> Result<(), String> {
+    match value {
+        "on" | "off" => Ok(()),
+        _ => Err("it is on or off".to_owned()),
     }
 }
 

@@ -4,9 +4,11 @@
 //! are in lower case unless quoted.
 
 mod alter;
+pub(super) mod copy;
 mod create;
 mod cursor;
 pub(in crate::sql) mod function;
+mod maintain;
 mod view;
 
 use catalog::write::alter::Alteration;
@@ -18,6 +20,8 @@ use self::alter::Change;
 pub(crate) use self::create::{CreateTable, TableDefinition};
 use self::cursor::{Cursor, Path};
 use self::function::CreateFunction;
+pub(super) use self::maintain::optimized;
+pub(crate) use self::maintain::{Maintain, told};
 use self::view::CreateView;
 use crate::error::{Error, Result};
 use crate::session::Session;

@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use uuid::Uuid;
 
 use super::command::Command;
-use super::ddl::{CreateTable, Ddl};
+use super::ddl::{CreateTable, Ddl, Maintain, copy, optimized};
 use super::queries;
 use super::show::Show;
 use super::write::{self, PartitionClause};
@@ -56,6 +56,8 @@ pub(crate) enum Statement {
         statement: Box<Parsed>,
         /// The table that gets the rows of the query.
         creation: Option<Box<CreateTable>>,
+        /// The table that the rows of the query join by the names of their columns: COPY INTO.
+        copies: Option<Vec<String>>,
         /// The partitions that the rows of an INSERT OVERWRITE replace; all where it names none.
         partitions: Option<PartitionClause>,
         /// How many parameters it takes.
@@ -69,6 +71,8 @@ pub(crate) enum Statement {
     Command(Command),
     /// A change of tables or schemas; gives no rows.
     Ddl(Ddl),
+    /// What keeps a table small; tells what was done.
+    Maintain(Maintain),
     /// The end of a query; gives no rows.
     Kill(Uuid),
 }
@@ -86,6 +90,9 @@ impl Statement {
         if let Some(id) = queries::parse(&tokens)? {
             return Ok(Statement::Kill(id));
         }
+        if let Some(statement) = Self::of_table(&tokens, sql, parameters)? {
+            return Ok(statement);
+        }
         let (tokens, creation) = match Ddl::parse(&tokens, sql)? {
             None => (tokens, None),
             Some(Ddl::CreateTable(mut table)) if table.query.is_some() => {
@@ -94,6 +101,58 @@ impl Statement {
             Some(_) if parameters > 0 => return Err(Error::statement("only queries take parameters")),
             Some(ddl) => return Ok(Statement::Ddl(ddl)),
         };
+        Self::of_tokens(tokens, creation, sql, parameters)
+    }
+
+    /// COPY INTO, OPTIMIZE, and what else keeps a table small; nothing where the statement is another.
+    fn of_table(tokens: &[TokenWithSpan], sql: &str, parameters: usize) -> Result<Option<Self>> {
+        let first = tokens.iter().find_map(|token| match &token.token {
+            Token::Whitespace(_) => None,
+            Token::Word(word) => Some(word.value.to_uppercase()),
+            _ => Some(String::new()),
+        });
+        // Most statements are queries, whose tokens are looked at once.
+        if !matches!(
+            first.as_deref(),
+            Some("COPY" | "OPTIMIZE" | "VACUUM" | "ANALYZE" | "ALTER")
+        ) {
+            return Ok(None);
+        }
+        if let Some(maintain) = Maintain::parse(tokens)? {
+            return Ok(Some(Statement::Maintain(maintain)));
+        }
+        if let Some(of) = optimized(tokens)? {
+            let of = Self::of_tokens(of, None, sql, parameters)?;
+            return Ok(Some(Statement::Maintain(Maintain::optimize(of)?)));
+        }
+        let Some(copy) = copy::parse(tokens)? else {
+            return Ok(None);
+        };
+        match Self::of_tokens(copy.rows, None, sql, parameters)? {
+            Statement::Query {
+                query,
+                parameters: 0,
+                versions,
+            } => Ok(Some(Statement::Write {
+                statement: query,
+                creation: None,
+                copies: Some(copy.into),
+                partitions: None,
+                parameters: 0,
+                versions,
+            })),
+            _ => Err(Error::statement("COPY INTO takes no parameters")),
+        }
+    }
+
+    /// What the parser makes of the tokens.
+    fn of_tokens(
+        tokens: Vec<TokenWithSpan>,
+        creation: Option<Box<CreateTable>>,
+        sql: &str,
+        parameters: usize,
+    ) -> Result<Self> {
+        let (tokens, branch) = write::branch::take(tokens)?;
         let (tokens, versions) = versions::extract(tokens)?;
         let mut parser = DFParserBuilder::new(tokens)
             .with_dialect(&GenericDialect {})
@@ -104,7 +163,7 @@ impl Statement {
             (None, _) => Err(Error::statement("the statement is empty")),
             (Some(mut statement), 0) => {
                 functions::translate(&mut statement);
-                let classified = Self::classify(statement, sql, parameters, versions)?;
+                let classified = Self::classify((statement, branch), sql, parameters, versions)?;
                 match creation {
                     None => Ok(classified),
                     Some(table) => classified.creating(table),
@@ -121,7 +180,11 @@ impl Statement {
     pub(crate) fn is_update(&self) -> bool {
         matches!(
             self,
-            Statement::Command(_) | Statement::Ddl(_) | Statement::Kill(_) | Statement::Write { .. }
+            Statement::Command(_)
+                | Statement::Ddl(_)
+                | Statement::Kill(_)
+                | Statement::Maintain(_)
+                | Statement::Write { .. }
         )
     }
 
@@ -136,6 +199,7 @@ impl Statement {
                 Ok(Statement::Write {
                     statement: query,
                     creation: Some(table),
+                    copies: None,
                     partitions: None,
                     parameters,
                     versions,
@@ -145,7 +209,12 @@ impl Statement {
         }
     }
 
-    fn classify(statement: Parsed, sql: &str, parameters: usize, versions: Vec<Version>) -> Result<Self> {
+    fn classify(
+        (statement, branch): (Parsed, Option<String>),
+        sql: &str,
+        parameters: usize,
+        versions: Vec<Version>,
+    ) -> Result<Self> {
         let found = match Command::parse(&statement, sql)? {
             // Their parameters and versions are those of the query in them, which is read by itself.
             Some(command @ Command::Define(_)) => return Ok(Statement::Command(command)),
@@ -158,8 +227,11 @@ impl Statement {
             Some(found) => Ok(found),
             None => {
                 let mut query = Show::describe(statement)?;
-                let mut partitions = None;
-                if let Parsed::Statement(inner) = &mut query {
+                let (mut partitions, mut written) = (None, None);
+                if let Some(inner) = written_or_explained(&mut query) {
+                    if let Some(branch) = &branch {
+                        written = Some(write::branch::name_target(inner, branch)?);
+                    }
                     write::rewrite(inner)?;
                     partitions = write::partitions::take(inner)?;
                     write::alias::spell_out(inner)?;
@@ -168,16 +240,21 @@ impl Statement {
                     && write::is_one(inner)
                 {
                     write::check(inner)?;
-                    let versions = versions::name_versions(&mut query, versions)?;
+                    let mut versions = versions::name_versions(&mut query, versions)?;
+                    versions.extend(written);
                     return Ok(Statement::Write {
                         statement: Box::new(query),
                         creation: None,
+                        copies: None,
                         partitions,
                         parameters,
                         versions,
                     });
                 }
-                refuse_all_but_queries(&query)?;
+                let explains_write = written_or_explained(&mut query).is_some_and(|inner| write::is_one(inner));
+                if !explains_write {
+                    refuse_all_but_queries(&query)?;
+                }
                 let versions = versions::name_versions(&mut query, versions)?;
                 Ok(Statement::Query {
                     query: Box::new(query),
@@ -186,6 +263,18 @@ impl Statement {
                 })
             }
         }
+    }
+}
+
+/// The statement itself, or the one that is explained.
+fn written_or_explained(statement: &mut Parsed) -> Option<&mut ast::Statement> {
+    match statement {
+        Parsed::Statement(inner) => Some(inner.as_mut()),
+        Parsed::Explain(explain) => match explain.statement.as_mut() {
+            Parsed::Statement(inner) => Some(inner.as_mut()),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -165,6 +165,11 @@ impl PinnedTables {
         views.get(name).cloned()
     }
 
+    /// The last part of the table's own name where `name` stands for a version of it.
+    pub(super) fn own_name(&self, name: &str) -> String {
+        self.version(name).0
+    }
+
     /// The table and the version that a name in the statement stands for.
     fn version(&self, name: &str) -> (String, AsOf) {
         let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);

@@ -29,7 +29,7 @@ use super::execute;
 use super::parse::Statement;
 use super::pinned::{PinnedCatalogs, PinnedTables};
 use super::type_names::TypeNames;
-use super::write::{Creation, PartitionClause, Write, Written};
+use super::write::{Creation, PartitionClause, Write, Written, explain, upload};
 use crate::error::{Error, Result};
 use crate::query::Registry;
 use crate::session::Session;
@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) parameters: usize,
     /// The table that its rows shall make.
     creates: Option<Box<CreateTable>>,
+    /// The table that they join by the names of their columns.
+    copies: Option<Vec<String>>,
     /// The partitions of a table that its rows replace.
     partitions: Option<PartitionClause>,
     tables: Arc<PinnedTables>,
@@ -109,7 +111,7 @@ impl Planner {
         view: Option<&TableName>,
     ) -> Result<Plan> {
         let changes_rows = matches!(statement, Statement::Write { creation: None, .. });
-        let (mut creates, mut partitions) = (None, None);
+        let (mut creates, mut copies, mut partitions) = (None, None, None);
         let (mut query, parameters, mut versions) = match statement {
             Statement::Query {
                 query,
@@ -119,11 +121,12 @@ impl Planner {
             Statement::Write {
                 statement,
                 creation,
+                copies: into,
                 partitions: replaced,
                 parameters,
                 versions,
             } => {
-                (creates, partitions) = (creation, replaced);
+                (creates, copies, partitions) = (creation, into, replaced);
                 (*statement, parameters, versions)
             }
             Statement::Show(show) => {
@@ -136,7 +139,7 @@ impl Planner {
                     Vec::new(),
                 )
             }
-            Statement::Command(_) | Statement::Ddl(_) | Statement::Kill(_) => {
+            Statement::Command(_) | Statement::Ddl(_) | Statement::Kill(_) | Statement::Maintain(_) => {
                 return Err(Error::statement("this statement gives no rows"));
             }
         };
@@ -146,12 +149,14 @@ impl Planner {
         let plan = Naming::new((session, &self.engines), catalogs, view)
             .plan(&state, query, versions)
             .await?;
+        let plan = explain::with_writers(plan, &tables, (session, &state))?;
         only_reads().with_allow_dml(changes_rows).verify_plan(&plan)?;
         Ok(Plan {
             state,
             plan,
             parameters,
             creates,
+            copies,
             partitions,
             tables,
         })
@@ -194,11 +199,17 @@ impl Planner {
 impl Plan {
     /// Whether it writes rows and gives none.
     pub(crate) fn is_write(&self) -> bool {
-        self.creates.is_some() || matches!(self.plan, LogicalPlan::Dml(_))
+        self.creates.is_some() || self.copies.is_some() || matches!(self.plan, LogicalPlan::Dml(_))
     }
 
     /// What the statement writes.
-    pub(crate) fn into_write(self, session: &Session) -> Result<(SessionState, Written)> {
+    pub(crate) async fn into_write(self, session: &Session, lakehouse: &Lakehouse) -> Result<(SessionState, Written)> {
+        if let Some(into) = &self.copies {
+            let name = table_name(into, session);
+            let table = lakehouse.table(&name).await?;
+            let rows = upload::append(upload::named(self.plan)?, &table, &self.state)?;
+            return Ok((self.state, Written::Rows(Write::append(name, table, rows))));
+        }
         if let Some(table) = self.creates.clone() {
             let schema = self.schema()?;
             let creation = Creation {
@@ -211,7 +222,7 @@ impl Plan {
         }
         match self.plan {
             LogicalPlan::Dml(dml) => {
-                let write = Write::of(dml, self.partitions.as_ref(), session, &self.state)?;
+                let write = Write::of(dml, self.partitions.as_ref(), &self.tables, (session, &self.state))?;
                 Ok((self.state, Written::Rows(write)))
             }
             _ => Err(Error::statement(

@@ -4,6 +4,8 @@
 //! table and rows that leave it, so that every predicate is evaluated as in a query.
 
 pub(super) mod alias;
+pub(super) mod branch;
+pub(super) mod explain;
 mod merge;
 pub(crate) mod partitions;
 mod rewrite;
@@ -33,6 +35,7 @@ pub(crate) use partitions::{PartitionClause, Replaced};
 pub(super) use rewrite::rewrite;
 
 use super::ddl::CreateTable;
+use super::pinned::PinnedTables;
 use crate::error::{Error, Result};
 use crate::session::{CURRENT_CATALOG, CURRENT_NAMESPACE, Session};
 
@@ -164,10 +167,10 @@ impl Write {
     pub(super) fn of(
         dml: DmlStatement,
         partitions: Option<&PartitionClause>,
-        session: &Session,
-        state: &SessionState,
+        tables: &PinnedTables,
+        (session, state): (&Session, &SessionState),
     ) -> Result<Self> {
-        let name = full_name(&dml.table_name, session);
+        let name = full_name(&dml.table_name, tables, session);
         let provider = source_as_provider(&dml.target)?;
         let Some(table) = provider.downcast_ref::<LakeTable>() else {
             return Err(Error::unsupported(
@@ -215,8 +218,8 @@ impl Write {
     }
 }
 
-/// The name with the session's catalog and schema where it has none.
-fn full_name(reference: &TableReference, session: &Session) -> TableName {
+/// The table's own name, with the session's catalog and schema where it has none.
+fn full_name(reference: &TableReference, tables: &PinnedTables, session: &Session) -> TableName {
     let catalog = match reference.catalog() {
         None | Some(CURRENT_CATALOG) => session.catalog.as_str(),
         Some(catalog) => catalog,
@@ -225,7 +228,7 @@ fn full_name(reference: &TableReference, session: &Session) -> TableName {
         None | Some(CURRENT_NAMESPACE) => session.namespace.as_str(),
         Some(namespace) => namespace,
     };
-    TableName::new(catalog, namespace, reference.table())
+    TableName::new(catalog, namespace, tables.own_name(reference.table()))
 }
 
 /// NULLs in the place of the table's columns, and the places of the rows that leave it.

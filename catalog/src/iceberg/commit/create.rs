@@ -333,6 +333,8 @@ impl FirstVersion {
             snapshot_id: snapshot_id(attempt),
             attempt,
             written: Vec::new(),
+            merging: None,
+            merged: (0, 0),
         };
         let change = Change {
             operation: Operation::Append,

@@ -13,10 +13,11 @@ use iceberg::{TableRequirement, TableUpdate};
 use uuid::Uuid;
 
 use super::super::IcebergSnapshot;
-use super::super::locate::version_of;
 use super::super::metadata::Metadata;
+use super::super::metadata::locate::version_of;
 use super::conflict;
 use super::manifests::Manifests;
+use super::merging::Merging;
 use super::producer::Producer;
 use super::touched::Touched;
 use super::{failed, metadata_folder, snapshot_id};
@@ -25,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::lakehouse::Lakehouse;
 use crate::name::TableName;
 use crate::snapshot::AsOf;
-use crate::write::change::{Change, Committed};
+use crate::write::change::{Change, Committed, Operation, Reads};
 use crate::write::delete_all;
 
 /// How long commits that are lost to others are repeated, where the table does not say.
@@ -123,6 +124,8 @@ struct Landing<'a> {
     change: &'a Change,
     branch: &'a str,
     snapshot_id: i64,
+    /// Whether manifests are merged that the table would leave alone.
+    merges_all: bool,
 }
 
 /// Commits `change`, which was computed from `base`, as one snapshot of its branch.
@@ -148,57 +151,112 @@ pub(crate) async fn land(
         change,
         branch,
         snapshot_id: snapshot_id(Uuid::new_v4()),
+        merges_all: false,
     };
-    let mut pace = Pace::of(&base.metadata.table);
-    // Attempts whose answer was lost: their files may be the table's.
-    let mut lost: Vec<Attempt> = Vec::new();
-    let mut lost_detail = String::new();
-    let version = landing.snapshot_id;
-    loop {
-        let outcome = match now(lakehouse, name).await {
-            Ok(now) => match now.metadata.table.snapshot_by_id(version) {
-                Some(landed) => {
-                    lost.retain(|attempt| attempt.manifest_list != landed.manifest_list());
-                    Outcome::Landed
+    landing.run().await
+}
+
+/// Merges the small manifests of the main branch in a snapshot of the same files: how many there were, and how many
+/// they became. Nothing happens where no two of them fit into one.
+pub(crate) async fn land_manifests(lakehouse: &Lakehouse, name: &TableName) -> Result<(u64, u64)> {
+    let found = now(lakehouse, name).await?;
+    let metadata = Arc::clone(&found.metadata);
+    let base = IcebergSnapshot::at(name.to_string(), metadata, &AsOf::Latest, lakehouse.manifests().clone())?;
+    let Some(snapshot) = &base.snapshot else {
+        return Ok((0, 0));
+    };
+    let table = name.to_string();
+    let manifests = Manifests {
+        table: &table,
+        stores: lakehouse.stores(),
+    };
+    let listed = manifests.list(&base.metadata.table, snapshot).await?;
+    let (bins, _) = Merging::all(base.metadata.table.properties()).bins(None, listed);
+    if bins.iter().all(|bin| bin.len() < 2) {
+        return Ok((0, 0));
+    }
+    let nothing = Change {
+        operation: Operation::Rewrite,
+        added: Vec::new(),
+        removed: Vec::new(),
+        deleted: Vec::new(),
+        reads: Reads::Nothing,
+    };
+    let landing = Landing {
+        base: &base,
+        lakehouse,
+        name,
+        change: &nothing,
+        branch: MAIN_BRANCH,
+        snapshot_id: snapshot_id(Uuid::new_v4()),
+        merges_all: true,
+    };
+    let committed = landing.run().await?;
+    let landed = now(lakehouse, name).await?;
+    let snapshot = landed.metadata.table.snapshot_by_id(committed.version).cloned();
+    let count = |key: &str| {
+        let summary = &snapshot.as_ref()?.summary().additional_properties;
+        summary.get(key)?.parse().ok()
+    };
+    Ok((
+        count("manifests-replaced").unwrap_or(0),
+        count("manifests-created").unwrap_or(0),
+    ))
+}
+
+impl Landing<'_> {
+    /// Lands, or says why not.
+    async fn run(&self) -> Result<Committed> {
+        let (landing, base, lakehouse, name) = (self, self.base, self.lakehouse, self.name);
+        let mut pace = Pace::of(&base.metadata.table);
+        // Attempts whose answer was lost: their files may be the table's.
+        let mut lost: Vec<Attempt> = Vec::new();
+        let mut lost_detail = String::new();
+        let version = landing.snapshot_id;
+        loop {
+            let outcome = match now(lakehouse, name).await {
+                Ok(now) => match now.metadata.table.snapshot_by_id(version) {
+                    Some(landed) => {
+                        lost.retain(|attempt| attempt.manifest_list != landed.manifest_list());
+                        Outcome::Landed
+                    }
+                    None => landing.attempt(&now).await,
+                },
+                Err(error) => Outcome::Failed(error),
+            };
+            match outcome {
+                Outcome::Landed => {
+                    // What the other attempts wrote is nobody's.
+                    for attempt in &lost {
+                        clean(lakehouse, &attempt.written).await;
+                    }
+                    return Ok(Committed { version });
                 }
-                None => landing.attempt(&now).await,
-            },
-            Err(error) => Outcome::Failed(error),
-        };
-        match outcome {
-            Outcome::Landed => {
-                // What the other attempts wrote is nobody's.
-                for attempt in &lost {
-                    clean(lakehouse, &attempt.written).await;
+                Outcome::Late if pace.wait().await => {}
+                Outcome::Unknown { detail, attempt } => {
+                    lost.push(attempt);
+                    lost_detail = detail;
+                    if lost.len() > UNKNOWN_MAX || !pace.wait().await {
+                        return Err(unknown(name, lost_detail));
+                    }
                 }
-                return Ok(Committed { version });
-            }
-            Outcome::Late if pace.wait().await => {}
-            Outcome::Unknown { detail, attempt } => {
-                lost.push(attempt);
-                lost_detail = detail;
-                if lost.len() > UNKNOWN_MAX || !pace.wait().await {
-                    return Err(unknown(name, lost_detail));
+                // The table has moved on, so that no lost attempt can still take place: each required the table as it was.
+                Outcome::Late | Outcome::Failed(Error::Conflict { .. }) => {
+                    return Err(Error::Conflict {
+                        table: name.to_string(),
+                    });
                 }
-            }
-            // The table has moved on, so that no lost attempt can still take place: each required the table as it was.
-            Outcome::Late | Outcome::Failed(Error::Conflict { .. }) => {
-                return Err(Error::Conflict {
-                    table: name.to_string(),
-                });
-            }
-            Outcome::Failed(error) if lost.is_empty() => return Err(error),
-            Outcome::Failed(_) => {
-                pace.failures += 1;
-                if pace.failures > UNKNOWN_MAX || !pace.wait().await {
-                    return Err(unknown(name, lost_detail));
+                Outcome::Failed(error) if lost.is_empty() => return Err(error),
+                Outcome::Failed(_) => {
+                    pace.failures += 1;
+                    if pace.failures > UNKNOWN_MAX || !pace.wait().await {
+                        return Err(unknown(name, lost_detail));
+                    }
                 }
             }
         }
     }
-}
 
-impl Landing<'_> {
     /// Builds on the table as it is now, and asks the catalog to publish that.
     async fn attempt(&self, now: &Now) -> Outcome {
         let mut written = Vec::new();
@@ -256,6 +314,11 @@ impl Landing<'_> {
             snapshot_id: self.snapshot_id,
             attempt: Uuid::new_v4(),
             written: Vec::new(),
+            merging: match self.merges_all {
+                true => Some(Merging::all(metadata.properties())),
+                false => Merging::of(metadata.properties()),
+            },
+            merged: (0, 0),
         };
         let snapshot = producer.produce(self.change, &touched).await;
         written.append(&mut producer.written);

@@ -36,6 +36,59 @@ impl Merging {
     }
 }
 
+impl Merging {
+    /// As [`Merging::of`], of as few as two, whether the table forbids it or not.
+    pub(super) fn all(properties: &HashMap<String, String>) -> Self {
+        let said = Self::of(properties);
+        Self {
+            count_min: 2,
+            target_bytes: said.map_or(TARGET_BYTES, |said| said.target_bytes),
+        }
+    }
+
+    /// Manifests to be merged, bin by bin, and those that stay. `own` is the snapshot that is being made: its manifests
+    /// have not inherited their sequence number yet.
+    pub(super) fn bins(
+        self,
+        own: Option<i64>,
+        manifests: Vec<ManifestFile>,
+    ) -> (Vec<Vec<ManifestFile>>, Vec<ManifestFile>) {
+        let is_small = |file: &ManifestFile| {
+            let length = u64::try_from(file.manifest_length).unwrap_or(u64::MAX);
+            let is_own = Some(file.added_snapshot_id) == own;
+            file.content == ManifestContentType::Data && !is_own && length < self.target_bytes
+        };
+        let mut small: BTreeMap<i32, Vec<ManifestFile>> = BTreeMap::new();
+        let mut kept = Vec::with_capacity(manifests.len());
+        for file in manifests {
+            match is_small(&file) {
+                true => small.entry(file.partition_spec_id).or_default().push(file),
+                false => kept.push(file),
+            }
+        }
+        let mut bins = Vec::new();
+        for files in small.into_values() {
+            if files.len() < self.count_min {
+                kept.extend(files);
+                continue;
+            }
+            let mut bin: Vec<ManifestFile> = Vec::new();
+            let mut bytes = 0_u64;
+            for file in files {
+                let length = u64::try_from(file.manifest_length).unwrap_or(0);
+                if bytes.saturating_add(length) > self.target_bytes {
+                    bins.push(std::mem::take(&mut bin));
+                    bytes = 0;
+                }
+                bytes = bytes.saturating_add(length);
+                bin.push(file);
+            }
+            bins.push(bin);
+        }
+        (bins, kept)
+    }
+}
+
 /// The same entries in fewer manifests. Manifests that tell of files that this snapshot removes stay as they are, and
 /// so do those whose partition values may have other types.
 pub(super) async fn merge(
@@ -43,36 +96,8 @@ pub(super) async fn merge(
     merging: Merging,
     manifests: Vec<ManifestFile>,
 ) -> Result<Vec<ManifestFile>> {
-    let is_small = |file: &ManifestFile| {
-        let length = u64::try_from(file.manifest_length).unwrap_or(u64::MAX);
-        // This snapshot's own have not inherited their sequence number yet.
-        let is_own = file.added_snapshot_id == producer.snapshot_id;
-        file.content == ManifestContentType::Data && !is_own && length < merging.target_bytes
-    };
-    let mut small: BTreeMap<i32, Vec<ManifestFile>> = BTreeMap::new();
-    let mut kept = Vec::with_capacity(manifests.len());
-    for file in manifests {
-        match is_small(&file) {
-            true => small.entry(file.partition_spec_id).or_default().push(file),
-            false => kept.push(file),
-        }
-    }
-    for files in small.into_values() {
-        if files.len() < merging.count_min {
-            kept.extend(files);
-            continue;
-        }
-        let mut bin: Vec<ManifestFile> = Vec::new();
-        let mut bytes = 0_u64;
-        for file in files {
-            let length = u64::try_from(file.manifest_length).unwrap_or(0);
-            if bytes.saturating_add(length) > merging.target_bytes {
-                kept.extend(merge_bin(producer, std::mem::take(&mut bin)).await?);
-                bytes = 0;
-            }
-            bytes = bytes.saturating_add(length);
-            bin.push(file);
-        }
+    let (bins, mut kept) = merging.bins(Some(producer.snapshot_id), manifests);
+    for bin in bins {
         kept.extend(merge_bin(producer, bin).await?);
     }
     Ok(kept)
@@ -108,6 +133,8 @@ async fn merge_bin(producer: &mut Producer<'_>, bin: Vec<ManifestFile>) -> Resul
     match merged {
         Some((schema, spec, contents)) if sources.len() > 1 => {
             let layout = producer.layout(ManifestContentType::Data, schema, spec);
+            producer.merged.0 += sources.len();
+            producer.merged.1 += 1;
             kept.push(producer.write_manifest(layout, contents).await?);
         }
         _ => kept.extend(sources),

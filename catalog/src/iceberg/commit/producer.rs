@@ -43,6 +43,10 @@ pub(super) struct Producer<'a> {
     pub(super) attempt: Uuid,
     /// The files that were begun, for who cleans up.
     pub(super) written: Vec<String>,
+    /// How the manifests are merged; never where it is `None`.
+    pub(super) merging: Option<Merging>,
+    /// How many manifests were merged so far, and into how many.
+    pub(super) merged: (usize, usize),
 }
 
 /// Files of one partition spec that join the table, and what their manifest is written with.
@@ -93,8 +97,7 @@ impl Producer<'_> {
             }
         }
         manifests.extend(kept);
-        let merging = Merging::of(self.metadata.properties());
-        let manifests = match merging {
+        let manifests = match self.merging {
             Some(merging) => merge(self, merging, manifests).await?,
             None => manifests,
         };
@@ -222,6 +225,11 @@ impl Producer<'_> {
         let table = self.manifests.table;
         let sequence = self.metadata.next_sequence_number();
         let parent = self.parent.as_ref().map(|parent| parent.snapshot_id());
+        let mut summary = changes.summary(self.parent.as_deref());
+        if change.is_empty() {
+            summary.insert("manifests-replaced".to_owned(), self.merged.0.to_string());
+            summary.insert("manifests-created".to_owned(), self.merged.1.to_string());
+        }
         let folder = metadata_folder(self.metadata);
         let location = format!("{folder}/snap-{}-1-{}.avro", self.snapshot_id, self.attempt);
         let next_row_id = self.metadata.next_row_id();
@@ -246,7 +254,7 @@ impl Producer<'_> {
             .with_manifest_list(location)
             .with_summary(Summary {
                 operation: operation(change),
-                additional_properties: changes.summary(self.parent.as_deref()),
+                additional_properties: summary,
             })
             .with_schema_id(self.metadata.current_schema_id());
         Ok(match row_ids_end {

@@ -172,6 +172,16 @@ impl Cursor {
         }
     }
 
+    /// Goes past `()`, if that is next.
+    pub(super) fn empty_brackets(&mut self) -> bool {
+        let are_next = self.is_token(&Token::LParen) && self.parser.peek_nth_token(1).token == Token::RParen;
+        if are_next {
+            self.parser.next_token();
+            self.parser.next_token();
+        }
+        are_next
+    }
+
     /// The text of an expression in brackets, as the parser prints it.
     pub(super) fn expression(&mut self) -> Result<String> {
         self.expect_token(&Token::LParen)?;

@@ -46,6 +46,7 @@ impl Planner {
             plan,
             parameters: highest.map_or(0, |slot| slot + 1),
             creates: None,
+            copies: None,
             partitions: None,
             tables,
         })

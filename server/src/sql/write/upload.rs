@@ -64,6 +64,11 @@ pub(crate) fn plan(rows: SendableRecordBatchStream) -> Result<LogicalPlan> {
     Ok(LogicalPlanBuilder::scan(UPLOAD, provider_as_source(Arc::new(table)), None)?.build()?)
 }
 
+/// The rows of a query, to be appended.
+pub(crate) fn named(rows: LogicalPlan) -> Result<LogicalPlan> {
+    Ok(LogicalPlanBuilder::from(rows).alias(UPLOAD)?.build()?)
+}
+
 /// The rows in the columns of `table`: each takes the column of its name, or its default where the rows have none.
 pub(crate) fn append(rows: LogicalPlan, table: &LakeTable, state: &SessionState) -> Result<LogicalPlan> {
     let schema = table.snapshot().schema();

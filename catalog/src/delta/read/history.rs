@@ -11,8 +11,8 @@ use delta_kernel::KernelError;
 use delta_kernel::history_manager::error::{LogHistoryError, NearestTimestamp};
 use delta_kernel::history_manager::{HistoryCommitType, get_earliest_commit, latest_version_as_of};
 
-use super::cache::{DeltaCache, Version};
-use super::log::Log;
+use crate::delta::cache::{DeltaCache, Version};
+use crate::delta::log::Log;
 use crate::error::{Error, Result};
 
 /// The version of that number.
@@ -68,6 +68,18 @@ pub(crate) async fn of_time(log: &Log, cache: &DeltaCache, micros: i64) -> Resul
     }
 }
 
+/// The version that was the newest at a time, in microseconds since the epoch, or the oldest that can be read.
+pub(crate) async fn of_time_or_oldest(log: &Log, cache: &DeltaCache, micros: i64) -> Result<Arc<Version>> {
+    match of_time(log, cache, micros).await {
+        Err(Error::NotFound { .. }) => {
+            let newest = cache.latest(log).await?;
+            let oldest = oldest(log, &newest).await?;
+            cache.older(log, oldest).await
+        }
+        found => found,
+    }
+}
+
 async fn oldest(log: &Log, newest: &Version) -> Result<u64> {
     let (engine, folder) = (log.engine(), newest.kernel.log_segment().log_root.clone());
     log.blocking(move || get_earliest_commit(&engine, &folder, None, HistoryCommitType::Recreatable))
@@ -91,4 +103,5 @@ fn time(micros: i64) -> String {
 }
 
 #[cfg(test)]
+#[path = "history_tests.rs"]
 mod tests;
