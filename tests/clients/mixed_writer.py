@@ -27,11 +27,24 @@ def batch(ids):
                      "v": pa.array([1] * len(ids), pa.int64())})
 
 
+def retried(change, conflict):
+    global overtaken
+    for _ in range(200):
+        try:
+            return change()
+        except conflict:
+            overtaken += 1
+            time.sleep(rng.random() / 10)
+    raise RuntimeError("every commit was overtaken")
+
+
 if "folder" in request:
     from deltalake import write_deltalake
+    from deltalake.exceptions import CommitFailedError
 
+    # Its append counts as one that read the whole table, so that a file removed at the same time refuses it.
     def append(ids):
-        write_deltalake(request["folder"], batch(ids), mode="append")
+        retried(lambda: write_deltalake(request["folder"], batch(ids), mode="append"), CommitFailedError)
 
     delete = None
 else:
@@ -41,21 +54,14 @@ else:
 
     catalog = load_catalog(**request["catalog"])
 
-    def retried(change):
-        global overtaken
-        for _ in range(200):
-            try:
-                return change(catalog.load_table(request["table"]))
-            except CommitFailedException:
-                overtaken += 1
-                time.sleep(rng.random() / 10)
-        raise RuntimeError("every commit was overtaken")
+    def table():
+        return catalog.load_table(request["table"])
 
     def append(ids):
-        retried(lambda table: table.append(batch(ids)))
+        retried(lambda: table().append(batch(ids)), CommitFailedException)
 
     def delete(ids):
-        retried(lambda table: table.delete(In("id", ids)))
+        retried(lambda: table().delete(In("id", ids)), CommitFailedException)
 
 
 while time.monotonic() < until:
