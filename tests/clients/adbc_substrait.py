@@ -8,6 +8,7 @@ The plans in plans/ name their tables alone, as they were when their engines mad
 plan means something else than it was made from.
 """
 
+import base64
 import json
 import pathlib
 import sys
@@ -46,7 +47,7 @@ def at_once(connection, plan):
 answer = {}
 with flight_sql.connect(json.loads(sys.argv[1])["uri"], autocommit=True) as connection, connection.cursor() as cursor:
     for name, sql in PLANS.items():
-        plan = (pathlib.Path(__file__).parent / "plans" / name).read_bytes()
+        plan = base64.b64decode((pathlib.Path(__file__).parent / "plans" / f"{name}.base64").read_text())
         try:
             cursor.execute(plan)
         except Exception as error:

@@ -1,5 +1,7 @@
 //! Table metadata to an [`IcebergSnapshot`], and that to the list of its data files.
 
+mod version;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use iceberg::spec::{MAIN_BRANCH, PartitionSpec, SnapshotRef, TableMetadata, Tran
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use proto::ColumnMatch;
 
+use self::version::{HINTS_MAX, by_id, by_time, not_found};
 use super::alter::COMMENT;
 use super::cache::{LoadedManifest, ManifestCache};
 use super::deletes::{self, DeleteIndex};
@@ -30,8 +33,6 @@ const NAME_MAPPING: &str = "schema.name-mapping.default";
 /// Field ids that the specification reserves.
 const ROW_ID: i32 = 2_147_483_540;
 const LAST_UPDATED_SEQUENCE_NUMBER: i32 = 2_147_483_539;
-/// Snapshots and refs that an error names.
-const HINTS_MAX: usize = 5;
 
 /// One snapshot of an Iceberg table.
 #[derive(Debug)]
@@ -454,55 +455,6 @@ fn known_scalar(values: &ArrayRef, row: usize) -> Option<ScalarValue> {
 
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
-}
-
-fn by_id(table: &str, metadata: &TableMetadata, id: i64) -> Result<SnapshotRef> {
-    let found = metadata.snapshot_by_id(id).cloned();
-    found.ok_or_else(|| {
-        let mut snapshots: Vec<_> = metadata.snapshots().collect();
-        snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.timestamp_ms()));
-        let newest: Vec<String> = snapshots
-            .iter()
-            .take(HINTS_MAX)
-            .map(|s| s.snapshot_id().to_string())
-            .collect();
-        let hint = match newest.is_empty() {
-            true => "the table has no snapshot".to_owned(),
-            false => format!("its newest snapshots are {}", newest.join(", ")),
-        };
-        not_found(table, &format!("snapshot {id}"), hint)
-    })
-}
-
-/// The snapshot that was current at that time, in microseconds since the epoch.
-fn by_time(table: &str, metadata: &TableMetadata, micros: i64) -> Result<SnapshotRef> {
-    let log = metadata.history();
-    let at = log
-        .iter()
-        .rfind(|entry| entry.timestamp_ms().saturating_mul(1_000) <= micros);
-    match at {
-        Some(entry) => by_id(table, metadata, entry.snapshot_id),
-        None => {
-            let oldest = log
-                .first()
-                .and_then(|entry| chrono::DateTime::from_timestamp_millis(entry.timestamp_ms()));
-            let hint = match oldest {
-                Some(oldest) => format!("its oldest snapshot is of {}", oldest.to_rfc3339()),
-                None => "the table has no history".to_owned(),
-            };
-            let time = chrono::DateTime::from_timestamp_micros(micros);
-            let time = time.map_or_else(|| format!("{micros} microseconds"), |time| time.to_rfc3339());
-            Err(not_found(table, &format!("snapshot at {time}"), hint))
-        }
-    }
-}
-
-fn not_found(table: &str, what: &str, hint: String) -> Error {
-    Error::NotFound {
-        what: "version",
-        name: format!("{table}: {what}"),
-        hint: Some(hint),
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Statements to logical plans: names become tables pinned for this one statement, parameters become values.
 
+mod applied;
 mod batch;
 pub(in crate::sql) mod functions;
 mod naming;

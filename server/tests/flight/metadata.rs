@@ -63,7 +63,7 @@ async fn metadata_calls_list_and_filter() {
     }
 
     let info = client.sql.get_sql_info(vec![]).await.unwrap();
-    assert_eq!(client.fetch(info).await.unwrap().num_rows(), 89);
+    assert_eq!(client.fetch(info).await.unwrap().num_rows(), 91);
     let info = client
         .sql
         .get_xdbc_type_info(CommandGetXdbcTypeInfo { data_type: None })

@@ -167,6 +167,7 @@ async fn every_action_is_listed() {
         names,
         [
             "CreatePreparedStatement",
+            "CreatePreparedSubstraitPlan",
             "ClosePreparedStatement",
             "CancelFlightInfo",
             "CancelQuery",

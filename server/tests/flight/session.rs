@@ -60,6 +60,7 @@ async fn a_login_has_a_session() {
             "catalog",
             "executor_set",
             "result_compression",
+            "retention_check",
             "schema",
             "statement_timeout",
             "time_zone"
@@ -67,7 +68,7 @@ async fn a_login_has_a_session() {
     );
     assert_eq!(
         texts(&shown, 1),
-        ["8192", "delta", "", "none", "shop", "0", "Asia/Tokyo"]
+        ["8192", "delta", "", "none", "on", "shop", "0", "Asia/Tokyo"]
     );
     let (schema, _) = client.query("SELECT now()").await.unwrap();
     assert!(

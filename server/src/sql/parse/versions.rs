@@ -84,7 +84,7 @@ pub(super) fn extract(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>,
                 return Err(Error::Statement {
                     detail: format!("{} does not stand behind the name of a table", head.words),
                     hint: Some(format!(
-                        "it stands in FROM or JOIN, before the alias: FROM t {} ... AS x",
+                        "it stands in FROM, JOIN or USING, before the alias: FROM t {} ... AS x",
                         head.words
                     )),
                 });
@@ -155,7 +155,7 @@ impl Head {
     }
 }
 
-/// Whether these tokens end with `FROM a.b.c`, `JOIN c`, `, c` or `(c`.
+/// Whether these tokens end with `FROM a.b.c`, `JOIN c`, `USING c`, `, c` or `(c`.
 fn ends_with_table(tokens: &[TokenWithSpan]) -> bool {
     let mut back = tokens
         .iter()
@@ -170,7 +170,7 @@ fn ends_with_table(tokens: &[TokenWithSpan]) -> bool {
         match back.next() {
             Some(Token::Period) => {}
             Some(Token::Comma | Token::LParen) => return true,
-            Some(token) => return matches!(keyword(token), Keyword::FROM | Keyword::JOIN),
+            Some(token) => return matches!(keyword(token), Keyword::FROM | Keyword::JOIN | Keyword::USING),
             None => return false,
         }
     }
