@@ -1,7 +1,7 @@
 //! Tables that Apache Spark writes during the test: Lakewing reads every row, filters every column and goes back to every
 //! version, and gets what Spark itself reads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -96,37 +96,7 @@ async fn what_lakewing_wrote() -> Result<()> {
         ("tracked", "delta", "TBLPROPERTIES ('delta.enableRowTracking' = 'true')"),
     ];
     for (name, catalog, rest) in kinds {
-        let table = format!("{catalog}.spark.{name}");
-        let mut statements = vec![
-            format!("CREATE SCHEMA IF NOT EXISTS {catalog}.spark"),
-            format!("CREATE TABLE {table} (id BIGINT, text STRING, day DATE) PARTITIONED BY (day) {rest}"),
-        ];
-        for id in 0..6 {
-            statements.push(format!(
-                "INSERT INTO {table} VALUES ({id}, 'r{id}', DATE '2026-01-0{}')",
-                id % 2 + 1
-            ));
-        }
-        statements.push(format!("OPTIMIZE {table}"));
-        if name != "tracked" {
-            statements.push(format!("DELETE FROM {table} WHERE id = 3"));
-        }
-        statements.push(format!("INSERT INTO {table} VALUES (10, NULL, NULL)"));
-        for sql in statements {
-            client.query(&sql).await.with_context(|| sql.clone())?;
-        }
-        let location = match catalog {
-            "lake" => {
-                let folder = data.path().join("lake/spark").join(name).join("metadata");
-                let files = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
-                let files = files.collect::<Result<Vec<_>>>()?;
-                let metadata = files
-                    .into_iter()
-                    .filter(|file| file.to_string_lossy().ends_with(".metadata.json"));
-                metadata.max().context("no metadata file")?
-            }
-            _ => data.path().join("delta/spark").join(name),
-        };
+        let location = written_by_lakewing(&mut client, data.path(), (name, catalog, rest)).await?;
         let format = if catalog == "lake" { "iceberg" } else { "delta" };
         tables.insert(name.to_owned(), json!([format, location]));
     }
@@ -156,6 +126,45 @@ async fn what_lakewing_wrote() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Makes a table of that name in a catalog, with these properties: where it lies, for Spark.
+async fn written_by_lakewing(
+    client: &mut Client,
+    data: &Path,
+    (name, catalog, rest): (&str, &str, &str),
+) -> Result<PathBuf> {
+    let table = format!("{catalog}.spark.{name}");
+    let mut statements = vec![
+        format!("CREATE SCHEMA IF NOT EXISTS {catalog}.spark"),
+        format!("CREATE TABLE {table} (id BIGINT, text STRING, day DATE) PARTITIONED BY (day) {rest}"),
+    ];
+    for id in 0..6 {
+        statements.push(format!(
+            "INSERT INTO {table} VALUES ({id}, 'r{id}', DATE '2026-01-0{}')",
+            id % 2 + 1
+        ));
+    }
+    statements.push(format!("OPTIMIZE {table}"));
+    if name != "tracked" {
+        statements.push(format!("DELETE FROM {table} WHERE id = 3"));
+    }
+    statements.push(format!("INSERT INTO {table} VALUES (10, NULL, NULL)"));
+    for sql in statements {
+        client.query(&sql).await.with_context(|| sql.clone())?;
+    }
+    Ok(match catalog {
+        "lake" => {
+            let folder = data.join("lake/spark").join(name).join("metadata");
+            let files = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+            let files = files.collect::<Result<Vec<_>>>()?;
+            let metadata = files
+                .into_iter()
+                .filter(|file| file.to_string_lossy().ends_with(".metadata.json"));
+            metadata.max().context("no metadata file")?
+        }
+        _ => data.join("delta/spark").join(name),
+    })
 }
 
 /// `names` may be empty, for all tables.

@@ -123,7 +123,7 @@ async fn pass(
 
 /// Answers one request, of which nothing is read but its beginning.
 async fn refuse(client: &mut TcpStream, status: &str) -> std::io::Result<()> {
-    let mut head = [0; 64 << 10];
+    let mut head = vec![0; 64 << 10];
     let _read = client.read(&mut head).await?;
     let code = status
         .split_once(' ')

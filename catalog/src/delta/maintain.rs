@@ -147,13 +147,12 @@ impl DeltaSnapshot {
             needed.insert(location(self, &file.path)?);
             needed.extend(self.vector_file(file.vector.as_ref())?);
         }
-        let mut next = first.number() + 1;
-        for commit in commits_from(log, next).await? {
-            if commit.version != next {
-                return Err(log.corrupt(format!("the commit {next:020}.json does not exist")));
+        let newer = first.number() + 1;
+        for (version, commit) in (newer..).zip(commits_from(log, newer).await?) {
+            if commit.version != version {
+                return Err(log.corrupt(format!("the commit {version:020}.json does not exist")));
             }
             self.named_by(&commit, &mut needed).await?;
-            next += 1;
         }
         Ok(needed)
     }

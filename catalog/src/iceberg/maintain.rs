@@ -87,9 +87,7 @@ async fn manifests_of<'a>(
                 return Err(unsupported(name, "table encryption"));
             }
             let key = key(&manifest.path)?;
-            if !found.contains_key(&key) {
-                found.insert(key, manifest.clone());
-            }
+            found.entry(key).or_insert_with(|| manifest.clone());
         }
     }
     Ok(found)

@@ -10,7 +10,7 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::ScalarValue;
 use futures::future::try_join;
-use iceberg::spec::{MAIN_BRANCH, PartitionSpec, SnapshotRef, TableMetadata, Transform};
+use iceberg::spec::{MAIN_BRANCH, PartitionSpec, SnapshotRef, Transform};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use proto::ColumnMatch;
 

@@ -93,7 +93,8 @@ impl Cluster {
             format!("--etcd-servers={}", self.etcd),
             format!("--tls-cert-file={}", file("server.pem")),
             format!("--tls-private-key-file={}", file("server.key")),
-            format!("--service-account-key-file={}", file("server.key")),
+            // The public half is read from the certificate; a private key in PKCS#8 is not taken for it.
+            format!("--service-account-key-file={}", file("server.pem")),
             format!("--service-account-signing-key-file={}", file("server.key")),
             format!("--token-auth-file={}", file("tokens.csv")),
         ]);

@@ -4,8 +4,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use catalog::write::change::{Change, Operation, Reads};
+use catalog::write::compaction::Compaction;
 use catalog::write::maintenance::{Maintained, Maintenance};
 use catalog::write::{discard, new_write_id};
+use datafusion::execution::SessionState;
 use futures::FutureExt;
 use proto::ErrorKind;
 
@@ -15,7 +17,7 @@ use crate::query::{Origin, Queries, RunningQuery};
 use crate::session::Session;
 use crate::sql::ddl::{Maintain, table_name, told};
 use crate::sql::parse::Statement;
-use crate::sql::write::{RowPlan, Written};
+use crate::sql::write::{RowPlan, Write, Written};
 
 impl Queries {
     /// Runs a statement that keeps a table small: a query that tells what was done, and how many files it was about.
@@ -76,32 +78,35 @@ impl Queries {
         }
     }
 
-    async fn optimize_once(&self, session: &Session, query: &RunningQuery, sql: &str) -> Result<Maintained> {
-        let planning = async {
-            let Statement::Maintain(Maintain::Optimize { of, is_filtered }) = Statement::parse(sql)? else {
-                return Err(Error::statement("this statement keeps no table small"));
-            };
-            let plan = self.planner.plan(session, *of, &[]).await?;
-            let (state, written) = plan.into_write(session, &self.lakehouse).await?;
-            let Written::Rows(write) = written else {
-                return Err(Error::statement("OPTIMIZE takes a table"));
-            };
-            let filter = match &write.change {
-                RowPlan::Change {
-                    reads: Reads::Rows(filter),
-                    ..
-                } => filter.clone(),
-                _ => None,
-            };
-            if is_filtered && filter.is_none() {
-                return Err(Error::unsupported(
-                    "OPTIMIZE ... WHERE with a condition that is not over the table's columns alone",
-                    "",
-                ));
-            }
-            let chosen = write.table.compaction(filter.as_ref()).await?;
-            Ok((state, write, chosen))
+    /// What is to be written again.
+    async fn plan_optimize(&self, session: &Session, sql: &str) -> Result<(SessionState, Write, Compaction)> {
+        let Statement::Maintain(Maintain::Optimize { of, is_filtered }) = Statement::parse(sql)? else {
+            return Err(Error::statement("this statement keeps no table small"));
         };
+        let plan = self.planner.plan(session, *of, &[]).await?;
+        let (state, written) = plan.into_write(session, &self.lakehouse).await?;
+        let Written::Rows(write) = written else {
+            return Err(Error::statement("OPTIMIZE takes a table"));
+        };
+        let filter = match &write.change {
+            RowPlan::Change {
+                reads: Reads::Rows(filter),
+                ..
+            } => filter.clone(),
+            _ => None,
+        };
+        if is_filtered && filter.is_none() {
+            return Err(Error::unsupported(
+                "OPTIMIZE ... WHERE with a condition that is not over the table's columns alone",
+                "",
+            ));
+        }
+        let chosen = write.table.compaction(filter.as_ref()).await?;
+        Ok((state, write, chosen))
+    }
+
+    async fn optimize_once(&self, session: &Session, query: &RunningQuery, sql: &str) -> Result<Maintained> {
+        let planning = self.plan_optimize(session, sql);
         let (state, write, chosen) = unless_ended(query, planning).await?;
         let base = write.table.snapshot();
         let writing = Writing {

@@ -6,11 +6,10 @@ use std::ops::ControlFlow;
 
 use catalog::TableName;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::Volatility;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    self, CastKind, DataType, Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, Query, Select, SelectItem, SetExpr, Visit, VisitMut, Visitor, VisitorMut,
+    self, DataType, Expr, Function as Call, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Visit, VisitMut,
+    Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -19,7 +18,7 @@ use futures::future::BoxFuture;
 
 use super::applied::Ready;
 use crate::error::{Error, Result};
-use crate::sql::ddl::function::{Argument, Function, FunctionKind};
+use crate::sql::ddl::function::Function;
 use crate::sql::parse::{Statement, name_parts};
 use crate::sql::pinned::PinnedTables;
 

@@ -3,6 +3,7 @@
 use datafusion::prelude::SessionContext;
 
 use super::*;
+use crate::sql::ddl::function::{Argument, FunctionKind};
 
 fn functions(state: &SessionState) -> Functions {
     let mut functions = HashMap::new();
