@@ -15,6 +15,7 @@ const SCALE: f64 = 0.1;
 type Answer = (String, Vec<Vec<Cell>>);
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::disallowed_methods, reason = "a switch of this test")]
 async fn every_query() -> Result<()> {
     let scale = match std::env::var("LAKEWING_TPCDS_SCALE") {
         Ok(scale) => scale.parse()?,
@@ -59,7 +60,7 @@ async fn reference(folder: &Path, tables: &[String], queries: Vec<String>) -> Re
         answers.push((sql, answer));
     }
     let answered = answers.iter().filter(|(_, answer)| !answer.is_empty()).count();
-    println!("{answered} of 99 queries have rows");
+    eprintln!("{answered} of 99 queries have rows");
     ensure!(answered > 60, "{answered} queries have rows to compare");
     Ok(answers)
 }
