@@ -1,18 +1,20 @@
 //! What a plan knows to be constant it does not sort by, although windows are partitioned by it. A stage that reads rows of
 //! another one does not know of the constant, and its windows refuse rows that seem to be unsorted. Here sorts below windows
-//! name all columns that the windows are partitioned by.
+//! name all columns that the windows are partitioned by. No row changes its place: only what is the same in all rows that
+//! the columns before it leave together is added.
 
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::DataFusionError;
-use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
-use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions,
+};
 
 /// Makes sorts below windows whole.
 #[derive(Debug)]
@@ -70,23 +72,31 @@ fn partition_by(node: &Arc<dyn ExecutionPlan>) -> Option<Vec<Arc<dyn PhysicalExp
     windows.first().map(|window| window.partition_by().to_vec())
 }
 
-/// Adds what is missing behind the columns of the same window that are sorted by: windows of fewer columns below or above
-/// it keep theirs in front.
+/// Adds the constants that are missing, behind the columns of the same window that are sorted by: windows of fewer columns
+/// below or above it keep theirs in front. What is missing for another reason, such as a month where the day is sorted by,
+/// stays out: sorting by it may turn an order around that others rely on.
 fn whole(sort: &SortExec, windows: &[Vec<Arc<dyn PhysicalExpr>>]) -> Option<Arc<dyn ExecutionPlan>> {
-    let columns = sort.input().schema().fields().len();
+    let known = sort.input().equivalence_properties();
     let mut sorted: Vec<PhysicalSortExpr> = sort.expr().iter().cloned().collect();
     let before = sorted.len();
     for partition_by in windows {
-        let is_sorted = |expr: &Arc<dyn PhysicalExpr>| sorted.iter().any(|sorted| sorted.expr.eq(expr));
-        let missing: Vec<_> = partition_by
-            .iter()
-            .filter(|expr| !is_sorted(expr) && collect_columns(expr).iter().all(|column| column.index() < columns))
-            .map(|expr| PhysicalSortExpr::new_default(Arc::clone(expr)))
-            .collect();
         let prefix = sorted
             .iter()
             .take_while(|sorted| partition_by.iter().any(|expr| sorted.expr.eq(expr)))
             .count();
+        let is_sorted = |expr: &Arc<dyn PhysicalExpr>| sorted.iter().any(|sorted| sorted.expr.eq(expr));
+        let equals_one = |expr: &Arc<dyn PhysicalExpr>| {
+            let class = known.eq_group().get_equivalence_class(expr);
+            sorted
+                .iter()
+                .take(prefix)
+                .any(|sorted| class.is_some_and(|class| class.contains(&sorted.expr)))
+        };
+        let missing: Vec<_> = partition_by
+            .iter()
+            .filter(|expr| !is_sorted(expr) && (known.is_expr_constant(expr).is_some() || equals_one(expr)))
+            .map(|expr| PhysicalSortExpr::new_default(Arc::clone(expr)))
+            .collect();
         sorted.splice(prefix..prefix, missing);
     }
     if sorted.len() == before {
@@ -138,6 +148,18 @@ mod tests {
                 .any(|sort| sort.contains("expr=[column2@1 ASC NULLS LAST, column1@0 ASC")),
             "{before:?} became {after:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn what_only_follows_from_an_order_does_not_change_it() {
+        let (before, after) = sorts(
+            "SELECT sum(n) OVER (PARTITION BY month), rank() OVER (ORDER BY moment DESC) FROM ( \
+             SELECT column1 AS n, to_timestamp(column2) AS moment, date_trunc('month', to_timestamp(column2)) AS month \
+             FROM t) AS moments",
+        )
+        .await;
+        assert_eq!(before, after);
+        assert!(before.iter().any(|sort| sort.contains("DESC")), "{before:?}");
     }
 
     #[tokio::test]

@@ -61,10 +61,17 @@ pub(super) fn of_table(name: &TableName, schema: &Schema) -> Schema {
 /// `batch` with the columns of `schema`, which [`of_result`] made for it.
 pub(super) fn convert(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
-        if column.data_type() == field.data_type() {
-            Ok(Arc::clone(column))
-        } else {
-            cast(column, field.data_type())
+        match (column.data_type(), field.data_type()) {
+            (has, told) if has == told => Ok(Arc::clone(column)),
+            // A cast would round, and nobody would know.
+            (has @ DataType::Decimal128(_, digits), told @ DataType::Decimal128(_, fewer)) if fewer < digits => {
+                let detail = format!(
+                    "the column {} has the type {has} and was announced as {told}",
+                    field.name()
+                );
+                Err(ArrowError::SchemaError(detail))
+            }
+            (_, told) => cast(column, told),
         }
     });
     let columns = columns.collect::<Result<Vec<_>, _>>()?;

@@ -78,6 +78,22 @@ impl Drop for Waiting {
     }
 }
 
+/// What `once` gives, tried again while others commit first.
+async fn until_landed<'a, T>(query: &RunningQuery, once: impl Fn() -> BoxFuture<'a, Result<T>>) -> Result<T> {
+    let mut attempt = 0;
+    loop {
+        let outcome = once().await;
+        attempt += 1;
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS_MAX => {
+                let wait = tokio::time::sleep(BACKOFF * 2_u32.pow(attempt));
+                unless_ended(query, wait.map(Ok)).await?;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 impl Queries {
     /// Runs a statement that writes rows, and says how many it wrote, changed or deleted.
     pub(crate) async fn write(&self, session: &Session, origin: Origin, sql: &str, bound: Bound) -> Result<i64> {
@@ -134,22 +150,7 @@ impl Queries {
 
     /// Writes and commits, again while others commit first.
     async fn write_until(&self, session: &Session, query: &RunningQuery, sql: &str, values: Values<'_>) -> Result<i64> {
-        let mut attempt = 0;
-        loop {
-            let outcome = Box::pin(self.write_once(session, query, sql, values.clone())).await;
-            attempt += 1;
-            match outcome {
-                Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS_MAX => {
-                    let wait = tokio::time::sleep(BACKOFF * 2_u32.pow(attempt));
-                    unless_ended(query, async {
-                        wait.await;
-                        Ok(())
-                    })
-                    .await?;
-                }
-                outcome => return outcome,
-            }
-        }
+        until_landed(query, || self.write_once(session, query, sql, values.clone()).boxed()).await
     }
 
     async fn write_once(&self, session: &Session, query: &RunningQuery, sql: &str, values: Values<'_>) -> Result<i64> {

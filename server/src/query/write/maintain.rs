@@ -9,9 +9,8 @@ use catalog::write::maintenance::{Maintained, Maintenance};
 use catalog::write::{discard, new_write_id};
 use datafusion::execution::SessionState;
 use futures::FutureExt;
-use proto::ErrorKind;
 
-use super::{ATTEMPTS_MAX, BACKOFF, Work, Writing, count, unless_ended};
+use super::{Work, Writing, count, unless_ended, until_landed};
 use crate::error::{Error, Result};
 use crate::query::{Origin, Queries, RunningQuery};
 use crate::session::Session;
@@ -60,22 +59,7 @@ impl Queries {
 
     /// Moves rows, again where another commit touched their files.
     async fn optimize(&self, session: &Session, query: &RunningQuery, sql: &str) -> Result<Maintained> {
-        let mut attempt = 0;
-        loop {
-            let outcome = Box::pin(self.optimize_once(session, query, sql)).await;
-            attempt += 1;
-            match outcome {
-                Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS_MAX => {
-                    let wait = tokio::time::sleep(BACKOFF * 2_u32.pow(attempt));
-                    unless_ended(query, async {
-                        wait.await;
-                        Ok(())
-                    })
-                    .await?;
-                }
-                outcome => return outcome,
-            }
-        }
+        until_landed(query, || self.optimize_once(session, query, sql).boxed()).await
     }
 
     /// What is to be written again.
