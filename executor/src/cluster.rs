@@ -45,6 +45,23 @@ pub struct ExecutorInfo {
     pub reason: String,
 }
 
+/// What one set of executors wants and has cost, since its server began.
+#[derive(Debug, Clone)]
+pub struct SetInfo {
+    /// Its name.
+    pub set: String,
+    /// Executors that would suffice for all that is asked; more than `max` where that is less than enough.
+    pub wanted: usize,
+    /// The most that may be.
+    pub max: usize,
+    /// Executors that this server started.
+    pub started: u64,
+    /// Starts that failed, and executors that ended by themselves.
+    pub failed: u64,
+    /// Executor-seconds, while this server decided.
+    pub seconds: f64,
+}
+
 /// The executors of one server.
 #[derive(Debug)]
 pub(crate) struct Cluster {
@@ -178,6 +195,20 @@ impl Cluster {
             info
         });
         started.collect()
+    }
+
+    /// The sets of executors that this server starts.
+    pub(crate) fn sets(&self) -> Vec<SetInfo> {
+        let counts = self.scaler.iter().flat_map(Autoscaler::counts);
+        let info = counts.map(|(set, counts)| SetInfo {
+            set: set.name.clone(),
+            wanted: counts.wanted,
+            max: set.max,
+            started: counts.started,
+            failed: counts.failed,
+            seconds: counts.seconds,
+        });
+        info.collect()
     }
 
     /// Ends the executors that this server started, once their queries ended or the grace period is over. Leaves others

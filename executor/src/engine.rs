@@ -29,11 +29,11 @@ use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::prelude::SessionConfig;
 
 use crate::cluster::members::Peer;
-use crate::cluster::{Cluster, ExecutorInfo};
+use crate::cluster::{Cluster, ExecutorInfo, SetInfo};
 use crate::config::{Config, Mode};
 use crate::error::Result;
 use crate::functions;
-use crate::process::memory::Memory;
+use crate::process::memory::{Memory, MemoryUse};
 
 use local::LocalEngine;
 use retry::{Attempt, Loss, Started};
@@ -189,6 +189,16 @@ impl Engines {
     /// All executors and how they are; none where plans run in this process only.
     pub fn executors(&self) -> Vec<ExecutorInfo> {
         self.cluster.iter().flat_map(|cluster| cluster.executors()).collect()
+    }
+
+    /// The sets of executors that this process starts; none where somebody else does.
+    pub fn executor_sets(&self) -> Vec<SetInfo> {
+        self.cluster.iter().flat_map(|cluster| cluster.sets()).collect()
+    }
+
+    /// What plans hold in this process now.
+    pub fn memory_use(&self) -> MemoryUse {
+        self.memory.used()
     }
 
     /// Ends the executors that this process started, once their queries ended or the grace period is over.

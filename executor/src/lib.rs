@@ -11,8 +11,9 @@ mod functions;
 mod process;
 mod scale;
 
-pub use cluster::ExecutorInfo;
+pub use cluster::{ExecutorInfo, SetInfo};
 pub use config::{Config, ExecutorConfig, KubernetesConfig, Mode, PodConfig, SetConfig, TlsConfig};
 pub use engine::{Engines, Execution, ExecutorSet, Limits, Progress};
 pub use error::{Error, Result};
 pub use process::Executor;
+pub use process::memory::MemoryUse;

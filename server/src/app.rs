@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::{Lakehouse, Stores};
+use datafusion::common::runtime::SpawnedTask;
 use executor::Engines;
 use futures::FutureExt;
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::flight::{Flight, Limit, Rooms, limit_requests};
+use crate::metrics;
 use crate::query::{Admission, Queries, Spool};
 use crate::session::Sessions;
 use crate::shutdown::Lifecycle;
@@ -45,6 +47,7 @@ pub struct App {
     engines: Arc<Engines>,
     lifecycle: Lifecycle,
     grace: Duration,
+    _metrics: Option<SpawnedTask<()>>,
 }
 
 impl App {
@@ -70,6 +73,8 @@ impl App {
         let sessions = Sessions::new(config.starting_catalog()?, config.default_namespace);
         let auth = Authenticator::new(&config.auth)?;
         lifecycle.spawn_until_stop(auth.watch());
+        let watched = (queries.clone(), Arc::clone(&lakehouse), Arc::clone(&engines));
+        let metrics = metrics::serve(&config.metrics, watched, lifecycle.stop()).await?;
         let rooms = Rooms {
             queries,
             sessions,
@@ -110,6 +115,7 @@ impl App {
             engines,
             lifecycle,
             grace: config.shutdown_grace,
+            _metrics: metrics,
         })
     }
 

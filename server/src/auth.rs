@@ -51,6 +51,8 @@ pub struct Caller {
     pub user: String,
     /// The session that a login opened; absent when the call carries none of our tokens.
     pub session_id: Option<String>,
+    /// What the call says of its purpose, such as `app=tableau`: the caller's own word, and no proof of anything.
+    pub tags: Vec<String>,
 }
 
 /// What a call shows of its caller, taken out of its request. Has no `Debug`: it holds secrets.
@@ -170,12 +172,14 @@ impl Authenticator {
                     return Ok(Caller {
                         user: claims.user,
                         session_id: Some(claims.session_id),
+                        tags: Vec::new(),
                     });
                 }
                 (Err(_), Some(jwt)) if Jwt::is_one(token) => {
                     return Ok(Caller {
                         user: jwt.verify(token, now).await?,
                         session_id: Some(session_of(token)),
+                        tags: Vec::new(),
                     });
                 }
                 (Err(error), _) if self.mode != Mode::Anonymous => return Err(error),
@@ -186,6 +190,7 @@ impl Authenticator {
         Ok(Caller {
             user: claims.user,
             session_id: None,
+            tags: Vec::new(),
         })
     }
 

@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::auth;
 use crate::error::{Error, Result};
+use crate::metrics;
 use crate::query::{QueriesConfig, spool};
 use crate::tls;
 
@@ -50,6 +51,8 @@ pub struct Config {
     pub storage: Vec<StorageProfile>,
     /// Where results are stored that clients poll for.
     pub spool: spool::Config,
+    /// Where metrics and probes are served.
+    pub metrics: metrics::Config,
     /// Who runs queries when, and what they may use.
     pub queries: QueriesConfig,
     /// Where queries run.
@@ -78,6 +81,7 @@ impl Default for Config {
             catalogs: BTreeMap::new(),
             storage: Vec::new(),
             spool: spool::Config::default(),
+            metrics: metrics::Config::default(),
             queries: QueriesConfig::default(),
             executor: executor::Config::default(),
         }

@@ -51,6 +51,7 @@ use crate::error::{Error, Result};
 use crate::query::{Bound, Queries, Source, Spool};
 use crate::session::{Session, Sessions};
 use crate::shutdown::Lifecycle;
+use crate::telemetry::query_tags;
 
 /// A message of an upload: rows are sent as the client has them.
 const UPLOAD_MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -283,8 +284,9 @@ impl Flight {
         request: &Request<T>,
     ) -> impl Future<Output = Result<Caller, Status>> + Send + use<'a, T> {
         let caller = self.auth.caller(request);
+        let tags = query_tags(request.metadata());
         async move {
-            let caller = caller.await?;
+            let caller = Caller { tags, ..caller.await? };
             match self.sessions.is_closed(&caller) {
                 true => Err(Error::Closed { what: "session" }.into()),
                 false => Ok(caller),

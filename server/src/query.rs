@@ -5,6 +5,7 @@ mod registry;
 mod run;
 pub mod spool;
 mod stored;
+mod tally;
 mod write;
 
 use std::panic::AssertUnwindSafe;
@@ -165,7 +166,7 @@ impl Queries {
         let id = origin.id;
         let limits = [
             session.settings.statement_timeout(),
-            self.admission.timeout_max(&session.user),
+            self.admission.timeout_max(&session.user, &origin),
         ];
         let limit = limits.into_iter().flatten().min();
         let query = self.registry.begin(origin, &session.user, source.text(), limit)?;
@@ -186,6 +187,11 @@ impl Queries {
             }
             running = Box::pin(guarded(work)) => running,
         }
+    }
+
+    /// By group of users, queries that run and queries that wait.
+    pub(crate) fn groups(&self) -> Vec<(String, usize, usize)> {
+        self.admission.groups()
     }
 
     /// The columns that [`Queries::run`] would give. Runs nothing.

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use tonic::codegen::http::Request;
+use tonic::metadata::MetadataMap;
 use tracing::{Span, field, info_span};
 use tracing_subscriber::EnvFilter;
 
@@ -24,6 +25,8 @@ pub fn start(filter: &str) -> Result<()> {
         .map_err(|error| Error::config("--log", error.to_string()))
 }
 
+/// In which a client says what its queries are for: texts, separated by commas.
+const QUERY_TAGS: &str = "x-lakewing-query-tags";
 /// Longer texts of a client's headers are cut.
 const HEADER_CHARS_MAX: usize = 128;
 
@@ -42,12 +45,23 @@ pub(crate) fn call_span(request: &Request<()>) -> Span {
     for (field, header) in [
         ("agent", "user-agent"),
         ("traceparent", "traceparent"),
-        ("tags", "x-lakewing-query-tags"),
+        ("tags", QUERY_TAGS),
     ] {
         if let Some(text) = request.headers().get(header).and_then(|value| value.to_str().ok()) {
-            let text: String = text.chars().take(HEADER_CHARS_MAX).collect();
-            span.record(field, text);
+            span.record(field, cut(text));
         }
     }
     span
+}
+
+/// What a call says its query is for.
+pub(crate) fn query_tags(headers: &MetadataMap) -> Vec<String> {
+    let text = headers.get(QUERY_TAGS).and_then(|value| value.to_str().ok());
+    let text = text.map(cut).unwrap_or_default();
+    let tags = text.split(',').map(str::trim).filter(|tag| !tag.is_empty());
+    tags.map(str::to_owned).collect()
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(HEADER_CHARS_MAX).collect()
 }

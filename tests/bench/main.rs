@@ -1,9 +1,10 @@
 //! Measurements of the release build, each a table of absolute figures and, with `--json`, one JSON object as last line.
 //!
-//! `cargo run --release -p tests --bin bench -- startup|planning|scale [--pods]|flight|scan [--scale N]|write [--scale N]|slow-reader [--megabytes N] [--json]`
+//! `cargo run --release -p tests --bin bench -- startup|planning|scale [--pods]|flight|scan [--scale N]|distributed [--scale N]|write [--scale N]|slow-reader [--megabytes N] [--json]`
 
 #![allow(clippy::print_stdout, reason = "a measurement prints its table")]
 
+mod distributed;
 mod flight;
 mod planning;
 mod scale;
@@ -29,10 +30,11 @@ async fn main() -> Result<()> {
         Some("scale") => scale::run(arguments.iter().any(|argument| argument == "--pods"), as_json).await,
         Some("flight") => flight::run(as_json).await,
         Some("scan") => scan::run(number("--scale", 1.0)?, as_json).await,
+        Some("distributed") => distributed::run(number("--scale", 1.0)?, as_json).await,
         Some("write") => write::run(number("--scale", 0.1)?, as_json).await,
         Some("slow-reader") => flight::slow_reader(number("--megabytes", 5000.0)?).await,
         _ => bail!(
-            "usage: bench startup|planning|scale [--pods]|flight|scan [--scale N]|write [--scale N]|slow-reader [--megabytes N] [--json]"
+            "usage: bench startup|planning|scale [--pods]|flight|scan [--scale N]|distributed [--scale N]|write [--scale N]|slow-reader [--megabytes N] [--json]"
         ),
     }
 }

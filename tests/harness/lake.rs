@@ -87,7 +87,7 @@ impl Lake {
     /// Starts an executor process in the place of one that has ended; it is no longer among [`Lake::executors`] then.
     pub async fn start_executor(&self, index: usize) -> Result<Process> {
         let address = self.executor_addresses.get(index).context("no such executor")?;
-        let (executor, _) = start_executor(&format!("executor-{index}"), *address, self.folder.path()).await?;
+        let (executor, _) = start_executor(&format!("executor-{index}"), *address, self.folder.path(), None).await?;
         Ok(executor)
     }
 
@@ -107,6 +107,7 @@ pub struct LakeBuilder {
     log: &'static str,
     data_folder: Option<PathBuf>,
     is_proxied: bool,
+    cores: Vec<usize>,
 }
 
 impl LakeBuilder {
@@ -121,6 +122,7 @@ impl LakeBuilder {
             log: LOG,
             data_folder: None,
             is_proxied: false,
+            cores: Vec::new(),
         }
     }
 
@@ -157,6 +159,18 @@ impl LakeBuilder {
         self
     }
 
+    /// Scans are spread as they are where nothing is configured.
+    pub fn usual_scans(mut self) -> Self {
+        self.executor = "";
+        self
+    }
+
+    /// Lets executor processes run on these cores of the machine only, one core each, in turn.
+    pub fn on_cores(mut self, cores: &[usize]) -> Self {
+        self.cores = cores.to_vec();
+        self
+    }
+
     /// What the server logs, instead of warnings.
     pub fn log(mut self, filter: &'static str) -> Self {
         self.log = filter;
@@ -180,6 +194,7 @@ impl LakeBuilder {
             log,
             data_folder,
             is_proxied,
+            cores,
         } = self;
         let folder = tempfile::tempdir()?;
         let (mut executors, mut executor_addresses, mut proxies) = (Vec::new(), Vec::new(), Vec::new());
@@ -201,7 +216,8 @@ impl LakeBuilder {
                 std::fs::write(folder.path().join("executor.toml"), config)?;
                 for index in 0..count {
                     let name = format!("executor-{index}");
-                    let (executor, address) = start_executor(&name, any_port(), folder.path()).await?;
+                    let core = cores.get(index % cores.len().max(1)).copied();
+                    let (executor, address) = start_executor(&name, any_port(), folder.path(), core).await?;
                     executors.push(executor);
                     executor_addresses.push(address);
                     if is_proxied {
@@ -239,9 +255,21 @@ impl LakeBuilder {
     }
 }
 
-async fn start_executor(name: &str, listen: SocketAddr, folder: &Path) -> Result<(Process, SocketAddr)> {
+async fn start_executor(
+    name: &str,
+    listen: SocketAddr,
+    folder: &Path,
+    core: Option<usize>,
+) -> Result<(Process, SocketAddr)> {
     let config = folder.join("executor.toml");
-    let mut executor = Process::start(name, role("executor", listen, &config, LOG)?, folder)?;
+    let mut command = role("executor", listen, &config, LOG)?;
+    if let Some(core) = core {
+        let mut pinned = Command::new("taskset");
+        pinned.args(["-c", &core.to_string()]);
+        pinned.arg(command.get_program()).args(command.get_args());
+        command = pinned;
+    }
+    let mut executor = Process::start(name, command, folder)?;
     let address = executor.prints("ready: executor on ").await?.parse()?;
     Ok((executor, address))
 }

@@ -16,7 +16,7 @@ async fn an_exhausted_quota_is_told_and_waited_for() -> Result<()> {
     let release = cluster.release("quota").await?;
     let _node = Node::start(&cluster.admin, "one", 100).await?;
     release.quota(0).await?;
-    let sets = format!("[[executor.sets]]\nmax = 2\nstart_timeout = \"8s\"\n{QUICK}");
+    let sets = format!("[[executor.sets]]\nmax = 2\nstart_timeout = \"12s\"\n{QUICK}");
     let lake = server(&release, &sets, data.path()).await?;
     let mut client = lake.client().await?;
     let began = Instant::now();
@@ -25,12 +25,12 @@ async fn an_exhausted_quota_is_told_and_waited_for() -> Result<()> {
     let why = "no executor of set default is there: the quota of the namespace is exhausted";
     ensure!(status.message().contains(why), "{status}");
     ensure!(
-        (8..20).contains(&began.elapsed().as_secs()),
+        (12..24).contains(&began.elapsed().as_secs()),
         "it waited {:?}",
         began.elapsed()
     );
     let refused = lake.server.output().matches("a pod is not created").count();
-    ensure!((1..=5).contains(&refused), "{refused} attempts in 8 s");
+    ensure!((1..=5).contains(&refused), "{refused} attempts in 12 s");
 
     release.quota(1).await?;
     same_rows("within the quota", &expected, &rows(&client.query(QUERY).await?)?, true)?;

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use catalog::Stores;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use crate::config::MemoryLimits;
@@ -37,6 +38,17 @@ pub(crate) struct Memory {
     /// The pools of queries that have tasks here, as long as one of them lives.
     queries: Mutex<HashMap<String, Weak<QueryPool>>>,
     _scratch: Scratch,
+}
+
+/// What plans hold in one process now.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryUse {
+    /// Bytes of memory.
+    pub bytes: u64,
+    /// The most it may be.
+    pub bytes_max: u64,
+    /// Bytes of files they spilled to.
+    pub spilled_bytes: u64,
 }
 
 impl Memory {
@@ -98,6 +110,20 @@ impl Memory {
         });
         drop(queries);
         self.runtime_in(pool)
+    }
+
+    /// What all queries hold together.
+    pub(crate) fn used(&self) -> MemoryUse {
+        let pool = &self.runtime.memory_pool;
+        let bytes_max = match pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes,
+            _ => usize::MAX,
+        };
+        MemoryUse {
+            bytes: u64::try_from(pool.reserved()).unwrap_or(u64::MAX),
+            bytes_max: u64::try_from(bytes_max).unwrap_or(u64::MAX),
+            spilled_bytes: self.runtime.disk_manager.used_disk_space(),
+        }
     }
 
     fn pool(&self, bytes_max: Option<u64>) -> Arc<QueryPool> {

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use super::demand::{Asked, Demand, Wanted};
-use super::fleet::{Fleet, Started};
+use super::fleet::{Counts, Fleet, Started};
 use super::pods::Pods;
 use super::processes::Processes;
 use super::{ExecutorLoad, History, Load, Phase, decide};
@@ -121,6 +121,11 @@ impl Autoscaler {
         }
     }
 
+    /// Each set, and what was done for it.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&SetConfig, Counts)> {
+        self.sets.iter().map(|set| (set, self.fleet.counts(&set.name)))
+    }
+
     /// The executors that were started.
     pub(crate) fn fleet(&self) -> &Arc<Fleet> {
         &self.fleet
@@ -226,6 +231,7 @@ impl Scaler {
         };
         let decision = decide(&load, set, now);
         let reason = decision.reason.to_string();
+        self.fleet.counted(name, load.executors.len(), decision.wanted);
         let news = self.fleet.decided(name, reason.clone());
         if decision.start > 0 || !decision.stop.is_empty() {
             let (there, start, stop) = (load.executors.len(), decision.start, decision.stop.len());

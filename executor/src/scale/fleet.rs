@@ -31,6 +31,22 @@ struct State {
     trouble: HashMap<Arc<str>, Trouble>,
     /// By set, why the last decision was as it was.
     reasons: HashMap<Arc<str>, String>,
+    /// By set, what was done so far.
+    counts: HashMap<Arc<str>, Counts>,
+}
+
+/// What was done for one set since this server began.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Counts {
+    /// How many would suffice for all that is asked, at the last decision.
+    pub(crate) wanted: usize,
+    /// Executors that were started.
+    pub(crate) started: u64,
+    /// Starts that failed, and executors that ended by themselves.
+    pub(crate) failed: u64,
+    /// Seconds that its executors were there, each for itself; as of the last decision.
+    pub(crate) seconds: f64,
+    decided: Option<Instant>,
 }
 
 /// One that was started.
@@ -65,8 +81,14 @@ impl Default for Fleet {
 }
 
 impl Fleet {
-    /// `name` of `set` is on its way, for a reason.
+    /// `name` of `set` is started, for a reason.
     pub(crate) fn started(&self, name: &str, set: &Arc<str>, reason: &str) {
+        self.state().counts.entry(Arc::clone(set)).or_default().started += 1;
+        self.comes(name, set, reason);
+    }
+
+    /// `name` of `set` is on its way, whoever started it.
+    pub(crate) fn comes(&self, name: &str, set: &Arc<str>, reason: &str) {
         let started = Started {
             set: Arc::clone(set),
             address: None,
@@ -124,6 +146,7 @@ impl Fleet {
     pub(crate) fn failed(&self, set: &Arc<str>, why: &str) {
         {
             let mut state = self.state();
+            state.counts.entry(Arc::clone(set)).or_default().failed += 1;
             let failures = state.trouble.get(set).map_or(0, |trouble| trouble.failures);
             let backoff = BACKOFF.saturating_mul(1 << failures.min(16)).min(BACKOFF_MAX);
             let trouble = Trouble {
@@ -147,6 +170,22 @@ impl Fleet {
     pub(crate) fn decided(&self, set: &Arc<str>, reason: String) -> bool {
         let before = self.state().reasons.insert(Arc::clone(set), reason.clone());
         before != Some(reason)
+    }
+
+    /// A decision about `set` found `present` executors where `wanted` would suffice. Each of them has cost something since
+    /// the decision before.
+    pub(crate) fn counted(&self, set: &Arc<str>, present: usize, wanted: usize) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let counts = state.counts.entry(Arc::clone(set)).or_default();
+        let since = counts.decided.replace(now).unwrap_or(now);
+        counts.seconds += now.duration_since(since).as_secs_f64() * present as f64;
+        counts.wanted = wanted;
+    }
+
+    /// What was done for `set`.
+    pub(crate) fn counts(&self, set: &str) -> Counts {
+        self.state().counts.get(set).cloned().unwrap_or_default()
     }
 
     /// Why there is no executor of `set`, as well as that is known.
@@ -217,6 +256,21 @@ mod tests {
         assert_eq!(placed.borrow().len(), 1, "its tasks go on");
         fleet.ended("a");
         assert!(placed.borrow().is_empty() && fleet.all().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_done_is_counted() {
+        let (fleet, set) = (Fleet::default(), Arc::from("spot"));
+        fleet.started("a", &set, "a query waits");
+        fleet.comes("b", &set, "it was there");
+        fleet.failed(&set, "exceeded quota");
+        fleet.counted(&set, 2, 3);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        fleet.counted(&set, 2, 1);
+        let counts = fleet.counts("spot");
+        assert_eq!((counts.started, counts.failed, counts.wanted), (1, 1, 1));
+        assert!((0.04..4.0).contains(&counts.seconds), "{}", counts.seconds);
+        assert_eq!(fleet.counts("other").started, 0);
     }
 
     #[test]

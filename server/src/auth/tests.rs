@@ -38,7 +38,8 @@ async fn basic_mode_wants_the_right_password() {
         caller,
         Caller {
             user: "alice".to_owned(),
-            session_id: None
+            session_id: None,
+            tags: Vec::new(),
         }
     );
 
@@ -167,7 +168,8 @@ async fn anonymous_mode_lets_everybody_in() {
             auth.caller(&offered).await.unwrap(),
             Caller {
                 user: ANONYMOUS.to_owned(),
-                session_id: None
+                session_id: None,
+                tags: Vec::new(),
             }
         );
         let token = auth.log_in(&offered).await.unwrap();

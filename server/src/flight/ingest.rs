@@ -45,6 +45,7 @@ impl Flight {
         let origin = Origin {
             id: Uuid::now_v7(),
             session_id: caller.session_id.clone(),
+            tags: caller.tags.clone(),
         };
         let ingest = Ingest {
             name,

@@ -67,6 +67,7 @@ impl Flight {
         let origin = Origin {
             id,
             session_id: caller.session_id.clone(),
+            tags: caller.tags.clone(),
         };
         let queries = self.queries.clone();
         self.tasks.spawn(async move {

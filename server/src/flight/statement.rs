@@ -156,6 +156,7 @@ impl Flight {
         let origin = Origin {
             id,
             session_id: caller.session_id.clone(),
+            tags: caller.tags.clone(),
         };
         let request = Request {
             origin,
@@ -185,6 +186,7 @@ impl Flight {
         let origin = Origin {
             id: Uuid::now_v7(),
             session_id: caller.session_id.clone(),
+            tags: caller.tags.clone(),
         };
         match self.queries.command(session, &fresh, origin, (sql, bound)).await? {
             Outcome::Query => Ok(Answer::Query),

@@ -153,6 +153,7 @@ mod tests {
         Caller {
             user: user.to_owned(),
             session_id: None,
+            tags: Vec::new(),
         }
     }
 

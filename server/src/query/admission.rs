@@ -12,7 +12,7 @@ use std::time::Duration;
 use executor::Limits;
 use tokio::sync::oneshot;
 
-use super::registry::RunningQuery;
+use super::registry::{Origin, RunningQuery};
 use crate::error::{Error, Result};
 
 pub use config::{Config, Group};
@@ -70,25 +70,41 @@ impl Admission {
         }))
     }
 
-    /// How long the statements of `user` may run, where that is limited.
-    pub(crate) fn timeout_max(&self, user: &str) -> Option<Duration> {
-        self.0.config.group(self.0.config.group_of(user)).statement_timeout_max
+    /// How long a statement of `user` may run, where that is limited.
+    pub(crate) fn timeout_max(&self, user: &str, origin: &Origin) -> Option<Duration> {
+        self.group(user, origin).statement_timeout_max
     }
 
     /// The rows a query of `user` may give.
-    pub(crate) fn rows_max(&self, user: &str) -> Option<u64> {
-        self.0.config.group(self.0.config.group_of(user)).rows_max
+    pub(crate) fn rows_max(&self, user: &str, origin: &Origin) -> Option<u64> {
+        self.group(user, origin).rows_max
+    }
+
+    fn group(&self, user: &str, origin: &Origin) -> &Group {
+        let config = &self.0.config;
+        config.group(config.group_of(user, &origin.tags))
     }
 
     /// What a query of `user` may use.
-    pub(crate) fn limits(&self, user: &str) -> Limits {
-        let group = self.0.config.group(self.0.config.group_of(user));
+    pub(crate) fn limits(&self, user: &str, origin: &Origin) -> Limits {
+        let group = self.group(user, origin);
         Limits {
             memory_bytes_max: group.query_memory_bytes_max,
             scan_bytes_max: group.scan_bytes_max,
             executor_set: group.executor_set.clone(),
             ..Limits::default()
         }
+    }
+
+    /// By group, queries that run and queries that wait.
+    pub(crate) fn groups(&self) -> Vec<(String, usize, usize)> {
+        let (config, state) = (&self.0.config, self.0.state());
+        let groups = state.groups.iter().enumerate();
+        let counts = groups.map(|(index, group)| {
+            let name = config.group(index).name.clone();
+            (name, group.running, group.waiting.len())
+        });
+        counts.collect()
     }
 
     /// The right to run without waiting, for what reads no table.
@@ -108,7 +124,7 @@ impl Admission {
         if config.admins.contains(&query.user) {
             return Ok(self.bypass());
         }
-        let index = config.group_of(&query.user);
+        let index = config.group_of(&query.user, &query.origin.tags);
         let group = config.group(index);
         let (admit, mut admitted) = oneshot::channel();
         let number = {

@@ -1,6 +1,6 @@
 //! The queries that run in this process: what they are, how far they are, and the one way to end them early. Bounded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,8 +12,11 @@ use moka::sync::Cache;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::tally::Tally;
 use crate::error::{Error, Result};
 
+/// What a query may be doing.
+const STATES: [&str; 4] = ["ending", "planning", "queued", "running"];
 /// More queries at once than this are refused: each holds a plan.
 const QUERIES_MAX: usize = 10_000;
 /// Queries that were cancelled before they ran, above this number, run after all.
@@ -59,6 +62,8 @@ pub(crate) struct Origin {
     pub(crate) id: Uuid,
     /// The login it came with.
     pub(crate) session_id: Option<String>,
+    /// What its client says it is for.
+    pub(crate) tags: Vec<String>,
 }
 
 /// All queries of one process. Cheap to clone.
@@ -69,6 +74,7 @@ struct Inner {
     next: AtomicU64,
     // One id may run twice: a ticket can be redeemed again.
     running: Mutex<HashMap<u64, Arc<RunningQuery>>>,
+    tally: Tally,
     cancelled_early: Cache<(Uuid, String), Ending>,
 }
 
@@ -77,6 +83,7 @@ impl Default for Inner {
         Self {
             next: AtomicU64::new(0),
             running: Mutex::default(),
+            tally: Tally::default(),
             cancelled_early: Cache::builder()
                 .max_capacity(CANCELLED_MAX)
                 .time_to_live(CANCELLED_KEPT)
@@ -125,6 +132,7 @@ impl Registry {
             query,
             registry,
             number,
+            outcome: None,
             _timer: timer,
         })
     }
@@ -153,6 +161,20 @@ impl Registry {
         let mut own = self.select(|query| query.user == user);
         own.sort_by_key(|query| query.clock);
         own
+    }
+
+    /// How many queries there are in each [`RunningQuery::state`].
+    pub(crate) fn states(&self) -> BTreeMap<&'static str, usize> {
+        let mut states = BTreeMap::from(STATES.map(|state| (state, 0)));
+        for query in self.running().values() {
+            *states.entry(query.state()).or_default() += 1;
+        }
+        states
+    }
+
+    /// What has become of those that ended.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.0.tally
     }
 
     fn select(&self, wanted: impl Fn(&RunningQuery) -> bool) -> Vec<Arc<RunningQuery>> {
@@ -282,6 +304,7 @@ pub(crate) struct Registered {
     query: Arc<RunningQuery>,
     registry: Registry,
     number: u64,
+    outcome: Option<&'static str>,
     _timer: Option<SpawnedTask<()>>,
 }
 
@@ -298,10 +321,21 @@ impl Registered {
     pub(crate) fn share(&self) -> Arc<RunningQuery> {
         Arc::clone(&self.query)
     }
+
+    /// How it came out, for those who count. Where nobody says so, it has failed or was ended.
+    pub(super) fn came_out(&mut self, outcome: &'static str) {
+        self.outcome = Some(outcome);
+    }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
+        let query = &self.query;
+        let seconds = query.elapsed().as_secs_f64();
+        self.registry
+            .0
+            .tally
+            .count(self.outcome, query.ending(), query.rows(), seconds);
         self.registry.running().remove(&self.number);
         let body = self.query.body.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(body);
@@ -319,6 +353,7 @@ mod tests {
         Origin {
             id: Uuid::now_v7(),
             session_id: Some(session.to_owned()),
+            tags: Vec::new(),
         }
     }
 

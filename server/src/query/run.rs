@@ -38,10 +38,10 @@ pub(super) async fn run(engines: &Engines, admission: &Admission, query: Registe
         false => admission.bypass(),
     };
     debug!(query_id = %query.origin.id, plan = %plan.plan.display_indent(), "query begins");
-    let limits = admission.limits(&query.user);
+    let limits = admission.limits(&query.user, &query.origin);
     let Execution { stream, progress } = engines.execute_within(&plan.state, plan.plan, limits).await?;
     let rows = stream.schema();
-    let rows_max = admission.rows_max(&query.user);
+    let rows_max = admission.rows_max(&query.user, &query.origin);
     query.stream(admitted(stream, permit, rows_max), progress);
     Ok(Running {
         schema,
@@ -143,6 +143,7 @@ impl Drop for Watched {
         let (rows, elapsed_ms) = (query.rows(), query.elapsed().as_millis());
         let _call = self.call.enter();
         info!(query_id = %query.origin.id, outcome, rows, elapsed_ms, "query ended");
+        self.query.came_out(outcome);
     }
 }
 
@@ -162,6 +163,7 @@ mod tests {
         let origin = Origin {
             id: Uuid::now_v7(),
             session_id: None,
+            tags: Vec::new(),
         };
         let query = registry.begin(origin, "alice", "SELECT 1", None).unwrap();
         let schema = body.schema();

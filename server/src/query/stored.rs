@@ -226,7 +226,11 @@ mod tests {
     async fn what_nobody_has_seen_is_stored_again() {
         let folder = tempfile::tempdir().unwrap();
         let (storing, spool, id) = begin(&folder).await;
-        let origin = Origin { id, session_id: None };
+        let origin = Origin {
+            id,
+            session_id: None,
+            tags: Vec::new(),
+        };
         let query = Registry::default()
             .begin(origin, "a", "SELECT 1", None)
             .unwrap()
@@ -245,7 +249,11 @@ mod tests {
         let check = async |rows: Vec<Result<RecordBatch, DataFusionError>>| {
             let folder = tempfile::tempdir().unwrap();
             let (storing, spool, id) = begin(&folder).await;
-            let origin = Origin { id, session_id: None };
+            let origin = Origin {
+                id,
+                session_id: None,
+                tags: Vec::new(),
+            };
             let query = Registry::default()
                 .begin(origin, "a", "SELECT 1", None)
                 .unwrap()

@@ -108,7 +108,7 @@ impl Queries {
     /// that has begun is brought to its end.
     async fn bring_to_end(&self, session: &Session, origin: Origin, text: &str, work: Work) -> Result<i64> {
         let limit = session.settings.statement_timeout();
-        let query = self.registry.begin(origin, &session.user, text, limit)?;
+        let mut query = self.registry.begin(origin, &session.user, text, limit)?;
         let shared = query.share();
         let (done, outcome) = oneshot::channel();
         let (queries, session) = (self.clone(), session.clone());
@@ -123,6 +123,7 @@ impl Queries {
             let rows = outcome.as_ref().copied().unwrap_or_default();
             let elapsed_ms = query.elapsed().as_millis();
             info!(query_id = %query.origin.id, outcome = ended, rows, elapsed_ms, "write ended");
+            query.came_out(ended);
             drop(query);
             if done.send(outcome).is_err() {
                 tracing::debug!("nobody waits for the outcome of a write");
@@ -333,7 +334,7 @@ impl Writing<'_> {
             let limits = Limits {
                 hold_rows: true,
                 here: self.here,
-                ..self.queries.admission.limits(&self.query.user)
+                ..self.queries.admission.limits(&self.query.user, &self.query.origin)
             };
             let mut execution = self.queries.engines.execute_within(&self.state, plan, limits).await?;
             let mut collected = Collected::default();

@@ -93,6 +93,7 @@ mod tests {
         let caller = |id: Option<&str>| Caller {
             user: "alice".to_owned(),
             session_id: id.map(str::to_owned),
+            tags: Vec::new(),
         };
         let mut session = sessions.of(&caller(Some("a"))).await;
         assert_eq!(session, Session::new("alice", "lake", "default"));

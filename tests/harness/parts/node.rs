@@ -300,7 +300,7 @@ impl Teller {
         loop {
             let told = self
                 .api
-                .patch_status(&self.name, &PatchParams::default(), &Patch::Merge(&status))
+                .patch_status(&self.name, &PatchParams::default(), &Patch::Strategic(&status))
                 .await;
             match told {
                 Ok(_) => return,

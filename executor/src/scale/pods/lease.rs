@@ -56,6 +56,8 @@ pub(super) struct Candidate {
     name: String,
     me: String,
     turn: u64,
+    /// See [`HELD_FOR`].
+    pub(super) held_for: Duration,
     /// Who held it when it changed last, and when that was seen.
     held: Option<(LeaseSpec, Instant)>,
     /// By server, the last turn and when it was seen.
@@ -63,12 +65,14 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
+    /// `me` among the servers of the release whose Lease is `name`.
     pub(super) fn new(api: Api<Lease>, name: &str, me: &str) -> Self {
         Self {
             api,
             name: name.to_owned(),
             me: me.to_owned(),
             turn: 0,
+            held_for: HELD_FOR,
             held: None,
             turns: HashMap::new(),
         }
@@ -85,7 +89,9 @@ impl Candidate {
             let term = self.turn(&mut lease, own, Instant::now());
             match within(self.api.replace(&self.name, &PostParams::default(), &lease)).await {
                 Ok(written) => {
-                    self.held = written.spec.map(|spec| (spec, Instant::now()));
+                    if let Some(spec) = &written.spec {
+                        self.seen(spec, Instant::now());
+                    }
                     return Ok(term);
                 }
                 // Another server was faster.
@@ -114,13 +120,7 @@ impl Candidate {
     /// Makes `lease` what it shall be.
     pub(super) fn turn(&mut self, lease: &mut Lease, own: &Wants, now: Instant) -> Term {
         let spec = lease.spec.get_or_insert_default();
-        let fresh = match &self.held {
-            Some((seen, since)) if seen == spec => now.duration_since(*since) < HELD_FOR,
-            _ => {
-                self.held = Some((spec.clone(), now));
-                true
-            }
-        };
+        let fresh = now.duration_since(self.seen(spec, now)) < self.held_for;
         let held = spec.holder_identity.clone().filter(|holder| !holder.is_empty());
         let is_mine = held.as_ref() == Some(&self.me);
         let holds = is_mine || held.is_none() || !fresh;
@@ -131,7 +131,7 @@ impl Candidate {
                 spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0).saturating_add(1));
             }
             spec.holder_identity = Some(self.me.clone());
-            spec.lease_duration_seconds = i32::try_from(HELD_FOR.as_secs()).ok();
+            spec.lease_duration_seconds = i32::try_from(self.held_for.as_secs()).ok();
             spec.renew_time = Some(time);
         }
         let holder = spec.holder_identity.clone().unwrap_or_default();
@@ -163,6 +163,18 @@ impl Candidate {
         }
     }
 
+    /// Since when `spec` is as it is, for all that this server has seen. What servers write about their queries is no part
+    /// of it.
+    fn seen(&mut self, spec: &LeaseSpec, now: Instant) -> Instant {
+        match &self.held {
+            Some((seen, since)) if seen == spec => *since,
+            _ => {
+                self.held = Some((spec.clone(), now));
+                now
+            }
+        }
+    }
+
     /// What the other servers wrote that live; what the dead wrote is removed.
     fn read(&mut self, annotations: &mut BTreeMap<String, String>, now: Instant) -> Wants {
         let mut others = Wants::new();
@@ -180,7 +192,7 @@ impl Candidate {
             if seen.0 != written.turn {
                 *seen = (written.turn, now);
             }
-            let lives = now.duration_since(seen.1) < HELD_FOR;
+            let lives = now.duration_since(seen.1) < self.held_for;
             for (set, (waiting, tasks)) in written.sets.into_iter().filter(|_| lives) {
                 let asked = others.entry(set).or_default();
                 asked.waiting += waiting;

@@ -364,6 +364,20 @@ async fn one_of_two_holds_the_lease_and_hears_what_the_other_wants() {
     assert!(one.turn(&mut lease, &wants(0, 0), at(20)).holds);
 }
 
+#[tokio::test]
+async fn the_lease_of_a_dead_server_passes_on() {
+    let lease = json!({ "metadata": { "uid": "1" }, "spec": { "holderIdentity": "dead", "leaseTransitions": 3 } });
+    let client = scripted(move |_| Some((200, lease.clone())));
+    let mut candidate = Candidate::new(Api::namespaced(client, "test"), "lakewing", "one");
+    candidate.held_for = Duration::from_millis(300);
+    let began = Instant::now();
+    while !candidate.look(&Wants::new()).await.unwrap().holds {
+        assert!(began.elapsed() < Duration::from_secs(10), "it never does");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(began.elapsed() >= candidate.held_for, "{:?}", began.elapsed());
+}
+
 /// A release over `client`, once it has heard of the Lease and of the pods, or why it has not.
 async fn watched(client: kube::Client) -> (Arc<Pods>, Arc<Fleet>) {
     let (config, kubernetes) = config();

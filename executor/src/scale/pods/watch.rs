@@ -94,8 +94,7 @@ impl Pods {
         let told = self.fleet.all().get(name).map(|started| started.reason.clone());
         if told.is_none() && !matches!(meaning, Meaning::Ended(_)) {
             info!(pod = name, "a pod is adopted");
-            self.fleet
-                .started(name, set, "another server of this release created it");
+            self.fleet.comes(name, set, "another server of this release created it");
         }
         match meaning {
             Meaning::Coming(None) => {}
@@ -111,7 +110,12 @@ impl Pods {
                 Some(address) => self.fleet.listens(name, address),
                 None => self.fleet.explain(name, &format!("its address {ip} is none")),
             },
-            Meaning::Leaves(why) => self.fleet.leaves(name, &why),
+            Meaning::Leaves(why) => {
+                if !self.fleet.all().get(name).is_some_and(|started| started.leaving) {
+                    info!(pod = name, why, "an executor pod leaves");
+                }
+                self.fleet.leaves(name, &why);
+            }
             Meaning::Ended(why) => {
                 if told.is_some()
                     && let Some(why) = why

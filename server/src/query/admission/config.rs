@@ -19,8 +19,8 @@ pub struct Config {
     pub concurrency_max: usize,
     /// Users whose queries never wait. Default: none.
     pub admins: Vec<String>,
-    /// Groups of users, each with a queue of its own; a user is in the first that names them. Whoever is in none is in a
-    /// group with the defaults of all settings.
+    /// Groups of users, each with a queue of its own; a query is in the first that names its user and one of its tags.
+    /// What is in none is in a group with the defaults of all settings.
     pub groups: Vec<Group>,
 }
 
@@ -32,6 +32,9 @@ pub struct Group {
     pub name: String,
     /// Its users: names, beginnings of names such as `etl-*`, or `*` for all.
     pub users: Vec<String>,
+    /// Only queries with one of these tags: whole tags, or beginnings of them such as `app=dbt*`. Default: all queries. A
+    /// client tells its tags in the header `x-lakewing-query-tags`, and nobody proves them.
+    pub tags: Vec<String>,
     /// How often it has its turn while others wait too, default 1: a group with 2 begins twice as many queries as one
     /// with 1.
     pub weight: u32,
@@ -75,6 +78,7 @@ impl Default for Group {
         Self {
             name: "others".to_owned(),
             users: Vec::new(),
+            tags: Vec::new(),
             weight: 1,
             concurrency_max: None,
             user_concurrency_max: None,
@@ -130,13 +134,16 @@ impl Config {
         Ok(())
     }
 
-    /// The number of the group of `user`; one more than there are groups where none names them.
-    pub(super) fn group_of(&self, user: &str) -> usize {
-        let named = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(beginning) => user.starts_with(beginning),
-            None => pattern == user,
+    /// The number of the group of a query with `tags` of `user`; one more than there are groups where none names it.
+    pub(super) fn group_of(&self, user: &str, tags: &[String]) -> usize {
+        let names = |pattern: &String, text: &str| match pattern.strip_suffix('*') {
+            Some(beginning) => text.starts_with(beginning),
+            None => pattern == text,
         };
-        let group = self.groups.iter().position(|group| group.users.iter().any(named));
+        let group = self.groups.iter().position(|group| {
+            let tagged = |tag: &String| group.tags.iter().any(|pattern| names(pattern, tag));
+            group.users.iter().any(|pattern| names(pattern, user)) && (group.tags.is_empty() || tags.iter().any(tagged))
+        });
         group.unwrap_or(self.groups.len())
     }
 

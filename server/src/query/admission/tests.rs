@@ -24,6 +24,7 @@ fn query(registry: &Registry, user: &str) -> Arc<RunningQuery> {
     let origin = Origin {
         id: Uuid::now_v7(),
         session_id: None,
+        tags: Vec::new(),
     };
     registry.begin(origin, user, "SELECT 1", None).unwrap().share()
 }
@@ -129,9 +130,26 @@ async fn admins_and_memory_count() {
     let third = query(&registry, "a");
     assert!(admission.admit(&third).now_or_never().is_none());
     assert!(admission.admit(&query(&registry, "root")).now_or_never().is_some());
-    let limits = admission.limits("a");
+    let limits = admission.limits("a", &third.origin);
     assert_eq!((limits.memory_bytes_max, limits.scan_bytes_max), (Some(100), Some(7)));
-    assert_eq!(admission.rows_max("a"), Some(8));
+    assert_eq!(admission.rows_max("a", &third.origin), Some(8));
+}
+
+#[test]
+fn tags_choose_a_group_among_those_of_the_user() {
+    let groups = "[[groups]]\nname = \"batch\"\nusers = [\"a\", \"b*\"]\ntags = [\"nightly\", \"client=dbt*\"]\n\
+                  [[groups]]\nname = \"rest\"\nusers = [\"*\"]";
+    let config = config(groups);
+    let check = |user: &str, tags: &[&str], expect: &str| {
+        let tags: Vec<_> = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        let group = config.group(config.group_of(user, &tags));
+        assert_eq!(group.name, expect, "{user} {tags:?}");
+    };
+    check("a", &["app=x", "nightly"], "batch");
+    check("bob", &["client=dbt-lakewing"], "batch");
+    check("a", &[], "rest");
+    check("a", &["nightly2", "dbt"], "rest");
+    check("c", &["nightly"], "rest");
 }
 
 #[test]
