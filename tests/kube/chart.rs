@@ -110,6 +110,29 @@ fn the_plain_manifests_are_those_of_the_chart() -> Result<()> {
 }
 
 #[test]
+fn the_values_of_the_readme_are_taken() -> Result<()> {
+    let text = std::fs::read_to_string(workspace().join("deploy/README.md"))?;
+    let blocks = text.split("```yaml\n").skip(1);
+    let mut values = json!({});
+    let mut count = 0;
+    for block in blocks {
+        let block = block.split("```").next().unwrap_or_default();
+        let indent = block.len() - block.trim_start_matches(' ').len();
+        let lines = block.lines().map(|line| line.get(indent..).unwrap_or_default());
+        let lines: Vec<_> = lines.collect();
+        values = merged(&values, &serde_saphyr::from_str(&lines.join("\n"))?);
+        let objects = render(NAMESPACE, &values)?;
+        ensure!(
+            found(&objects, "config:default_catalog = \"lake\"")? == json!(true),
+            "{values}"
+        );
+        count += 1;
+    }
+    ensure!(count >= 2, "the README shows no values");
+    Ok(())
+}
+
+#[test]
 fn there_is_no_default_password() -> Result<()> {
     for case in cases() {
         let objects = render(NAMESPACE, &case.after()?)?;

@@ -196,7 +196,7 @@ impl Agent {
         let (killer, mut kill) = mpsc::channel(1);
         self.kills.lock().await.insert(name.clone(), killer);
         let folder = format!("{}/{name}", self.folder);
-        provide((&self.client, &namespace), &spec, &mut container, &folder).await?;
+        provide((&self.client, &namespace), (&spec, ip), &mut container, &folder).await?;
         let mut child = start(&container, &folder, ip)?;
         let began = Timestamp::now().to_string();
         let running = json!({ "running": { "startedAt": began } });
@@ -343,9 +343,10 @@ fn start(container: &Container, folder: &str, ip: Ipv4Addr) -> Result<Child> {
         std::fs::create_dir_all(volume)?;
     }
     let mounted = |text: &str| {
-        let volume = mounts
-            .iter()
-            .find_map(|(path, volume)| Some(format!("{volume}{}", text.strip_prefix(&**path)?)));
+        let volume = mounts.iter().find_map(|(path, volume)| {
+            let inside = text.strip_prefix(&**path)?;
+            (inside.is_empty() || inside.starts_with('/')).then(|| format!("{volume}{inside}"))
+        });
         volume.unwrap_or_else(|| text.to_owned())
     };
     let mut variables: BTreeMap<String, String> = BTreeMap::new();

@@ -1,6 +1,7 @@
 //! What a pod of a test finds in its volumes and variables: the contents of ConfigMaps and Secrets.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 use k8s_openapi::ByteString;
@@ -8,13 +9,14 @@ use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, PodSpec, Secret};
 use kube::Client;
 use kube::api::Api;
 
-/// Fills the volumes of the pod, folders below `folder`, and puts what `container` takes from Secrets into its variables.
+/// Fills the volumes of the pod at `ip`, folders below `folder`, and puts what `container` takes from Secrets into its
+/// variables.
 ///
 /// # Errors
 /// An object that the pod needs and that is not there.
 pub(super) async fn provide(
     (client, namespace): (&Client, &str),
-    spec: &PodSpec,
+    (spec, ip): (&PodSpec, Ipv4Addr),
     container: &mut Container,
     folder: &str,
 ) -> Result<()> {
@@ -24,6 +26,7 @@ pub(super) async fn provide(
         let into = format!("{folder}/{}", volume.name);
         if let Some(source) = &volume.config_map {
             for (name, text) in maps.get(&source.name).await?.data.unwrap_or_default() {
+                let text = text.replace("\"0.0.0.0:", &format!("\"{ip}:"));
                 write(&into, &name, here(&text, container, folder).as_bytes())?;
             }
         }
@@ -45,7 +48,7 @@ pub(super) async fn provide(
     for source in container.env_from.iter().flatten() {
         let secret = source.secret_ref.as_ref().context("only Secrets are known here")?;
         for (name, ByteString(value)) in secrets.get(&secret.name).await?.data.unwrap_or_default() {
-            given.push(variable(name, value)?);
+            given.push(variable(name, &value)?);
         }
     }
     for entry in container.env.take().into_iter().flatten() {
@@ -65,7 +68,8 @@ pub(super) async fn provide(
     Ok(())
 }
 
-/// `text` with the paths that the container sees replaced by those of this machine: the node has no file systems of its own.
+/// `text` with the paths that the container sees replaced by those of this machine: pods have no file
+/// systems here, and no network of their own.
 fn here(text: &str, container: &Container, folder: &str) -> String {
     let mounts = container.volume_mounts.iter().flatten();
     mounts.fold(text.to_owned(), |text, mount| {

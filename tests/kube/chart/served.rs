@@ -4,13 +4,16 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use harness::{Client, Cluster, Node, lakewing, render, rows, same_rows};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, QUERY, data, expected, until_pods, until_ready};
+
+/// The pods of the Deployment.
+const SERVERS: [&str; 2] = ["lakewing-0", "lakewing-1"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_answers_on_pods() -> Result<()> {
@@ -29,6 +32,8 @@ async fn a_release_answers_on_pods() -> Result<()> {
     let values = json!({
         "image": { "repository": "lakewing", "tag": "test" },
         "config": config,
+        "replicaCount": SERVERS.len(),
+        "spool": { "location": data.path().join("spool") },
         "auth": { "existingSecret": "auth" },
         "server": { "extraEnv": [kubeconfig] },
         "executor": { "localScanBytesMax": 0, "sets": [
@@ -56,33 +61,42 @@ async fn a_release_answers_on_pods() -> Result<()> {
         }
     }
     // What the controllers of Deployments do.
-    deployed["metadata"]["name"] = json!("lakewing-0");
     let pods: Api<Pod> = release.api();
-    pods.create(&PostParams::default(), &serde_json::from_value(deployed)?)
-        .await?;
-    let address = ready(&pods, "lakewing-0").await?;
-    let mut client = Client::connect(address).await?;
-    let refused = client.failure("SELECT 1").await?;
+    let mut clients = Vec::new();
+    for name in SERVERS {
+        deployed["metadata"]["name"] = json!(name);
+        let pod = serde_json::from_value(deployed.clone())?;
+        pods.create(&PostParams::default(), &pod).await?;
+        clients.push(Client::connect(ready(&pods, name).await?).await?);
+    }
+    let [first, second] = &mut clients[..] else {
+        bail!("not two servers");
+    };
+    let refused = first.failure("SELECT 1").await?;
     ensure!(refused.code() == tonic::Code::Unauthenticated, "{refused}");
-    client.login("alice", "wonder-land").await?;
-    same_rows(QUERY, &expected, &rows(&client.query(QUERY).await?)?, true)?;
-    until_ready(&mut client, 2).await?;
-    same_rows(QUERY, &expected, &rows(&client.query(QUERY).await?)?, true)?;
-    for pod in until_pods(&release, 3).await? {
+    first.login("alice", "wonder-land").await?;
+    same_rows(QUERY, &expected, &rows(&first.query(QUERY).await?)?, true)?;
+    until_ready(first, 2).await?;
+    // What one of them signed the other accepts, and both use the same executors.
+    let token = first.raw().token().context("no token")?.clone();
+    second.raw().set_token(token);
+    until_ready(second, 2).await?;
+    same_rows(QUERY, &expected, &rows(&second.query(QUERY).await?)?, true)?;
+    for pod in until_pods(&release, 4).await? {
         let spec = pod.spec.context("no spec")?;
         let name = pod.metadata.name.context("no name")?;
-        let account = if name == "lakewing-0" {
+        let account = if SERVERS.contains(&&*name) {
             "lakewing"
         } else {
             "lakewing-executor"
         };
-        ensure!(
-            spec.service_account_name.as_deref() == Some(account),
-            "{name} runs as {:?}",
-            spec.service_account_name
-        );
+        let runs_as = spec.service_account_name;
+        ensure!(runs_as.as_deref() == Some(account), "{name} runs as {runs_as:?}");
     }
-    pods.delete("lakewing-0", &DeleteParams::default()).await?;
+    for name in SERVERS {
+        pods.delete(name, &DeleteParams::default()).await?;
+    }
+    // Executors stay for the next server.
     until_pods(&release, 2).await?;
     Ok(())
 }
