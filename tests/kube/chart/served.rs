@@ -37,7 +37,7 @@ async fn a_release_answers_on_pods() -> Result<()> {
         "auth": { "existingSecret": "auth" },
         "server": { "extraEnv": [kubeconfig] },
         "executor": { "localScanBytesMax": 0, "sets": [
-            { "name": "default", "max": 2, "tasksPerExecutor": 1, "round": "300ms", "memoryBytes": 1_073_741_824 },
+            { "name": "default", "max": 2, "idleTimeout": "5min", "tasksPerExecutor": 1, "round": "300ms", "memoryBytes": 1_073_741_824 },
         ] },
     });
     let secret = json!({
