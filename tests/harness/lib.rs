@@ -23,6 +23,7 @@ pub use client::Client;
 pub use data::{demo, tpch_parquet};
 pub use lake::{Lake, LakeBuilder};
 pub use minio::Minio;
+pub use parts::chart::{chart, helm, least_values, render, utf8};
 pub use parts::cluster::{Cluster, Release};
 pub use parts::node::Node;
 pub use parts::{build_lakewing, java, lakewing, part, python, python_of, spark, workspace};

@@ -1,7 +1,9 @@
 //! Where things lie that tests start: the binary under test, installed parts, client programs.
 
+pub(crate) mod chart;
 pub(crate) mod cluster;
 pub(crate) mod node;
+mod volumes;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -2,6 +2,7 @@
 
 mod api_server;
 mod burst;
+mod chart;
 mod losses;
 mod refusals;
 mod rights;

@@ -16,7 +16,7 @@ async fn each_right_that_is_missing_is_named() -> Result<()> {
     let cluster = Cluster::start().await?;
     let _node = Node::start(&cluster.admin, "one", 100).await?;
     let sets = format!("[[executor.sets]]\nmax = 1\nstart_timeout = \"3s\"\n{QUICK}");
-    let rules = Release::rules();
+    let rules = Release::rules()?;
     for (index, rule) in rules.as_array().context("no rules")?.iter().enumerate() {
         for verb in rule["verbs"].as_array().context("no verbs")? {
             let verb = verb.as_str().context("no text")?;

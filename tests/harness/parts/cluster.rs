@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::Role;
 use kube::api::{Api, EvictParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::part;
+use super::{chart, part};
 use crate::{Process, free_port};
 
 /// The token of the account that may do everything.
@@ -27,7 +26,7 @@ const ADMIN: &str = "admin";
 /// The token of the scheduler.
 const SCHEDULER: &str = "scheduler";
 /// The account of Lakewing servers, and the Lease of their release.
-const SERVER: &str = "lakewing";
+const SERVER: &str = chart::RELEASE;
 
 /// An API server, etcd behind it, the scheduler before it.
 pub struct Cluster {
@@ -113,30 +112,53 @@ impl Cluster {
         self.api_server.take().context("the API server does not run")?.kill()
     }
 
-    /// A namespace with all that a release of Lakewing has but its server: account, role, Lease.
+    /// Creates `object`, in its own namespace if it says one. Fields that the API server does not know are an error.
+    /// `query` is what else the request says, such as `&dryRun=All`.
+    pub async fn post(&self, object: &Value, query: &str) -> Result<()> {
+        let text = |value: &Value| value.as_str().map(str::to_owned).context("no text");
+        let (version, kind) = (text(&object["apiVersion"])?, text(&object["kind"])?.to_lowercase());
+        let group = if version == "v1" {
+            "/api/v1".to_owned()
+        } else {
+            format!("/apis/{version}")
+        };
+        let scope = object["metadata"]["namespace"].as_str();
+        let scope = scope.map(|namespace| format!("/namespaces/{namespace}"));
+        let plural = match (kind.strip_suffix('y'), kind.ends_with('s')) {
+            (Some(stem), _) => format!("{stem}ies"),
+            (None, true) => format!("{kind}es"),
+            (None, false) => format!("{kind}s"),
+        };
+        let path = format!(
+            "{group}{}/{plural}?fieldValidation=Strict{query}",
+            scope.unwrap_or_default()
+        );
+        let request = http::Request::post(&path).header("content-type", "application/json");
+        let asked = self
+            .admin
+            .request_text(request.body(object.to_string().into_bytes())?)
+            .await;
+        asked.map(drop).with_context(|| format!("{path}: {object}"))
+    }
+
+    /// A namespace with all that a release of Lakewing has but its server, from its chart: account, role, Lease.
     pub async fn release(&self, namespace: &str) -> Result<Release> {
         let made: Namespace = serde_json::from_value(json!({ "metadata": { "name": namespace } }))?;
         create(&Api::all(self.admin.clone()), &made).await?;
-        // Pods name it though they do not use it; a controller makes it in other clusters.
-        for name in ["default", SERVER] {
-            let account: ServiceAccount = serde_json::from_value(json!({ "metadata": { "name": name } }))?;
-            create(&Api::namespaced(self.admin.clone(), namespace), &account).await?;
-        }
-        let lease: Lease = serde_json::from_value(json!({ "metadata": { "name": SERVER } }))?;
-        create(&Api::namespaced(self.admin.clone(), namespace), &lease).await?;
         let release = Release {
             admin: self.admin.clone(),
             namespace: namespace.to_owned(),
             kubeconfig: self.folder.path().join(format!("{namespace}.kubeconfig")),
         };
-        let role: Role = serde_json::from_value(json!({ "metadata": { "name": SERVER }, "rules": Release::rules() }))?;
-        create(&release.api(), &role).await?;
-        let binding: RoleBinding = serde_json::from_value(json!({
-            "metadata": { "name": SERVER },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": SERVER },
-            "subjects": [{ "kind": "ServiceAccount", "name": SERVER, "namespace": namespace }],
-        }))?;
-        create(&release.api(), &binding).await?;
+        // Pods name it though they do not use it; a controller makes it in other clusters.
+        let account: ServiceAccount = serde_json::from_value(json!({ "metadata": { "name": "default" } }))?;
+        create(&release.api(), &account).await?;
+        for object in chart::render(namespace, &chart::least_values())? {
+            let kind = object["kind"].as_str().unwrap_or_default();
+            if ["ServiceAccount", "Role", "RoleBinding", "Lease"].contains(&kind) {
+                self.post(&object, "").await?;
+            }
+        }
         let request: TokenRequest =
             serde_json::from_value(json!({ "spec": { "audiences": [], "expirationSeconds": 3600 } }))?;
         let accounts: Api<ServiceAccount> = release.api();
@@ -159,17 +181,9 @@ pub struct Release {
 }
 
 impl Release {
-    /// What a server may do.
-    pub fn rules() -> Value {
-        json!([
-            { "apiGroups": [""], "resources": ["pods"], "verbs": ["create", "delete", "list", "watch"] },
-            {
-                "apiGroups": ["coordination.k8s.io"],
-                "resources": ["leases"],
-                "resourceNames": [SERVER],
-                "verbs": ["get", "update"],
-            },
-        ])
+    /// What a server may do: the Role of the chart.
+    pub fn rules() -> Result<Value> {
+        chart::rules()
     }
 
     /// Gives the servers other rights from now on.

@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use super::lakewing;
+use super::volumes::provide;
 
 /// The one image that this node has: the binary under test.
 pub(crate) const IMAGE: &str = "lakewing:test";
@@ -176,7 +177,7 @@ impl Agent {
         let namespace = pod.metadata.namespace.clone().context("a pod without namespace")?;
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
         let spec = pod.spec.context("a pod without spec")?;
-        let container = spec.containers.into_iter().next().context("a pod without container")?;
+        let mut container = spec.containers.first().cloned().context("a pod without container")?;
         let teller = Teller {
             api,
             name: name.clone(),
@@ -195,6 +196,7 @@ impl Agent {
         let (killer, mut kill) = mpsc::channel(1);
         self.kills.lock().await.insert(name.clone(), killer);
         let folder = format!("{}/{name}", self.folder);
+        provide((&self.client, &namespace), (&spec, ip), &mut container, &folder).await?;
         let mut child = start(&container, &folder, ip)?;
         let began = Timestamp::now().to_string();
         let running = json!({ "running": { "startedAt": began } });
@@ -341,9 +343,10 @@ fn start(container: &Container, folder: &str, ip: Ipv4Addr) -> Result<Child> {
         std::fs::create_dir_all(volume)?;
     }
     let mounted = |text: &str| {
-        let volume = mounts
-            .iter()
-            .find_map(|(path, volume)| Some(format!("{volume}{}", text.strip_prefix(&**path)?)));
+        let volume = mounts.iter().find_map(|(path, volume)| {
+            let inside = text.strip_prefix(&**path)?;
+            (inside.is_empty() || inside.starts_with('/')).then(|| format!("{volume}{inside}"))
+        });
         volume.unwrap_or_else(|| text.to_owned())
     };
     let mut variables: BTreeMap<String, String> = BTreeMap::new();
