@@ -57,6 +57,9 @@
 {{- if and $values.grpcRoute.enabled (not $values.grpcRoute.parentRefs) }}
 {{- fail "grpcRoute.parentRefs must name at least one Gateway" }}
 {{- end }}
+{{- if eq (int64 $values.metrics.port) 31415 }}
+{{- fail "metrics.port must not be 31415, which is Flight SQL's" }}
+{{- end }}
 {{- include "lakewing.checks.sets" . }}
 {{- end }}
 
@@ -73,7 +76,7 @@
 {{- if not $config.catalogs }}
 {{- fail "config must have at least one catalog, such as\n  [catalogs.lake]\n  type = \"iceberg-rest\"\n  uri = \"https://catalog.example.org\"" }}
 {{- end }}
-{{- range $key, $value := dict "listen" "the chart" "data_dir" "the chart" "shutdown_grace" "server.shutdownGraceSeconds" "spool" "spool" "tls" "tls" }}
+{{- range $key, $value := dict "listen" "the chart" "data_dir" "the chart" "shutdown_grace" "server.shutdownGraceSeconds" "spool" "spool" "tls" "tls" "metrics" "metrics.port" }}
 {{- if hasKey $config $key }}
 {{- fail (printf "config must leave %s to %s" $key (ternary $value (printf "the value %s" $value) (eq $value "the chart"))) }}
 {{- end }}

@@ -14,6 +14,9 @@ client_certificate_required = {{ .Values.tls.clientCertificateRequired }}
 {{- end }}
 {{- end }}
 
+[metrics]
+listen = "0.0.0.0:{{ int64 .Values.metrics.port }}"
+
 [executor.mode]
 type = "kubernetes"
 lease = {{ include "lakewing.fullname" . | quote }}

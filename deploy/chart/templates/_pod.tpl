@@ -103,7 +103,7 @@ What servers and executors have in common: `values` is their block, `component` 
 {{- with .Values.existingSecret }}
 {{- $from = append $from (dict "secretRef" (dict "name" .)) }}
 {{- end }}
-{{- $container := dict "image" (include "lakewing.image" .) "args" (list "serve" "--config" "/etc/lakewing/lakewing.toml") "ports" (list (dict "name" "flight" "containerPort" 31415)) }}
+{{- $container := dict "image" (include "lakewing.image" .) "args" (list "serve" "--config" "/etc/lakewing/lakewing.toml") "ports" (list (dict "name" "flight" "containerPort" 31415) (dict "name" "metrics" "containerPort" (int64 .Values.metrics.port))) }}
 {{- $annotations := dict "checksum/config" (include (print $.Template.BasePath "/configmap.yaml") . | sha256sum) }}
 {{- include "lakewing.pod" (dict "root" . "values" $values "component" "server" "container" $container "env" $env "envFrom" $from "volumes" $volumes "mounts" $mounts "annotations" $annotations "account" (include "lakewing.serverAccount" .) "token" true) }}
 {{- end }}

@@ -76,7 +76,7 @@ async fn namespace(cluster: &Cluster, name: &str) -> Result<()> {
     cluster.post(&account, "").await
 }
 
-/// The kinds of cert-manager and the Gateway API, by their own definitions.
+/// The kinds of cert-manager, the Gateway API and the Prometheus Operator, by their own definitions.
 async fn define_kinds(cluster: &Cluster) -> Result<()> {
     let folder = part("crds")?;
     for (file, kind) in [
@@ -87,6 +87,10 @@ async fn define_kinds(cluster: &Cluster) -> Result<()> {
         (
             "gateway.networking.k8s.io_grpcroutes.yaml",
             "gateway.networking.k8s.io/v1/namespaces/default/grpcroutes",
+        ),
+        (
+            "monitoring.coreos.com_servicemonitors.yaml",
+            "monitoring.coreos.com/v1/namespaces/default/servicemonitors",
         ),
     ] {
         cluster.post(&read_yaml(&folder.join(file))?, "").await?;

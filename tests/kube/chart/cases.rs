@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::pods::{defaults_of_pods, defaults_of_servers, maps_of_executors, maps_of_sets, of_pods};
+use super::pods::{
+    defaults_of_executors, defaults_of_pods, defaults_of_servers, maps_of_executors, maps_of_sets, of_pods,
+};
 use super::values::{Case, case};
 
 const POD: &str = "Deployment/spec/template";
@@ -196,6 +198,22 @@ fn routes() -> Vec<Case> {
         grpc("annotations", json!({ "a": "b" })).shows("GRPCRoute/metadata/annotations/a", json!("b")),
         grpc("parentRefs", json!([{ "name": "door" }])).shows("GRPCRoute/spec/parentRefs/0/name", json!("door")),
         grpc("hostnames", json!(["b.example.org"])).shows("GRPCRoute/spec/hostnames/0", json!("b.example.org")),
+        case("metrics.port", json!(9999))
+            .shows("config:listen = \"0.0.0.0:9999\"", json!(true))
+            .shows(format!("{SERVER}/ports/@metrics/containerPort"), json!(9999)),
+        case("metrics.clients", json!([{ "namespaceSelector": {} }])).shows(
+            "NetworkPolicy:lakewing-server/spec/ingress/1",
+            json!({ "from": [{ "namespaceSelector": {} }], "ports": [{ "port": 9464 }] }),
+        ),
+        case("serviceMonitor.enabled", json!(true))
+            .shows("ServiceMonitor/spec/endpoints/0/port", json!("metrics"))
+            .shows("Service:lakewing-metrics/spec/ports/0/port", json!(9464)),
+        case("serviceMonitor.labels", json!({ "prometheus": "main" }))
+            .with("serviceMonitor.enabled", json!(true))
+            .shows("ServiceMonitor/metadata/labels/prometheus", json!("main")),
+        case("serviceMonitor.interval", json!("10s"))
+            .with("serviceMonitor.enabled", json!(true))
+            .shows("ServiceMonitor/spec/endpoints/0/interval", json!("10s")),
         case("networkPolicy.enabled", json!(false))
             .shows("NetworkPolicy:lakewing-server/metadata/name", Value::Null)
             .shows("NetworkPolicy:lakewing-executor/metadata/name", Value::Null),
@@ -276,6 +294,7 @@ fn executors() -> Vec<Case> {
     ];
     all.extend(of_pods("executor", TEMPLATE, "executor"));
     all.extend(defaults_of_pods("executor", TEMPLATE, "executor"));
+    all.extend(defaults_of_executors());
     all.extend(maps_of_executors("executor"));
     all
 }

@@ -82,9 +82,7 @@ pub(super) fn defaults_of_pods(block: &str, pod: &str, name: &str) -> Vec<Case> 
         same("securityContext.allowPrivilegeEscalation", json!(true)),
         same("securityContext.readOnlyRootFilesystem", json!(false)),
         same("securityContext.capabilities.drop", json!(["NET_RAW"])),
-        same("readinessProbe.tcpSocket.port", json!(4000)),
         same("readinessProbe.periodSeconds", json!(7)),
-        same("livenessProbe.tcpSocket.port", json!(4000)),
         same("livenessProbe.periodSeconds", json!(7)),
         same("livenessProbe.failureThreshold", json!(7)),
     ]
@@ -102,10 +100,23 @@ pub(super) fn defaults_of_servers() -> Vec<Case> {
         same("resources.requests.memory", json!("3Gi")),
         same("resources.limits.memory", json!("3Gi")),
         same("startupProbe.tcpSocket.port", json!(4000)),
+        same("readinessProbe.httpGet.path", json!("/other")),
+        same("readinessProbe.httpGet.port", json!(4000)),
+        same("livenessProbe.httpGet.path", json!("/other")),
+        same("livenessProbe.httpGet.port", json!(4000)),
         same("startupProbe.periodSeconds", json!(7)),
         same("startupProbe.failureThreshold", json!(7)),
         same("lifecycle.preStop.sleep.seconds", json!(7)),
     ]
+}
+
+/// The values that only executors have by default.
+pub(super) fn defaults_of_executors() -> Vec<Case> {
+    let port = |probe: &str| {
+        let place = format!("template:default/spec/containers/@executor/{probe}/tcpSocket/port");
+        case(format!("executor.{probe}.tcpSocket.port"), json!(4000)).shows(place, json!(4000))
+    };
+    vec![port("readinessProbe"), port("livenessProbe")]
 }
 
 /// What is empty by default below `block` of executors, and in a set: whole maps.

@@ -22,6 +22,8 @@ pub(super) fn everything() -> Value {
         "executorTls": { "certManager": { "enabled": true, "issuerRef": { "name": "house" } } },
         "ingress": { "enabled": true, "hosts": ["lake.example.org"] },
         "grpcRoute": { "enabled": true, "parentRefs": [{ "name": "gate" }] },
+        "metrics": { "clients": [{ "namespaceSelector": {} }] },
+        "serviceMonitor": { "enabled": true, "labels": { "prometheus": "main" } },
         "autoscaling": { "enabled": true },
         "podDisruptionBudget": { "minAvailable": 1, "maxUnavailable": "" },
         "networkPolicy": { "egress": [] },
@@ -63,6 +65,7 @@ fn unknown_keys_are_refused_in_every_block() -> Result<()> {
             "limits",
             "Probe",
             "tcpSocket",
+            "httpGet",
         ];
         let free = [
             &free[..],
