@@ -195,10 +195,7 @@ fn wrong_values_are_refused() -> Result<()> {
 const CONTRADICTIONS: &[(&[(&str, &str)], &str)] = &[
     (
         &[
-            (
-                "fullnameOverride",
-                r#""Lake"), "the full name "Lake" must be of lower-case letters", ); check( "auth.existingSecret", json!(""), "auth.mode basic needs auth.existingSecret", ); check("auth.usersKey", json!(""), "auth.mode basic needs auth.existingSecret"); check("replicaCount", json!(2), "several servers need spool.location"); let several = |path, value| (path, value); let spool = ("spool.location", json!("s3://a/b")); refuses( &[ ("replicaCount", json!(2"#,
-            ),
+            ("replicaCount", "2"),
             ("spool.location", r#""s3://a/b""#),
             ("auth.secretKey", r#""""#),
         ],
