@@ -1,8 +1,8 @@
 module parts/crds
 
-go 1.26.0
+go 1.25.0
 
 require (
-	github.com/cert-manager/cert-manager v1.21.2
-	sigs.k8s.io/gateway-api v1.6.3
+	github.com/cert-manager/cert-manager v1.19.1
+	sigs.k8s.io/gateway-api v1.4.0
 )
