@@ -7,8 +7,9 @@ mod refused;
 mod served;
 mod values;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use harness::{chart, helm, least_values, render, utf8, workspace};
@@ -40,8 +41,8 @@ fn each_value_changes_what_it_is_for() -> Result<()> {
     let mut wrong = Vec::new();
     for case in cases() {
         let path = &case.path;
-        let before = render(NAMESPACE, &case.before()?).with_context(|| format!("before {path}"))?;
-        let after = render(NAMESPACE, &case.after()?).with_context(|| path.clone())?;
+        let before = rendered(&case.before()?).with_context(|| format!("before {path}"))?;
+        let after = rendered(&case.after()?).with_context(|| path.clone())?;
         for (place, expected) in &case.shows {
             let (was, is) = (found(&before, place)?, found(&after, place)?);
             if was == *expected || is != *expected {
@@ -135,7 +136,7 @@ fn the_values_of_the_readme_are_taken() -> Result<()> {
 #[test]
 fn there_is_no_default_password() -> Result<()> {
     for case in cases() {
-        let objects = render(NAMESPACE, &case.after()?)?;
+        let objects = rendered(&case.after()?)?;
         let secret = objects.iter().find(|object| object["kind"] == "Secret");
         ensure!(secret.is_none(), "{}: {secret:?}", case.path);
     }
@@ -146,6 +147,19 @@ fn there_is_no_default_password() -> Result<()> {
     });
     ensure!(secrets.count() == 0, "a Secret is taken for granted");
     Ok(())
+}
+
+/// The objects with `values`, rendered once for all tests.
+fn rendered(values: &Value) -> Result<Vec<Value>> {
+    static KNOWN: Mutex<BTreeMap<String, Vec<Value>>> = Mutex::new(BTreeMap::new());
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = values.to_string();
+    if let Some(objects) = known().get(&key) {
+        return Ok(objects.clone());
+    }
+    let objects = render(NAMESPACE, values)?;
+    known().insert(key, objects.clone());
+    Ok(objects)
 }
 
 /// `values` over `base`, map by map.

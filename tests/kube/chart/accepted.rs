@@ -10,7 +10,7 @@ use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 use super::cases::cases;
-use super::{NAMESPACE, read_yaml, refused};
+use super::{NAMESPACE, read_yaml, refused, rendered};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_accepts_every_object() -> Result<()> {
@@ -20,7 +20,7 @@ async fn the_api_server_accepts_every_object() -> Result<()> {
     let mut seen = BTreeSet::new();
     let all = [least_values(), refused::everything()].map(Ok);
     for values in cases().iter().map(|case| case.after()).chain(all) {
-        for object in render(NAMESPACE, &values?)? {
+        for object in rendered(&values?)? {
             for object in with_pods(object)? {
                 if seen.insert(object.to_string()) {
                     cluster.post(&object, "&dryRun=All").await?;
@@ -107,46 +107,49 @@ async fn define_kinds(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// Verbs that the API server knows for most kinds.
+const VERBS: [&str; 8] = [
+    "get",
+    "list",
+    "watch",
+    "create",
+    "update",
+    "patch",
+    "delete",
+    "deletecollection",
+];
+/// Groups and kinds that a server might want.
+const RESOURCES: [(&str, &str); 19] = [
+    ("", "pods"),
+    ("", "pods/exec"),
+    ("", "pods/log"),
+    ("", "pods/status"),
+    ("", "pods/eviction"),
+    ("", "pods/ephemeralcontainers"),
+    ("", "secrets"),
+    ("", "configmaps"),
+    ("", "events"),
+    ("", "services"),
+    ("", "serviceaccounts"),
+    ("", "serviceaccounts/token"),
+    ("", "persistentvolumeclaims"),
+    ("", "nodes"),
+    ("", "namespaces"),
+    ("apps", "deployments"),
+    ("coordination.k8s.io", "leases"),
+    ("rbac.authorization.k8s.io", "roles"),
+    ("rbac.authorization.k8s.io", "rolebindings"),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_role_allows_what_is_needed_and_nothing_else() -> Result<()> {
     let cluster = Cluster::start().await?;
     let ours = cluster.release("ours").await?.namespace;
     cluster.release("theirs").await?;
-    let verbs = [
-        "get",
-        "list",
-        "watch",
-        "create",
-        "update",
-        "patch",
-        "delete",
-        "deletecollection",
-    ];
-    let resources = [
-        ("", "pods"),
-        ("", "pods/exec"),
-        ("", "pods/log"),
-        ("", "pods/status"),
-        ("", "pods/eviction"),
-        ("", "pods/ephemeralcontainers"),
-        ("", "secrets"),
-        ("", "configmaps"),
-        ("", "events"),
-        ("", "services"),
-        ("", "serviceaccounts"),
-        ("", "serviceaccounts/token"),
-        ("", "persistentvolumeclaims"),
-        ("", "nodes"),
-        ("", "namespaces"),
-        ("apps", "deployments"),
-        ("coordination.k8s.io", "leases"),
-        ("rbac.authorization.k8s.io", "roles"),
-        ("rbac.authorization.k8s.io", "rolebindings"),
-    ];
     let mut allowed = BTreeSet::new();
     for namespace in [ours.as_str(), "theirs", ""] {
-        for (group, resource) in resources {
-            for verb in verbs {
+        for (group, resource) in RESOURCES {
+            for verb in VERBS {
                 for name in ["", "lakewing", "other"] {
                     let asked = Asked {
                         namespace,
@@ -170,7 +173,7 @@ async fn the_role_allows_what_is_needed_and_nothing_else() -> Result<()> {
     ensure!(allowed == expected, "allowed {allowed:?}");
     let rules = Release::rules()?.to_string();
     ensure!(!rules.contains('*'), "{rules}");
-    for verb in verbs {
+    for verb in VERBS {
         let asked = Asked {
             namespace: &ours,
             group: "",

@@ -67,7 +67,6 @@ fn general() -> Vec<Case> {
 fn connections() -> Vec<Case> {
     let variable = |name: &str, field: &str| format!("{SERVER}/env/@LAKEWING__{name}/{field}");
     let volume = |name: &str, field: &str| format!("{POD}/spec/volumes/@{name}/{field}");
-    let issuer = json!({ "name": "house" });
     let mut all = vec![
         case("auth.mode", json!("required")).shows(variable("AUTH__MODE", "value"), json!("required")),
         case("auth.mode", json!("anonymous"))
@@ -108,6 +107,13 @@ fn connections() -> Vec<Case> {
             .with("executorTls.existingSecret", json!("back"))
             .shows("config:name = \"inside\"", json!(true)),
     ];
+    all.extend(certificates());
+    all
+}
+
+fn certificates() -> Vec<Case> {
+    let issuer = json!({ "name": "house" });
+    let mut all = Vec::new();
     for (block, name) in [("tls", "lakewing-tls"), ("executorTls", "lakewing-executor-tls")] {
         let key = |key: &str| format!("{block}.certManager.{key}");
         let certificate = |field: &str| format!("Certificate:{name}/spec/{field}");

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use super::values::{defaults, set};
 use super::{NAMESPACE, merged};
 
+/// A configuration that is taken.
+const CATALOG: &str = "[catalogs.lake]\ntype = \"iceberg-rest\"\nuri = \"https://catalog.example.org\"\n";
+
 /// Values with everything that can be switched on.
 pub(super) fn everything() -> Value {
     let more = json!({
@@ -107,231 +110,237 @@ fn unknown_keys_are_refused_in_every_block() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn wrong_values_are_refused() {
-    let check = |path: &str, value: Value, expected: &str| refuses(&[(path, value)], expected);
-    check("image.digest", json!("sha256:0"), "'/image/digest'");
-    check("image.pullPolicy", json!("Sometimes"), "'/image/pullPolicy'");
-    check("image.repository", json!(""), "'/image/repository'");
-    check("imagePullSecrets", json!(["pull"]), "'/imagePullSecrets/0'");
-    check("commonLabels", json!({ "a": 1 }), "'/commonLabels/a'");
-    check("config", json!({}), "'/config'");
-    check("existingSecret", json!("No_Name"), "'/existingSecret'");
-    check("auth.mode", json!("none"), "'/auth/mode'");
-    check("spool.location", json!("lake/spool"), "'/spool/location'");
-    check("spool.lifetime", json!("10"), "'/spool/lifetime'");
-    check("spool.bytesMax", json!("1Gi"), "'/spool/bytesMax'");
-    check("tls.clientAuthority", json!("yes"), "'/tls/clientAuthority'");
-    check(
+/// Values that the schema refuses: path, value as JSON, where the schema says so.
+const WRONG: &[(&str, &str, &str)] = &[
+    ("image.digest", r#""sha256:0""#, "'/image/digest'"),
+    ("image.pullPolicy", r#""Sometimes""#, "'/image/pullPolicy'"),
+    ("image.repository", r#""""#, "'/image/repository'"),
+    ("imagePullSecrets", r#"["pull"]"#, "'/imagePullSecrets/0'"),
+    ("commonLabels", r#"{ "a": 1 }"#, "'/commonLabels/a'"),
+    ("config", "{}", "'/config'"),
+    ("existingSecret", r#""No_Name""#, "'/existingSecret'"),
+    ("auth.mode", r#""none""#, "'/auth/mode'"),
+    ("spool.location", r#""lake/spool""#, "'/spool/location'"),
+    ("spool.lifetime", r#""10""#, "'/spool/lifetime'"),
+    ("spool.bytesMax", r#""1Gi""#, "'/spool/bytesMax'"),
+    ("tls.clientAuthority", r#""yes""#, "'/tls/clientAuthority'"),
+    (
         "tls.certManager.issuerRef",
-        json!({ "nam": "x" }),
+        r#"{ "nam": "x" }"#,
         "'/tls/certManager/issuerRef'",
-    );
-    check("service.type", json!("ExternalName"), "'/service/type'");
-    check("service.port", json!(65536), "'/service/port'");
-    check("ingress.hosts", json!("a"), "'/ingress/hosts'");
-    check("ingress.tls", json!([{ "secret": "a" }]), "'/ingress/tls/0'");
-    check(
+    ),
+    ("service.type", r#""ExternalName""#, "'/service/type'"),
+    ("service.port", "65536", "'/service/port'"),
+    ("ingress.hosts", r#""a""#, "'/ingress/hosts'"),
+    ("ingress.tls", r#"[{ "secret": "a" }]"#, "'/ingress/tls/0'"),
+    (
         "podDisruptionBudget.maxUnavailable",
-        json!("half"),
+        r#""half""#,
         "'/podDisruptionBudget/maxUnavailable'",
-    );
-    check("autoscaling.minReplicas", json!(0), "'/autoscaling/minReplicas'");
-    check("replicaCount", json!(-1), "'/replicaCount'");
-    check(
+    ),
+    ("autoscaling.minReplicas", "0", "'/autoscaling/minReplicas'"),
+    ("replicaCount", "-1", "'/replicaCount'"),
+    (
         "server.resources.requests.memory",
-        json!("2GB"),
+        r#""2GB""#,
         "'/server/resources/requests/memory'",
-    );
-    check(
+    ),
+    (
         "server.shutdownGraceSeconds",
-        json!("30s"),
+        r#""30s""#,
         "'/server/shutdownGraceSeconds'",
-    );
-    check("server.extraEnv", json!([{ "value": "a" }]), "'/server/extraEnv/0'");
-    check(
+    ),
+    ("server.extraEnv", r#"[{ "value": "a" }]"#, "'/server/extraEnv/0'"),
+    (
         "server.configMounts",
-        json!([{ "name": "a", "path": "/a" }]),
+        r#"[{ "name": "a", "path": "/a" }]"#,
         "'/server/configMounts/0'",
-    );
-    check(
+    ),
+    (
         "server.secretMounts",
-        json!([{ "name": "a", "secret": "a", "path": "a" }]),
+        r#"[{ "name": "a", "secret": "a", "path": "a" }]"#,
         "'/server/secretMounts/0/path'",
-    );
-    check("server.extraPodSpec", json!({ "volumes": [] }), "'volumes'");
-    check("server.affinity", json!({ "node": {} }), "'/server/affinity'");
-    check(
+    ),
+    ("server.extraPodSpec", r#"{ "volumes": [] }"#, "'volumes'"),
+    ("server.affinity", r#"{ "node": {} }"#, "'/server/affinity'"),
+    (
         "executor.podLabels",
-        json!({ "lakewing.dev/release": "a" }),
+        r#"{ "lakewing.dev/release": "a" }"#,
         "'lakewing.dev/release'",
-    );
-    check(
+    ),
+    (
         "executor.extraEnv",
-        json!([{ "name": "POD_IP" }]),
+        r#"[{ "name": "POD_IP" }]"#,
         "'/executor/extraEnv/0/name'",
-    );
-    check("executor.sets", json!([]), "'/executor/sets'");
-    check("executor.sets", json!([{ "max": 1 }]), "'/executor/sets/0'");
-    check("executor.sets[0].name", json!("Spot"), "'/executor/sets/0/name'");
-    check("executor.sets[0].max", json!(0), "'/executor/sets/0/max'");
-    check(
-        "executor.sets[0].idleTimeout",
-        json!(60),
-        "'/executor/sets/0/idleTimeout'",
-    );
-    check("executor.sets[0].cpu", json!("two"), "'/executor/sets/0/cpu'");
-    check(
+    ),
+    ("executor.sets", "[]", "'/executor/sets'"),
+    ("executor.sets", r#"[{ "max": 1 }]"#, "'/executor/sets/0'"),
+    ("executor.sets[0].name", r#""Spot""#, "'/executor/sets/0/name'"),
+    ("executor.sets[0].max", "0", "'/executor/sets/0/max'"),
+    ("executor.sets[0].idleTimeout", "60", "'/executor/sets/0/idleTimeout'"),
+    ("executor.sets[0].cpu", r#""two""#, "'/executor/sets/0/cpu'"),
+    (
         "executor.sets[0].memoryBytes",
-        json!("6Gi"),
+        r#""6Gi""#,
         "'/executor/sets/0/memoryBytes'",
-    );
-}
+    ),
+];
 
 #[test]
-fn contradictions_are_refused() {
-    let check = |path: &str, value: Value, expected: &str| refuses(&[(path, value)], expected);
-    check(
-        "fullnameOverride",
-        json!("Lake"),
-        "the full name \"Lake\" must be of lower-case letters",
-    );
-    check(
-        "auth.existingSecret",
-        json!(""),
-        "auth.mode basic needs auth.existingSecret",
-    );
-    check("auth.usersKey", json!(""), "auth.mode basic needs auth.existingSecret");
-    check("replicaCount", json!(2), "several servers need spool.location");
-    let several = |path, value| (path, value);
-    let spool = ("spool.location", json!("s3://a/b"));
-    refuses(
+fn wrong_values_are_refused() -> Result<()> {
+    for (path, value, expected) in WRONG {
+        refuses(&[(path, serde_json::from_str(value)?)], expected);
+    }
+    Ok(())
+}
+
+/// Values that contradict each other, and what the render says: changes, as path and JSON, and a part of the message.
+const CONTRADICTIONS: &[(&[(&str, &str)], &str)] = &[
+    (
         &[
-            ("replicaCount", json!(2)),
-            spool.clone(),
-            several("auth.secretKey", json!("")),
+            ("replicaCount", "2"),
+            ("spool.location", r#""s3://a/b""#),
+            ("auth.secretKey", r#""""#),
         ],
         "several servers need auth.existingSecret and auth.secretKey",
-    );
-    check(
-        "autoscaling.enabled",
-        json!(true),
+    ),
+    (
+        &[("fullnameOverride", r#""Lake""#)],
+        "the full name \"Lake\" must be of lower-case letters",
+    ),
+    (
+        &[("auth.existingSecret", r#""""#)],
+        "auth.mode basic needs auth.existingSecret",
+    ),
+    (
+        &[("auth.usersKey", r#""""#)],
+        "auth.mode basic needs auth.existingSecret",
+    ),
+    (&[("replicaCount", "2")], "several servers need spool.location"),
+    (
+        &[("autoscaling.enabled", "true")],
         "several servers need spool.location",
-    );
-    refuses(
+    ),
+    (
         &[
-            ("autoscaling.enabled", json!(true)),
-            spool,
-            ("autoscaling.minReplicas", json!(9)),
+            ("autoscaling.enabled", "true"),
+            ("spool.location", r#""s3://a/b""#),
+            ("autoscaling.minReplicas", "9"),
         ],
         "autoscaling.minReplicas must be at most autoscaling.maxReplicas",
-    );
-    let grace = "server.terminationGracePeriodSeconds must be longer";
-    check("server.terminationGracePeriodSeconds", json!(35), grace);
-    check("server.shutdownGraceSeconds", json!(55), grace);
-    check("serviceAccount.create", json!(false), "serviceAccount.name is needed");
-    check(
-        "executor.serviceAccount.create",
-        json!(false),
+    ),
+    (
+        &[("server.terminationGracePeriodSeconds", "35")],
+        "server.terminationGracePeriodSeconds must be longer",
+    ),
+    (
+        &[("server.shutdownGraceSeconds", "55")],
+        "server.terminationGracePeriodSeconds must be longer",
+    ),
+    (&[("serviceAccount.create", "false")], "serviceAccount.name is needed"),
+    (
+        &[("executor.serviceAccount.create", "false")],
         "executor.serviceAccount.name is needed",
-    );
-    let budget = "podDisruptionBudget takes one of";
-    check("podDisruptionBudget.minAvailable", json!(1), budget);
-    check("podDisruptionBudget.maxUnavailable", json!(""), budget);
-    check(
-        "tls.certManager.enabled",
-        json!(true),
+    ),
+    (
+        &[("podDisruptionBudget.minAvailable", "1")],
+        "podDisruptionBudget takes one of",
+    ),
+    (
+        &[("podDisruptionBudget.maxUnavailable", r#""""#)],
+        "podDisruptionBudget takes one of",
+    ),
+    (
+        &[("tls.certManager.enabled", "true")],
         "tls.certManager.issuerRef.name is needed",
-    );
-    check(
-        "executorTls.certManager.enabled",
-        json!(true),
+    ),
+    (
+        &[("executorTls.certManager.enabled", "true")],
         "executorTls.certManager.issuerRef.name is needed",
-    );
-    refuses(
-        &[
-            ("tls.certManager.enabled", json!(true)),
-            ("tls.existingSecret", json!("a")),
-        ],
+    ),
+    (
+        &[("tls.certManager.enabled", "true"), ("tls.existingSecret", r#""a""#)],
         "tls takes one of existingSecret and certManager",
-    );
-    refuses(
+    ),
+    (
         &[
-            ("tls.certManager.enabled", json!(true)),
-            ("tls.certManager.issuerRef", json!({ "name": "a" })),
+            ("tls.certManager.enabled", "true"),
+            ("tls.certManager.issuerRef", r#"{ "name": "a" }"#),
         ],
         "tls.certManager.dnsNames must name the server",
-    );
-    check("tls.clientAuthority", json!(true), "tls.clientAuthority needs");
-    refuses(
+    ),
+    (&[("tls.clientAuthority", "true")], "tls.clientAuthority needs"),
+    (
         &[
-            ("tls.clientCertificateRequired", json!(true)),
-            ("tls.existingSecret", json!("a")),
+            ("tls.clientCertificateRequired", "true"),
+            ("tls.existingSecret", r#""a""#),
         ],
         "tls.clientCertificateRequired needs tls.clientAuthority",
-    );
-    check(
-        "ingress.enabled",
-        json!(true),
+    ),
+    (
+        &[("ingress.enabled", "true")],
         "ingress.hosts must name at least one host",
-    );
-    check(
-        "grpcRoute.enabled",
-        json!(true),
+    ),
+    (
+        &[("grpcRoute.enabled", "true")],
         "grpcRoute.parentRefs must name at least one Gateway",
-    );
-    check(
-        "executor.terminationGracePeriodSeconds",
-        json!(30),
+    ),
+    (
+        &[("executor.terminationGracePeriodSeconds", "30")],
         "must be longer than executor.graceSeconds",
-    );
-    check(
-        "executor.sets[0].terminationGracePeriodSeconds",
-        json!(30),
+    ),
+    (
+        &[("executor.sets[0].terminationGracePeriodSeconds", "30")],
         "must be longer than executor.graceSeconds",
-    );
-    check(
-        "executor.sets[0].min",
-        json!(5),
+    ),
+    (
+        &[("executor.sets[0].min", "5")],
         "min of the set \"default\" must be at most max, 4",
-    );
-    check(
-        "executor.sets[0].initial",
-        json!(5),
+    ),
+    (
+        &[("executor.sets[0].initial", "5")],
         "initial of the set \"default\" must be at most max, 4",
-    );
-    check(
-        "executor.sets",
-        json!([{ "name": "a" }, { "name": "a" }]),
+    ),
+    (
+        &[("executor.sets", r#"[{ "name": "a" }, { "name": "a" }]"#)],
         "executor.sets has two sets \"a\"",
-    );
-    check(
-        "executor.sets",
-        json!([{ "name": "a", "max": 256 }, { "name": "b", "max": 1 }]),
+    ),
+    (
+        &[(
+            "executor.sets",
+            r#"[{ "name": "a", "max": 256 }, { "name": "b", "max": 1 }]"#,
+        )],
         "257 together, at most 256",
-    );
-    check(
-        "executor.sets",
-        json!([{ "name": "a", "memoryOverheadBytes": 1 }]),
+    ),
+    (
+        &[("executor.sets", r#"[{ "name": "a", "memoryOverheadBytes": 1 }]"#)],
         "needs memoryBytes",
-    );
-    check(
-        "executor.resources",
-        json!({ "requests": { "cpu": "1" } }),
+    ),
+    (
+        &[("executor.resources", r#"{ "requests": { "cpu": "1" } }"#)],
         "has both cpu and resources.requests.cpu",
-    );
-    check(
-        "executor.sets[0].resources",
-        json!({ "limits": { "memory": "1Gi" } }),
+    ),
+    (
+        &[("executor.sets[0].resources", r#"{ "limits": { "memory": "1Gi" } }"#)],
         "has both memoryBytes and memory",
-    );
+    ),
+];
+
+#[test]
+fn contradictions_are_refused() -> Result<()> {
+    for (changes, expected) in CONTRADICTIONS {
+        let changes = changes
+            .iter()
+            .map(|(path, value)| Ok((*path, serde_json::from_str(value)?)));
+        refuses(&changes.collect::<Result<Vec<_>>>()?, expected);
+    }
+    Ok(())
 }
 
 #[test]
 fn what_does_not_belong_into_the_configuration_is_refused() {
-    let catalog = "[catalogs.lake]\ntype = \"iceberg-rest\"\nuri = \"https://catalog.example.org\"\n";
     let check = |head: &str, tail: &str, expected: &str| {
-        refuses(&[("config", json!(format!("{head}\n{catalog}{tail}\n")))], expected);
+        refuses(&[("config", json!(format!("{head}\n{CATALOG}{tail}\n")))], expected);
     };
     refuses(&[("config", json!(""))], "config must have at least one catalog");
     refuses(&[("config", json!("a = "))], "config is not TOML");
@@ -348,6 +357,13 @@ fn what_does_not_belong_into_the_configuration_is_refused() {
         "config must leave spool to the value spool",
     );
     check("", "[tls]\nkey = \"a\"", "config must leave tls to the value tls");
+}
+
+#[test]
+fn what_values_decide_is_refused_in_the_configuration() {
+    let check = |head: &str, tail: &str, expected: &str| {
+        refuses(&[("config", json!(format!("{head}\n{CATALOG}{tail}\n")))], expected);
+    };
     for (key, value) in [
         ("mode", "auth.mode"),
         ("users_file", "auth.existingSecret"),

@@ -1,11 +1,12 @@
 //! A query through a release of the chart: its own configuration, its Deployment's pod, its executor pods, its Role.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use harness::{Client, Cluster, Node, lakewing, render, rows, same_rows};
+use harness::{Client, Cluster, Node, Release, lakewing, render, rows, same_rows};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
@@ -22,24 +23,7 @@ async fn a_release_answers_on_pods() -> Result<()> {
     let cluster = Cluster::start().await?;
     let _node = Node::start(&cluster.admin, "one", 100).await?;
     let release = cluster.release("lake").await?;
-    // With the account that a pod of a real cluster finds by itself.
-    let kubeconfig = json!({ "name": "LAKEWING__EXECUTOR__MODE__KUBECONFIG", "value": release.kubeconfig });
-    let config = format!(
-        "default_catalog = \"delta\"\ndefault_namespace = \"tpch\"\n[catalogs.delta]\ntype = \"delta\"\nroot = \"file://{}\"\n\
-         [executor]\nscan_bytes_per_partition = 65536\n",
-        data.path().join("delta").display(),
-    );
-    let values = json!({
-        "image": { "repository": "lakewing", "tag": "test" },
-        "config": config,
-        "replicaCount": SERVERS.len(),
-        "spool": { "location": data.path().join("spool") },
-        "auth": { "existingSecret": "auth" },
-        "server": { "extraEnv": [kubeconfig] },
-        "executor": { "localScanBytesMax": 0, "sets": [
-            { "name": "default", "max": 2, "idleTimeout": "5min", "tasksPerExecutor": 1, "round": "300ms", "memoryBytes": 1_073_741_824 },
-        ] },
-    });
+    let values = values(&release, data.path());
     let secret = json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -99,6 +83,28 @@ async fn a_release_answers_on_pods() -> Result<()> {
     // Executors stay for the next server.
     until_pods(&release, 2).await?;
     Ok(())
+}
+
+/// The values of the release: tables are those in `data`.
+fn values(release: &Release, data: &Path) -> Value {
+    // With the account that a pod of a real cluster finds by itself.
+    let kubeconfig = json!({ "name": "LAKEWING__EXECUTOR__MODE__KUBECONFIG", "value": release.kubeconfig });
+    let config = format!(
+        "default_catalog = \"delta\"\ndefault_namespace = \"tpch\"\n[catalogs.delta]\ntype = \"delta\"\nroot = \"file://{}\"\n\
+         [executor]\nscan_bytes_per_partition = 65536\n",
+        data.join("delta").display(),
+    );
+    json!({
+        "image": { "repository": "lakewing", "tag": "test" },
+        "config": config,
+        "replicaCount": SERVERS.len(),
+        "spool": { "location": data.join("spool") },
+        "auth": { "existingSecret": "auth" },
+        "server": { "extraEnv": [kubeconfig] },
+        "executor": { "localScanBytesMax": 0, "sets": [
+            { "name": "default", "max": 2, "idleTimeout": "5min", "tasksPerExecutor": 1, "round": "300ms", "memoryBytes": 1_073_741_824 },
+        ] },
+    })
 }
 
 /// A line of a file of users.
