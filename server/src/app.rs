@@ -16,6 +16,7 @@ use tonic::transport::server::TcpIncoming;
 use tower::layer::util::{Identity, Stack};
 use tracing::{error, info};
 
+use crate::access::Access;
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -61,14 +62,15 @@ impl App {
         let spool = Spool::new(&config.spool, &config.data_dir.join("spool"), &stores)?;
         let engines = Arc::new(Engines::start(&config.executor, stores).await?);
         let lifecycle = Lifecycle::default();
+        let auth = Authenticator::new(&config.auth)?;
+        let access = Access::new(config.access.clone(), auth.directory(), Arc::clone(&lakehouse));
         let queries = Queries::new(
-            Arc::clone(&lakehouse),
+            (Arc::clone(&lakehouse), Arc::new(access)),
             Arc::clone(&engines),
             Admission::new(config.queries.clone()),
             lifecycle.clone(),
         );
         let sessions = Sessions::new(config.starting_catalog()?, config.default_namespace);
-        let auth = Authenticator::new(&config.auth)?;
         lifecycle.spawn_until_stop(auth.watch());
         let rooms = Rooms {
             queries,

@@ -7,6 +7,7 @@ mod clients;
 mod conformance;
 mod corruption;
 mod executors;
+mod grants;
 mod listing;
 mod replicas;
 mod slow_reader;

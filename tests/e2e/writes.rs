@@ -69,7 +69,7 @@ pub(super) async fn update(client: &mut Client, sql: &str) -> Result<i64> {
 }
 
 /// The rows of a query, each value as text.
-pub(super) async fn texts(client: &mut Client, sql: &str) -> Result<Vec<Vec<String>>> {
+pub(crate) async fn texts(client: &mut Client, sql: &str) -> Result<Vec<Vec<String>>> {
     let answer = client.query(sql).await.with_context(|| sql.to_owned())?;
     let text = |cell| match cell {
         Cell::Null => "NULL".to_owned(),

@@ -185,6 +185,7 @@ fn every_key_is_documented() {
         ("", "zzz = 1"),
         ("auth", "[auth]\nzzz = 1"),
         ("auth.jwt", "[auth.jwt]\nzzz = 1"),
+        ("access", "[access]\nzzz = 1"),
         ("tls", "[tls]\nzzz = 1"),
         ("catalogs.NAME", "[catalogs.a]\ntype = \"iceberg-rest\"\nzzz = 1"),
         ("catalogs.NAME", "[catalogs.a]\ntype = \"iceberg-sql\"\nzzz = 1"),
