@@ -65,6 +65,8 @@ CHOICE = {
     "TestCalculateFreshnessMethod",
     "TestAliases",
     "TestShowLimit",
+    "TestModelGrants",
+    "TestInvalidGrants",
 }
 
 

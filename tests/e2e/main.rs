@@ -7,7 +7,6 @@ mod clients;
 mod conformance;
 mod corruption;
 mod executors;
-mod grants;
 mod listing;
 mod replicas;
 mod slow_reader;

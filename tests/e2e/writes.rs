@@ -8,10 +8,12 @@ mod faults;
 mod formats;
 mod forms;
 mod functions;
+mod grants;
 mod ingest;
 mod maintenance;
 mod merge;
 mod mixed;
+mod owners;
 mod views;
 
 use anyhow::{Context, Result, ensure};
@@ -69,7 +71,7 @@ pub(super) async fn update(client: &mut Client, sql: &str) -> Result<i64> {
 }
 
 /// The rows of a query, each value as text.
-pub(crate) async fn texts(client: &mut Client, sql: &str) -> Result<Vec<Vec<String>>> {
+pub(super) async fn texts(client: &mut Client, sql: &str) -> Result<Vec<Vec<String>>> {
     let answer = client.query(sql).await.with_context(|| sql.to_owned())?;
     let text = |cell| match cell {
         Cell::Null => "NULL".to_owned(),

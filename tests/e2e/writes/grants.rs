@@ -5,19 +5,16 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow_flight::error::FlightError;
 use arrow_flight::sql::{
-    Any, CommandGetTables, CommandStatementIngest, CommandStatementSubstraitPlan, ProstMessageExt, SubstraitPlan,
-    TableDefinitionOptions, TableExistsOption, TableNotExistOption,
+    CommandGetTables, CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption,
 };
-use arrow_flight::{FlightDescriptor, error::FlightError};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use futures::{StreamExt, TryStreamExt, stream};
-use harness::{Client, Lake, LakeBuilder, Minio, RestCatalog, workspace};
-use prost::Message;
+use futures::{TryStreamExt, stream};
+use harness::{Client, Lake, LakeBuilder, Minio, RestCatalog};
 use tonic::{Code, Status};
 
-use crate::writes::texts;
+use super::owners::life_of_grants;
+use super::texts;
 
 const USERS: &str = r#"[auth]
 mode = "basic"
@@ -28,19 +25,19 @@ enabled = true
 admins = ["root"]
 "#;
 
-fn house() -> LakeBuilder {
+pub(super) fn house() -> LakeBuilder {
     Lake::embedded()
         .section(USERS)
         .section("[access.catalogs.lake]\ncreate = [\"alice\"]")
 }
 
-async fn login(address: SocketAddr, user: &str) -> Result<Client> {
+pub(super) async fn login(address: SocketAddr, user: &str) -> Result<Client> {
     let mut client = Client::connect(address).await?;
     client.login(user, user).await?;
     Ok(client)
 }
 
-async fn run(client: &mut Client, statements: &[&str]) -> Result<()> {
+pub(super) async fn run(client: &mut Client, statements: &[&str]) -> Result<()> {
     for sql in statements {
         client
             .query(sql)
@@ -51,7 +48,7 @@ async fn run(client: &mut Client, statements: &[&str]) -> Result<()> {
 }
 
 /// The statement fails with this code, and its message has these words.
-async fn refused(client: &mut Client, sql: &str, code: Code, about: &str) -> Result<()> {
+pub(super) async fn refused(client: &mut Client, sql: &str, code: Code, about: &str) -> Result<()> {
     let failure = client.failure(sql).await?;
     ensure!(
         failure.code() == code && failure.message().contains(about),
@@ -61,7 +58,7 @@ async fn refused(client: &mut Client, sql: &str, code: Code, about: &str) -> Res
 }
 
 /// It is refused since the user lacks something, in words and with the state that programs look for.
-async fn denied(client: &mut Client, sql: &str, about: &str) -> Result<()> {
+pub(super) async fn denied(client: &mut Client, sql: &str, about: &str) -> Result<()> {
     let failure = client.failure(sql).await?;
     let state = failure.metadata().get("x-lakewing-sqlstate");
     ensure!(
@@ -73,7 +70,7 @@ async fn denied(client: &mut Client, sql: &str, about: &str) -> Result<()> {
     Ok(())
 }
 
-async fn is(client: &mut Client, sql: &str, expect: &[&[&str]]) -> Result<()> {
+pub(super) async fn is(client: &mut Client, sql: &str, expect: &[&[&str]]) -> Result<()> {
     let found = texts(client, sql).await?;
     ensure!(found == expect, "{sql}: {found:?}");
     Ok(())
@@ -288,7 +285,7 @@ async fn story((one, two): (SocketAddr, SocketAddr), c: &str, (schema, using): (
         ),
         ("CREATE VIEW v2 AS SELECT * FROM secret", "CREATE on the schema"),
         (
-            "CREATE FUNCTION f(a BIGINT) RETURNS BIGINT AS a",
+            "CREATE FUNCTION f(a BIGINT) RETURNS BIGINT RETURN a",
             "CREATE on the schema",
         ),
         ("DROP SCHEMA SCHEMA_", "the schema"),
@@ -407,157 +404,6 @@ async fn ingest(client: &mut Client, table: &str, if_exist: TableExistsOption) -
     Ok(client.raw().execute_ingest(command, stream::iter([Ok(rows)])).await?)
 }
 
-/// What becomes of grants when objects are replaced, renamed, dropped and made again; views; schemas.
-async fn life_of_grants(address: SocketAddr, s: &str, using: &str) -> Result<()> {
-    let (mut root, mut alice) = (login(address, "root").await?, login(address, "alice").await?);
-    let (mut bob, mut carol) = (login(address, "bob").await?, login(address, "carol").await?);
-    let t = format!("{s}.secret");
-    let count = |table: &str| format!("SELECT count(*) FROM {s}.{table}");
-    run(&mut alice, &[&format!("GRANT SELECT ON {t} TO bob, carol")]).await?;
-    let replaced =
-        format!("CREATE OR REPLACE TABLE {t} {using} AS SELECT CAST(9 AS BIGINT) AS id, CAST(1 AS BIGINT) AS v");
-    run(&mut alice, &[&replaced]).await?;
-    is(&mut bob, &count("secret"), &[&["1"]]).await?;
-    run(&mut alice, &[&format!("ALTER TABLE {t} RENAME TO public_now")]).await?;
-    is(&mut bob, &count("public_now"), &[&["1"]]).await?;
-    refused(&mut bob, &count("secret"), Code::NotFound, "secret").await?;
-    is(
-        &mut alice,
-        &format!("SHOW GRANTS ON {s}.public_now"),
-        &[
-            &["alice", "OWNERSHIP", "NULL", "YES"],
-            &["bob", "SELECT", "alice", "NO"],
-            &["carol", "DELETE", "alice", "NO"],
-            &["carol", "INSERT", "alice", "NO"],
-            &["carol", "SELECT", "alice", "NO"],
-        ],
-    )
-    .await?;
-    is(
-        &mut bob,
-        &format!("SHOW GRANTS ON {s}.public_now"),
-        &[&["bob", "SELECT", "alice", "NO"]],
-    )
-    .await?;
-    // A new table of an old name has no grant of the old one.
-    run(
-        &mut alice,
-        &[
-            &format!("DROP TABLE {s}.public_now"),
-            &replaced.replace("secret", "public_now"),
-        ],
-    )
-    .await?;
-    refused(&mut bob, &count("public_now"), Code::NotFound, "public_now").await?;
-
-    // A view reads what its owner may read, as long as its owner may.
-    run(
-        &mut root,
-        &[
-            &format!("CREATE SCHEMA {s}_root"),
-            &format!("CREATE TABLE {s}_root.base (id BIGINT, v BIGINT) {using}"),
-            &format!("INSERT INTO {s}_root.base VALUES (1, 10), (2, 20), (3, 30)"),
-            &format!("GRANT SELECT ON {s}_root.base TO alice"),
-        ],
-    )
-    .await?;
-    run(
-        &mut alice,
-        &[
-            &format!("CREATE VIEW {s}.few AS SELECT id FROM {s}_root.base WHERE id < 3"),
-            &format!("CREATE VIEW {s}.fewer AS SELECT id FROM {s}.few WHERE id < 2"),
-            &format!("GRANT SELECT ON VIEW {s}.few TO bob"),
-            &format!("GRANT SELECT ON {s}.fewer TO bob"),
-        ],
-    )
-    .await?;
-    is(&mut bob, &count("few"), &[&["2"]]).await?;
-    is(&mut bob, &count("fewer"), &[&["1"]]).await?;
-    refused(
-        &mut bob,
-        &format!("SELECT * FROM {s}_root.base"),
-        Code::NotFound,
-        "base",
-    )
-    .await?;
-    let both = format!("SELECT count(*) FROM {s}.few JOIN {s}_root.base USING (id)");
-    refused(&mut bob, &both, Code::NotFound, "base").await?;
-    let shown = texts(&mut bob, &format!("SHOW CREATE VIEW {s}.few")).await?;
-    ensure!(shown.len() == 1 && shown[0][3] == "NULL", "{shown:?}");
-    let shown = texts(&mut alice, &format!("SHOW CREATE VIEW {s}.few")).await?;
-    ensure!(shown[0][3].contains("base"), "{shown:?}");
-    denied(&mut bob, &format!("DROP VIEW {s}.few"), "does not own").await?;
-    run(&mut root, &[&format!("REVOKE ALL ON {s}_root.base FROM alice")]).await?;
-    denied(&mut bob, &count("few"), "with the rights of its owner").await?;
-    let failure = bob.failure(&count("fewer")).await?;
-    ensure!(!failure.message().contains("base"), "{failure:?}");
-    refused(&mut alice, &count("few"), Code::NotFound, "base").await?;
-
-    // Rights on a schema hold for what is in it, and for what will be.
-    run(&mut alice, &[&format!("GRANT SELECT, CREATE ON SCHEMA {s} TO carol")]).await?;
-    run(
-        &mut alice,
-        &[&format!("CREATE TABLE {s}.later (id BIGINT, v BIGINT) {using}")],
-    )
-    .await?;
-    is(&mut carol, &count("later"), &[&["0"]]).await?;
-    run(
-        &mut carol,
-        &[&format!("CREATE TABLE {s}.carols {using} AS SELECT * FROM {s}.later")],
-    )
-    .await?;
-    run(&mut carol, &[&format!("GRANT SELECT ON {s}.carols TO bob")]).await?;
-    is(&mut bob, &count("carols"), &[&["0"]]).await?;
-    denied(&mut carol, &format!("DROP TABLE {s}.later"), "does not own").await?;
-    denied(
-        &mut carol,
-        &format!("CREATE OR REPLACE TABLE {s}.later AS SELECT 1 AS id"),
-        "does not own",
-    )
-    .await?;
-    refused(&mut carol, &format!("DROP TABLE {s}.none"), Code::NotFound, "none").await?;
-    run(
-        &mut carol,
-        &[
-            &format!("DROP TABLE IF EXISTS {s}.none"),
-            &format!("DROP TABLE {s}.carols"),
-        ],
-    )
-    .await?;
-    functions(&mut alice, (&mut bob, &mut carol), s).await
-}
-
-/// Functions belong to who made them; whoever may know of their schema may call them.
-async fn functions(alice: &mut Client, (bob, carol): (&mut Client, &mut Client), s: &str) -> Result<()> {
-    run(
-        alice,
-        &[&format!(
-            "CREATE FUNCTION {s}.twice(a BIGINT) RETURNS BIGINT AS (a * 2)"
-        )],
-    )
-    .await?;
-    is(carol, &format!("SELECT {s}.twice(4)"), &[&["8"]]).await?;
-    denied(carol, &format!("DROP FUNCTION {s}.twice"), "does not own").await?;
-    let replaced = format!("CREATE OR REPLACE FUNCTION {s}.twice(a BIGINT) RETURNS BIGINT AS (a)");
-    denied(carol, &replaced, "does not own").await?;
-    run(
-        alice,
-        &[
-            &format!("REVOKE ALL ON {s}.few FROM bob"),
-            &format!("REVOKE ALL ON {s}.fewer FROM bob"),
-        ],
-    )
-    .await?;
-    refused(bob, &format!("SELECT {s}.twice(4)"), Code::NotFound, "twice").await?;
-    is(
-        bob,
-        "SELECT count(*) FROM information_schema.routines WHERE routine_name = 'twice'",
-        &[&["0"]],
-    )
-    .await?;
-    run(alice, &[&format!("DROP FUNCTION {s}.twice")]).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_do_what_in_an_sql_catalog() -> Result<()> {
     let data = tempfile::tempdir()?;
@@ -584,154 +430,4 @@ async fn who_may_do_what_in_a_rest_catalog() -> Result<()> {
     };
     let (one, two) = (start().await?, start().await?);
     story((one.address(), two.address()), "rest", ("ice", "")).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_takes_an_administrator() -> Result<()> {
-    let data = tempfile::tempdir()?;
-    let lake = house().data(data.path()).start().await?;
-    let (mut root, mut alice) = (
-        login(lake.address(), "root").await?,
-        login(lake.address(), "alice").await?,
-    );
-    let mut bob = login(lake.address(), "bob").await?;
-    run(
-        &mut alice,
-        &["CREATE SCHEMA lake.s", "CREATE TABLE lake.s.t AS SELECT 1 AS id"],
-    )
-    .await?;
-    let at = format!("file://{}/lake", data.path().display());
-    for sql in [
-        format!("SELECT * FROM parquet.\"{at}\""),
-        format!("SELECT * FROM iceberg.\"{at}/s/t\""),
-        format!("SELECT * FROM delta.\"{at}/s/t\""),
-        format!("COPY INTO lake.s.t FROM '{at}' FILEFORMAT = PARQUET"),
-        format!("CREATE TABLE lake.s.u (id BIGINT) LOCATION '{at}/s/t'"),
-        format!("CREATE TABLE lake.s.u LOCATION '{at}/s/t' AS SELECT 1 AS id"),
-        format!("CREATE TABLE lake.s.u (id BIGINT) WITH ('write.data.path' = '{at}/x')"),
-        format!("ALTER TABLE lake.s.t SET TBLPROPERTIES ('write.data.path' = '{at}/x')"),
-        format!("ALTER TABLE lake.s.t SET LOCATION '{at}/x'"),
-        format!("CREATE SCHEMA lake.elsewhere LOCATION '{at}/x'"),
-    ] {
-        denied(&mut alice, &sql, "alice is no administrator").await?;
-    }
-    // Grants cannot be made up, and nobody else is granted anything.
-    for key in ["lakewing.owner.", "lakewing.grant..bob.select", "Lakewing.function.f"] {
-        let sql = format!("CREATE SCHEMA lake.made_up WITH ('{key}' = 'bob')");
-        refused(&mut alice, &sql, Code::InvalidArgument, "the server's own").await?;
-    }
-    refused(
-        &mut alice,
-        "GRANT SELECT ON lake.s.t TO nobody",
-        Code::InvalidArgument,
-        "does not exist",
-    )
-    .await?;
-    refused(
-        &mut alice,
-        "GRANT CREATE ON lake.s.t TO bob",
-        Code::InvalidArgument,
-        "on schemas",
-    )
-    .await?;
-    // A catalog that keeps no owners is for administrators.
-    refused(
-        &mut alice,
-        "CREATE TABLE delta.s.t (id BIGINT)",
-        Code::NotFound,
-        "delta.s",
-    )
-    .await?;
-    run(
-        &mut root,
-        &["CREATE TABLE delta.s.t (id BIGINT)", "INSERT INTO delta.s.t VALUES (1)"],
-    )
-    .await?;
-    refused(&mut bob, "SELECT * FROM delta.s.t", Code::NotFound, "delta.s.t").await?;
-    refused(
-        &mut root,
-        "GRANT SELECT ON delta.s.t TO bob",
-        Code::Unimplemented,
-        "REST or SQL catalog",
-    )
-    .await?;
-    is(&mut root, "SELECT count(*) FROM lake.s.t, delta.s.t", &[&["1"]]).await?;
-    killed(&mut root, &mut alice, &mut bob).await?;
-    substrait(&mut alice, lake.address()).await?;
-    no_grants_without_access_control().await
-}
-
-/// A query ends by the hand of its user or of an administrator, and nobody else knows of it.
-async fn killed(root: &mut Client, alice: &mut Client, bob: &mut Client) -> Result<()> {
-    let long = "SELECT a.value FROM generate_series(1, 100000) AS a, generate_series(1, 100000) AS b";
-    let info = alice.raw().execute(long.to_owned(), None).await?;
-    let ticket = info.endpoint.into_iter().next().and_then(|endpoint| endpoint.ticket);
-    let mut rows = alice.raw().do_get(ticket.context("no ticket")?).await?;
-    rows.next().await.context("no rows")??;
-    let find = |running: &[Vec<String>]| running.iter().find(|row| row[1] == "alice").map(|row| row[0].clone());
-    ensure!(find(&texts(bob, "SHOW QUERIES").await?).is_none());
-    let id = find(&texts(root, "SHOW QUERIES").await?).context("the administrator does not see it")?;
-    refused(bob, &format!("KILL QUERY '{id}'"), Code::NotFound, "of yours").await?;
-    run(root, &[&format!("KILL QUERY '{id}'")]).await?;
-    let ended = rows.try_for_each(|_| async { Ok(()) }).await;
-    ensure!(ended.is_err_and(|error| error.to_string().contains("KILL QUERY")));
-    Ok(())
-}
-
-/// A plan in the place of SQL names the tables customer and nation.
-async fn substrait(alice: &mut Client, address: SocketAddr) -> Result<()> {
-    run(
-        alice,
-        &[
-            "CREATE SCHEMA lake.\"default\"",
-            "CREATE TABLE lake.\"default\".nation (n_nationkey INT, n_name VARCHAR, n_regionkey INT, n_comment VARCHAR)",
-            "CREATE TABLE lake.\"default\".customer (c_custkey BIGINT, c_name VARCHAR, c_address VARCHAR, \
-             c_nationkey INT, c_phone VARCHAR, c_acctbal DECIMAL(15, 2), c_mktsegment VARCHAR, c_comment VARCHAR)",
-            "GRANT SELECT ON lake.\"default\".nation TO bob",
-        ],
-    )
-    .await?;
-    let plan = std::fs::read_to_string(workspace().join("tests/clients/plans/nations.ibis.base64"))?;
-    let command = CommandStatementSubstraitPlan {
-        plan: Some(SubstraitPlan {
-            plan: STANDARD.decode(plan.trim())?.into(),
-            version: String::new(),
-        }),
-        transaction_id: None,
-    };
-    let command: Any = command.as_any();
-    let mut outcomes = Vec::new();
-    for grant in [false, true] {
-        if grant {
-            run(alice, &["GRANT SELECT ON lake.\"default\".customer TO bob"]).await?;
-        }
-        let mut bob = login(address, "bob").await?;
-        let descriptor = FlightDescriptor::new_cmd(command.encode_to_vec());
-        let token = bob.raw().token().context("no token")?.clone();
-        let mut request = tonic::Request::new(descriptor);
-        request
-            .metadata_mut()
-            .insert("authorization", format!("Bearer {token}").parse()?);
-        let info = bob.raw().inner_mut().get_flight_info(request).await;
-        outcomes.push(
-            info.map(|_| ())
-                .map_err(|status| (status.code(), status.message().contains("customer"))),
-        );
-    }
-    ensure!(outcomes == [Err((Code::NotFound, true)), Ok(())], "{outcomes:?}");
-    Ok(())
-}
-
-async fn no_grants_without_access_control() -> Result<()> {
-    let lake = Lake::embedded().start().await?;
-    let mut client = lake.client().await?;
-    run(&mut client, &["CREATE SCHEMA s", "CREATE TABLE s.t AS SELECT 1 AS id"]).await?;
-    for sql in [
-        "GRANT SELECT ON s.t TO bob",
-        "REVOKE SELECT ON s.t FROM bob",
-        "SHOW GRANTS ON s.t",
-    ] {
-        refused(&mut client, sql, Code::Unimplemented, "access.enabled = true").await?;
-    }
-    Ok(())
 }
