@@ -214,29 +214,7 @@ async fn story((one, two): (SocketAddr, SocketAddr), c: &str, (schema, using): (
         ],
     )
     .await?;
-    tells_nothing(&mut bob, &t, &format!("{s}.nobody"))
-        .await
-        .context("without a privilege")?;
-    knows(&mut bob, c, schema, &[]).await?;
-    refused(&mut bob, &format!("USE {s}"), Code::NotFound, schema).await?;
-    denied(
-        &mut bob,
-        &format!("CREATE SCHEMA {c}.bobs"),
-        "bob lacks the privilege CREATE on the catalog",
-    )
-    .await?;
-    refused(
-        &mut bob,
-        &format!("CREATE TABLE {s}.mine (a BIGINT)"),
-        Code::NotFound,
-        schema,
-    )
-    .await?;
-    refused(&mut bob, &format!("DROP SCHEMA {s}"), Code::NotFound, schema).await?;
-    let hidden = format!("DROP TABLE IF EXISTS {t}");
-    run(&mut bob, &[&hidden]).await?;
-    is(&mut alice, &format!("SELECT count(*) FROM {t}"), &[&["2"]]).await?;
-
+    without_privilege((&mut alice, &mut bob), c, schema, &t).await?;
     // The other server knows of a grant at once, and of its end.
     let mut there = login(two, "bob").await?;
     run(&mut alice, &[&format!("GRANT SELECT ON {t} TO bob")]).await?;
@@ -258,6 +236,47 @@ async fn story((one, two): (SocketAddr, SocketAddr), c: &str, (schema, using): (
         ],
     )
     .await?;
+    only_reads(&mut bob, &s).await?;
+    tells_nothing(&mut bob, &format!("{s}.other"), &format!("{s}.ither"))
+        .await
+        .context("beside a privilege")?;
+    planned_before_the_end(&mut alice, &mut bob, &t).await?;
+    refused(&mut there, &sum, Code::NotFound, "secret").await?;
+    knows(&mut there, c, schema, &[]).await?;
+    writers(one, &s).await?;
+    life_of_grants(one, &s, using).await
+}
+
+/// Who has no privilege in a schema.
+async fn without_privilege((alice, bob): (&mut Client, &mut Client), c: &str, schema: &str, t: &str) -> Result<()> {
+    let s = format!("{c}.{schema}");
+    tells_nothing(bob, t, &format!("{s}.nobody"))
+        .await
+        .context("without a privilege")?;
+    knows(bob, c, schema, &[]).await?;
+    refused(bob, &format!("USE {s}"), Code::NotFound, schema).await?;
+    denied(
+        bob,
+        &format!("CREATE SCHEMA {c}.bobs"),
+        "bob lacks the privilege CREATE on the catalog",
+    )
+    .await?;
+    refused(
+        bob,
+        &format!("CREATE TABLE {s}.mine (a BIGINT)"),
+        Code::NotFound,
+        schema,
+    )
+    .await?;
+    refused(bob, &format!("DROP SCHEMA {s}"), Code::NotFound, schema).await?;
+    let hidden = format!("DROP TABLE IF EXISTS {t}");
+    run(bob, &[&hidden]).await?;
+    is(alice, &format!("SELECT count(*) FROM {t}"), &[&["2"]]).await?;
+    Ok(())
+}
+
+/// Who may only read a table, and is in its schema, may do nothing else with it.
+async fn only_reads(bob: &mut Client, s: &str) -> Result<()> {
     let lacks = [
         ("INSERT INTO secret VALUES (3, 3)", "INSERT"),
         ("EXPLAIN INSERT INTO secret VALUES (3, 3)", "INSERT"),
@@ -292,16 +311,9 @@ async fn story((one, two): (SocketAddr, SocketAddr), c: &str, (schema, using): (
         ("GRANT SELECT ON SCHEMA SCHEMA_ TO bob", "the schema"),
     ];
     for (sql, about) in lacks {
-        denied(&mut bob, &sql.replace("SCHEMA_", &s), about).await?;
+        denied(bob, &sql.replace("SCHEMA_", s), about).await?;
     }
-    tells_nothing(&mut bob, &format!("{s}.other"), &format!("{s}.ither"))
-        .await
-        .context("beside a privilege")?;
-    planned_before_the_end(&mut alice, &mut bob, &t).await?;
-    refused(&mut there, &sum, Code::NotFound, "secret").await?;
-    knows(&mut there, c, schema, &[]).await?;
-    writers(one, &s).await?;
-    life_of_grants(one, &s, using).await
+    Ok(())
 }
 
 /// A query that was planned before its privilege ended gives no rows.
