@@ -16,8 +16,22 @@ pytest_plugins = ["dbt.tests.fixtures.project"]
 
 PORT = "LAKEWING_DBT_PORT"
 
-#: Only a login has a session, which settings need.
-LOGIN = '[auth]\nmode = "basic"\nusers = { dbt = "not a secret" }'
+#: The users that projects grant something to, as the suite asks for them.
+READERS = {f"DBT_TEST_USER_{number}": f"reader {number}" for number in (1, 2, 3)}
+
+#: Only a login has a session, which settings need. The user of all tests owns the schemas that it makes in `lake`, and
+#: everything in the other catalog, and is no administrator.
+LOGIN = """
+[auth]
+mode = "basic"
+users = { dbt = "not a secret", root = "not a secret", %s }
+[access]
+enabled = true
+admins = ["root"]
+[access.catalogs]
+lake = { create = ["dbt"] }
+delta = { own = ["dbt"] }
+""" % ", ".join(f'"{name}" = "not a secret"' for name in READERS.values())
 
 #: At least one class for each thing that a project does.
 CHOICE = {
@@ -51,6 +65,8 @@ CHOICE = {
     "TestCalculateFreshnessMethod",
     "TestAliases",
     "TestShowLimit",
+    "TestModelGrants",
+    "TestInvalidGrants",
 }
 
 
@@ -61,6 +77,7 @@ def program():
 def pytest_configure(config):
     """Starts the server in the first process; those of pytest-xdist find its port in their environment."""
     config.addinivalue_line("markers", "choice: what runs where all tests would take too long")
+    os.environ.update(READERS)
     if PORT in os.environ or hasattr(config, "workerinput") or config.option.collectonly:
         return
     folder = tempfile.TemporaryDirectory(prefix="lakewing-dbt-")

@@ -1,13 +1,10 @@
 """The suite's module grants."""
 
-import pytest
 from dbt.tests.adapter.grants.test_incremental_grants import BaseIncrementalGrants
 from dbt.tests.adapter.grants.test_invalid_grants import BaseInvalidGrants
 from dbt.tests.adapter.grants.test_model_grants import BaseModelGrants
 from dbt.tests.adapter.grants.test_seed_grants import BaseSeedGrants
 from dbt.tests.adapter.grants.test_snapshot_grants import BaseSnapshotGrants
-
-pytestmark = pytest.mark.skip(reason="the server has no GRANT")
 
 
 class TestIncrementalGrants(BaseIncrementalGrants):

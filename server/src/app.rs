@@ -17,8 +17,9 @@ use tonic::transport::server::TcpIncoming;
 use tower::layer::util::{Identity, Stack};
 use tracing::{error, info};
 
+use crate::access::Access;
 use crate::auth::Authenticator;
-use crate::config::Config;
+use crate::config::{Config, below_executor};
 use crate::error::{Error, Result};
 use crate::flight::{Flight, Limit, Rooms, limit_requests};
 use crate::metrics;
@@ -62,16 +63,17 @@ impl App {
         let stores = Stores::new(&lake.storage)?;
         let lakehouse = Arc::new(Lakehouse::new(&lake, Arc::clone(&stores))?);
         let spool = Spool::new(&config.spool, &config.data_dir.join("spool"), &stores)?;
-        let engines = Arc::new(Engines::start(&config.executor, stores).await?);
+        let engines = Arc::new(Engines::start(&config.executor, stores).await.map_err(below_executor)?);
         let lifecycle = Lifecycle::default();
+        let auth = Authenticator::new(&config.auth)?;
+        let access = Access::new(config.access.clone(), auth.directory(), Arc::clone(&lakehouse));
         let queries = Queries::new(
-            Arc::clone(&lakehouse),
+            (Arc::clone(&lakehouse), Arc::new(access)),
             Arc::clone(&engines),
             Admission::new(config.queries.clone()),
             lifecycle.clone(),
         );
         let sessions = Sessions::new(config.starting_catalog()?, config.default_namespace);
-        let auth = Authenticator::new(&config.auth)?;
         lifecycle.spawn_until_stop(auth.watch());
         let watched = (queries.clone(), Arc::clone(&lakehouse), Arc::clone(&engines));
         let metrics = metrics::serve(&config.metrics, watched, lifecycle.stop()).await?;

@@ -74,6 +74,23 @@ impl Evidence {
     }
 }
 
+/// Who there is, as far as this server knows.
+#[derive(Clone)]
+pub(crate) struct Directory(Option<Arc<Users>>);
+
+impl Directory {
+    /// Nobody is known.
+    #[cfg(test)]
+    pub(crate) fn unknown() -> Self {
+        Self(None)
+    }
+
+    /// Whether there is surely no user of that name.
+    pub(crate) fn lacks(&self, user: &str) -> bool {
+        self.0.as_ref().is_some_and(|users| !users.has(user))
+    }
+}
+
 /// Checks credentials and issues tokens.
 pub struct Authenticator {
     mode: Mode,
@@ -142,6 +159,11 @@ impl Authenticator {
             Span::current().record("user", &caller.user);
             Ok(caller)
         }
+    }
+
+    /// Who there is: only where every user has a password are all of them known.
+    pub(crate) fn directory(&self) -> Directory {
+        Directory(self.users.clone().filter(|_| self.mode == Mode::Basic))
     }
 
     /// What makes handles that only this server can have written.

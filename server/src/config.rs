@@ -16,6 +16,7 @@ use figment::providers::{Format, Serialized, Toml};
 use serde::Deserialize;
 use url::Url;
 
+use crate::access;
 use crate::auth;
 use crate::error::{Error, Result};
 use crate::metrics;
@@ -43,6 +44,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Who may connect.
     pub auth: auth::Config,
+    /// Who may do what; without it whoever may connect.
+    pub access: access::Config,
     /// Encryption of Flight SQL connections; none by default.
     pub tls: Option<tls::Config>,
     /// Catalogs by SQL name; without any, the embedded lake below `data_dir`.
@@ -77,6 +80,7 @@ impl Default for Config {
             default_namespace: "default".to_owned(),
             shutdown_grace: Duration::from_secs(30),
             auth: auth::Config::default(),
+            access: access::Config::default(),
             tls: None,
             catalogs: BTreeMap::new(),
             storage: Vec::new(),
@@ -165,6 +169,9 @@ impl Config {
         self.executor.validate().map_err(below_executor)?;
         self.auth
             .validate(self.tls.as_ref().is_some_and(|tls| tls.client_authority.is_some()))?;
+        let catalogs: Vec<_> = lake.catalogs.keys().collect();
+        self.access
+            .validate(&catalogs, self.auth.mode == auth::Mode::Anonymous)?;
         self.tls.as_ref().map_or(Ok(()), tls::Config::validate)?;
         self.spool.validate()?;
         self.queries.validate()?;
@@ -246,7 +253,8 @@ fn embedded_catalogs(dir: &Path) -> Result<BTreeMap<String, CatalogConfig>> {
 }
 
 /// Complaints of the executor's room, with the key's path from the top.
-fn below_executor(error: executor::Error) -> Error {
+/// `error`, whose key is one of the section of executors.
+pub(crate) fn below_executor(error: executor::Error) -> Error {
     match error {
         executor::Error::Config { key, detail } => Error::config(format!("executor.{key}"), detail),
         other => other.into(),

@@ -126,7 +126,7 @@ impl Flight {
             stop.run_until_cancelled(spool_to_clean.keep_clean()).await;
         });
         let handles = Handles::new(auth.seal());
-        let metadata = Metadata::new(Arc::clone(queries.lakehouse()))?;
+        let metadata = Metadata::new(Arc::clone(queries.access()))?;
         Ok(Self {
             queries,
             auth,
@@ -203,7 +203,7 @@ impl Flight {
     async fn fetch(&self, caller: &Caller, ticket: &Ticket) -> Result<FlightStream> {
         match command(&ticket.ticket)? {
             Command::TicketStatementQuery(ticket) => self.fetch_statement(caller, &ticket).await,
-            other => match self.metadata.rows(other).await? {
+            other => match self.metadata.rows(&caller.user, other).await? {
                 Some(rows) => Ok(stream::of_batch(rows)),
                 None => Err(Error::request("this ticket is none that the server gives out")),
             },

@@ -3,6 +3,7 @@
 //! [`app::App`] is a running server; [`config::Config`] is what it is told. The binary `lakewing` chooses by
 //! [`cli::Cli`] which role a process has.
 
+pub mod access;
 pub mod app;
 pub mod auth;
 pub mod cli;

@@ -21,6 +21,7 @@ use moka::future::Cache;
 use proto::TablePin;
 use uuid::Uuid;
 
+use crate::access::Access;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::shutdown::Lifecycle;
@@ -47,6 +48,7 @@ pub(crate) struct Queries {
     lakehouse: Arc<Lakehouse>,
     engines: Arc<Engines>,
     planner: Planner,
+    access: Arc<Access>,
     registry: Registry,
     admission: Admission,
     // A courtesy: whoever finds no plan here makes the same one from the pins.
@@ -111,15 +113,20 @@ pub(crate) enum Outcome {
 }
 
 impl Queries {
-    /// Over the tables of `lakehouse`, run by `engines` when `admission` lets them; `tasks` bring commits to their end.
+    /// Over the tables of `lakehouse` that `access` gives to each user, run by `engines` when `admission` lets them; `tasks` bring commits to their end.
     pub(crate) fn new(
-        lakehouse: Arc<Lakehouse>,
+        (lakehouse, access): (Arc<Lakehouse>, Arc<Access>),
         engines: Arc<Engines>,
         admission: Admission,
         tasks: Lifecycle,
     ) -> Self {
         let registry = Registry::default();
-        let planner = Planner::new(Arc::clone(&lakehouse), Arc::clone(&engines), registry.clone());
+        let planner = Planner::new(
+            Arc::clone(&lakehouse),
+            Arc::clone(&engines),
+            registry.clone(),
+            Arc::clone(&access),
+        );
         let planned = Cache::builder()
             .max_capacity(PLANNED_MAX)
             .time_to_live(PLANNED_KEPT)
@@ -128,6 +135,7 @@ impl Queries {
             lakehouse,
             engines,
             planner,
+            access,
             registry,
             admission,
             planned,
@@ -173,7 +181,10 @@ impl Queries {
         let shared = query.share();
         let work = async {
             let plan = match self.take_planned(id).await {
-                Some(plan) => plan,
+                Some(plan) => {
+                    plan.recheck().await?;
+                    plan
+                }
                 None => self.plan(session, source, pins).await?.bind(parameters)?,
             };
             refuse_write(&plan)?;
@@ -260,7 +271,8 @@ impl Queries {
                 Ok(Outcome::Done)
             }
             Statement::Kill(id) => {
-                if !self.cancel(id, &session.user, Ending::Killed).await {
+                let by_admin = self.access.is_admin(&session.user) && self.registry.end_of_anybody(id, &Ending::Killed);
+                if !by_admin && !self.cancel(id, &session.user, Ending::Killed).await {
                     return Err(Error::NoQuery { id });
                 }
                 Ok(Outcome::Done)
@@ -303,9 +315,9 @@ impl Queries {
         &self.registry
     }
 
-    /// The lake the queries are about.
-    pub(crate) fn lakehouse(&self) -> &Arc<Lakehouse> {
-        &self.lakehouse
+    /// What users may do.
+    pub(crate) fn access(&self) -> &Arc<Access> {
+        &self.access
     }
 
     /// The plan of a query that was offered a moment ago, once.

@@ -90,12 +90,13 @@ async fn figures(address: SocketAddr) -> Result<Figures> {
     let lines = page
         .strip_suffix("# EOF\n")
         .context("the page does not end with # EOF")?;
-    let (mut described, mut figures) = (Vec::new(), Figures::new());
+    let (mut described, mut helped, mut figures) = (Vec::new(), Vec::new(), Figures::new());
     for line in lines.lines() {
         let words: Vec<_> = line.splitn(4, ' ').collect();
         match *words {
             ["#", "TYPE", name, kind] => described.push((name.to_owned(), kind.to_owned())),
-            ["#", "HELP" | "UNIT", name, _] => ensure!(described.iter().any(|(known, _)| known == name), "{line}"),
+            ["#", "UNIT", name, _] => ensure!(described.iter().any(|(known, _)| known == name), "{line}"),
+            ["#", "HELP", name, _] => helped.push(name.to_owned()),
             _ => {
                 let (name, value) = line.rsplit_once(' ').with_context(|| line.to_owned())?;
                 let (known, kind) = described.last().context("nothing is described")?;
@@ -113,6 +114,10 @@ async fn figures(address: SocketAddr) -> Result<Figures> {
             }
         }
     }
+    ensure!(
+        described.iter().all(|(name, _)| helped.contains(name)),
+        "{described:?} and {helped:?}"
+    );
     Ok(figures)
 }
 

@@ -8,10 +8,12 @@ mod faults;
 mod formats;
 mod forms;
 mod functions;
+mod grants;
 mod ingest;
 mod maintenance;
 mod merge;
 mod mixed;
+mod owners;
 mod views;
 
 use anyhow::{Context, Result, ensure};

@@ -72,6 +72,11 @@ impl Users {
         })
     }
 
+    /// Whether there is a user of that name.
+    pub(super) fn has(&self, user: &str) -> bool {
+        self.password(user).is_some()
+    }
+
     /// Whether `offered` is the user's password, when that can be told at once: it is not hashed, or matched lately.
     pub(super) async fn known(&self, user: &str, offered: &Secret) -> bool {
         let Some(password) = self.password(user) else {

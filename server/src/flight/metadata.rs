@@ -10,27 +10,28 @@ use arrow_flight::sql::metadata::{
     GetCatalogsBuilder, GetDbSchemasBuilder, GetTablesBuilder, SqlInfoData, XdbcTypeInfoData,
 };
 use arrow_flight::sql::{Command, CommandGetDbSchemas, CommandGetTables};
-use catalog::Lakehouse;
 use datafusion::error::DataFusionError;
 use futures::StreamExt;
 
 use super::{schema, sql_info, xdbc_types};
+use crate::access::{Access, Viewer};
 use crate::error::{Error, Result};
 use crate::sql::listing::{self, Kind, Pattern, Selection};
 
 /// Answers metadata commands.
 pub(super) struct Metadata {
-    lakehouse: Arc<Lakehouse>,
+    access: Arc<Access>,
     sql_info: SqlInfoData,
     xdbc_types: XdbcTypeInfoData,
 }
 
 impl Metadata {
-    pub(super) fn new(lakehouse: Arc<Lakehouse>) -> Result<Self> {
+    /// Tells everybody of what `access` lets them know of.
+    pub(super) fn new(access: Arc<Access>) -> Result<Self> {
         let sql_info = sql_info::sql_info().build().map_err(flight)?;
         let xdbc_types = xdbc_types::xdbc_types().build().map_err(flight)?;
         Ok(Self {
-            lakehouse,
+            access,
             sql_info,
             xdbc_types,
         })
@@ -53,15 +54,16 @@ impl Metadata {
         })
     }
 
-    /// The rows of the answer, or nothing when `command` is no metadata command.
-    pub(super) async fn rows(&self, command: Command) -> Result<Option<RecordBatch>> {
+    /// The rows of the answer to `user`, or nothing when `command` is no metadata command.
+    pub(super) async fn rows(&self, user: &str, command: Command) -> Result<Option<RecordBatch>> {
+        let viewer = || Viewer::new(self.access.guard(), user);
         let Some(schema) = self.schema(&command) else {
             return Ok(None);
         };
         let rows = match command {
             Command::CommandGetCatalogs(_) => self.catalogs()?,
-            Command::CommandGetDbSchemas(get) => self.schemas(get).await?,
-            Command::CommandGetTables(get) => self.tables(get).await?,
+            Command::CommandGetDbSchemas(get) => schemas(&viewer(), get).await?,
+            Command::CommandGetTables(get) => tables(&viewer(), get).await?,
             Command::CommandGetTableTypes(get) => {
                 let mut builder = get.into_builder();
                 Kind::ALL.iter().for_each(|kind| builder.append(kind.table_type()));
@@ -77,55 +79,55 @@ impl Metadata {
 
     fn catalogs(&self) -> Result<RecordBatch> {
         let mut builder = GetCatalogsBuilder::new();
-        for catalog in self.lakehouse.catalog_names() {
+        for catalog in self.access.lakehouse().catalog_names() {
             builder.append(catalog);
         }
         builder.build().map_err(flight)
     }
+}
 
-    async fn schemas(&self, get: CommandGetDbSchemas) -> Result<RecordBatch> {
-        let selection = Selection {
-            catalog: get.catalog.clone(),
-            namespaces: pattern(get.db_schema_filter_pattern.clone()),
-            tables: Pattern::Any,
-        };
-        let mut builder = get.into_builder();
-        for (catalog, namespace) in listing::namespaces(&self.lakehouse, &selection).await? {
-            builder.append(catalog, namespace);
-        }
-        builder.build().map_err(flight)
+async fn schemas(viewer: &Viewer, get: CommandGetDbSchemas) -> Result<RecordBatch> {
+    let selection = Selection {
+        catalog: get.catalog.clone(),
+        namespaces: pattern(get.db_schema_filter_pattern.clone()),
+        tables: Pattern::Any,
+    };
+    let mut builder = get.into_builder();
+    for (catalog, namespace) in listing::namespaces(viewer, &selection).await? {
+        builder.append(catalog, namespace);
     }
+    builder.build().map_err(flight)
+}
 
-    async fn tables(&self, get: CommandGetTables) -> Result<RecordBatch> {
-        let selection = Selection {
-            catalog: get.catalog.clone(),
-            namespaces: pattern(get.db_schema_filter_pattern.clone()),
-            tables: pattern(get.table_name_filter_pattern.clone()),
-        };
-        let is_wanted = |kind: &Kind| {
-            let types = &get.table_types;
-            types.is_empty() || types.iter().any(|wanted| wanted == kind.table_type())
-        };
-        let wanted: Vec<Kind> = Kind::ALL.into_iter().filter(is_wanted).collect();
-        let names = match wanted.as_slice() {
-            [] => Vec::new(),
-            wanted => listing::tables(&self.lakehouse, &selection, wanted).await?,
-        };
-        let include_schema = get.include_schema;
-        let mut builder = get.into_builder();
-        if include_schema {
-            let mut loaded = Box::pin(listing::schemas(Arc::clone(&self.lakehouse), names));
-            while let Some((name, kind, columns)) = loaded.next().await {
-                let columns = columns.map_or_else(Schema::empty, |columns| schema::of_table(&name, &columns));
-                append(&mut builder, (&name, kind), &columns)?;
-            }
-        } else {
-            for (name, kind) in names {
-                append(&mut builder, (&name, kind), &Schema::empty())?;
-            }
+async fn tables(viewer: &Viewer, get: CommandGetTables) -> Result<RecordBatch> {
+    let selection = Selection {
+        catalog: get.catalog.clone(),
+        namespaces: pattern(get.db_schema_filter_pattern.clone()),
+        tables: pattern(get.table_name_filter_pattern.clone()),
+    };
+    let is_wanted = |kind: &Kind| {
+        let types = &get.table_types;
+        types.is_empty() || types.iter().any(|wanted| wanted == kind.table_type())
+    };
+    let wanted: Vec<Kind> = Kind::ALL.into_iter().filter(is_wanted).collect();
+    let names = match wanted.as_slice() {
+        [] => Vec::new(),
+        wanted => listing::tables(viewer, &selection, wanted).await?,
+    };
+    let include_schema = get.include_schema;
+    let mut builder = get.into_builder();
+    if include_schema {
+        let mut loaded = Box::pin(listing::schemas(Arc::clone(viewer.lakehouse()), names));
+        while let Some((name, kind, columns)) = loaded.next().await {
+            let columns = columns.map_or_else(Schema::empty, |columns| schema::of_table(&name, &columns));
+            append(&mut builder, (&name, kind), &columns)?;
         }
-        builder.build().map_err(flight)
+    } else {
+        for (name, kind) in names {
+            append(&mut builder, (&name, kind), &Schema::empty())?;
+        }
     }
+    builder.build().map_err(flight)
 }
 
 fn append(builder: &mut GetTablesBuilder, (name, kind): (&catalog::TableName, Kind), columns: &Schema) -> Result<()> {

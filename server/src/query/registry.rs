@@ -144,6 +144,13 @@ impl Registry {
         !own.is_empty()
     }
 
+    /// Ends the query `id`, whosever it is. False where it does not run.
+    pub(crate) fn end_of_anybody(&self, id: Uuid, ending: &Ending) -> bool {
+        let found = self.select(|query| query.origin.id == id);
+        found.iter().for_each(|query| query.end(ending.clone()));
+        !found.is_empty()
+    }
+
     /// Keeps the query `id` of `user` from beginning.
     pub(crate) fn forbid(&self, id: Uuid, user: &str, ending: Ending) {
         self.0.cancelled_early.insert((id, user.to_owned()), ending);
@@ -175,6 +182,13 @@ impl Registry {
     /// What has become of those that ended.
     pub(crate) fn tally(&self) -> &Tally {
         &self.0.tally
+    }
+
+    /// All queries, oldest first.
+    pub(crate) fn of_everybody(&self) -> Vec<Arc<RunningQuery>> {
+        let mut all = self.select(|_| true);
+        all.sort_by_key(|query| query.clock);
+        all
     }
 
     fn select(&self, wanted: impl Fn(&RunningQuery) -> bool) -> Vec<Arc<RunningQuery>> {

@@ -1,14 +1,15 @@
 //! SET, RESET, USE, DISCARD and the definitions of names: statements that change the session and nothing else.
 
-use catalog::Lakehouse;
 use datafusion::sql::parser::{ResetStatement, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{
     ContextModifier, DiscardObject, Expr, ObjectName, Set, Statement, UnaryOperator, Use, Value,
 };
 
 use super::define::Definition;
+use super::listing::{self, Selection};
 use super::parse::{name_parts, refusal};
 use super::plan::Planner;
+use crate::access::Viewer;
 use crate::error::{Error, Result, meant};
 use crate::session::{SETTINGS, Session, Setting};
 
@@ -86,7 +87,7 @@ impl Command {
 
     /// `session` after the command; `fresh` is the user's session before any. Fails when a name does not exist.
     pub(crate) async fn apply(self, mut session: Session, fresh: &Session, planner: &Planner) -> Result<Session> {
-        let lakehouse = planner.lakehouse();
+        let (lakehouse, viewer) = (planner.lakehouse(), planner.viewer(&session));
         match self {
             Command::Define(definition) => session = Box::pin(definition.apply(session, planner)).await?,
             Command::Discard => session = fresh.clone(),
@@ -96,12 +97,12 @@ impl Command {
             } => {
                 session.catalog = catalog;
                 session.namespace = namespace;
-                check_namespace(&session, lakehouse).await?;
+                check_namespace(&session, &viewer).await?;
             }
             Command::Use {
                 catalog: None,
                 namespace,
-            } => go_to(&mut session, fresh, namespace, lakehouse).await?,
+            } => go_to(&mut session, fresh, namespace, &viewer).await?,
             Command::Set { name, value } => match name.to_lowercase().as_str() {
                 "catalog" => {
                     lakehouse.client(&value)?;
@@ -109,7 +110,7 @@ impl Command {
                 }
                 "schema" => {
                     session.namespace = value;
-                    check_namespace(&session, lakehouse).await?;
+                    check_namespace(&session, &viewer).await?;
                 }
                 _ => session.settings.set(Setting::find(&name)?, &value)?,
             },
@@ -149,13 +150,13 @@ pub(super) fn settings(session: &Session) -> Vec<(&'static str, &str, &'static s
 }
 
 /// Goes to the schema `name` of the current catalog, or to the catalog `name` where there is no such schema.
-async fn go_to(session: &mut Session, fresh: &Session, name: String, lakehouse: &Lakehouse) -> Result<()> {
-    let known = lakehouse.list_namespaces(&session.catalog).await?;
-    if known.contains(&name) || !lakehouse.catalog_names().contains(&name) {
+async fn go_to(session: &mut Session, fresh: &Session, name: String, viewer: &Viewer) -> Result<()> {
+    let known = known(&session.catalog, viewer).await?;
+    if known.contains(&name) || !viewer.lakehouse().catalog_names().contains(&name) {
         session.namespace = name;
         return check_known(session, &known);
     }
-    let known = lakehouse.list_namespaces(&name).await?;
+    let known = self::known(&name, viewer).await?;
     session.catalog = name;
     if !known.contains(&session.namespace) {
         session.namespace.clone_from(&fresh.namespace);
@@ -163,8 +164,19 @@ async fn go_to(session: &mut Session, fresh: &Session, name: String, lakehouse: 
     Ok(())
 }
 
-async fn check_namespace(session: &Session, lakehouse: &Lakehouse) -> Result<()> {
-    check_known(session, &lakehouse.list_namespaces(&session.catalog).await?)
+async fn check_namespace(session: &Session, viewer: &Viewer) -> Result<()> {
+    check_known(session, &known(&session.catalog, viewer).await?)
+}
+
+/// The schemas of a catalog that the user may know of.
+async fn known(catalog: &str, viewer: &Viewer) -> Result<Vec<String>> {
+    viewer.lakehouse().client(catalog)?;
+    let selection = Selection {
+        catalog: Some(catalog.to_owned()),
+        ..Selection::default()
+    };
+    let names = listing::namespaces(viewer, &selection).await?;
+    Ok(names.into_iter().map(|(_, namespace)| namespace).collect())
 }
 
 fn check_known(session: &Session, known: &[String]) -> Result<()> {

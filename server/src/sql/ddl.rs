@@ -8,6 +8,7 @@ pub(super) mod copy;
 mod create;
 mod cursor;
 pub(in crate::sql) mod function;
+pub(in crate::sql) mod grant;
 mod maintain;
 mod view;
 
@@ -20,9 +21,11 @@ use self::alter::Change;
 pub(crate) use self::create::{CreateTable, TableDefinition};
 use self::cursor::{Cursor, Path};
 use self::function::CreateFunction;
+use self::grant::ChangeGrants;
 pub(super) use self::maintain::optimized;
 pub(crate) use self::maintain::{Maintain, told};
 use self::view::CreateView;
+use crate::access::{Guard, Object, Privilege, refuse_reserved};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::sql::plan::Planner;
@@ -58,6 +61,8 @@ pub(crate) enum Ddl {
     },
     /// `DROP SCHEMA [IF EXISTS] name`. The schema has to be empty.
     DropSchema { name: Path, if_exists: bool },
+    /// GRANT and REVOKE.
+    ChangeGrants(Box<ChangeGrants>),
 }
 
 impl Ddl {
@@ -66,6 +71,8 @@ impl Ddl {
         let mut cursor = Cursor::new(tokens);
         let ddl = if let Some(ddl) = function::parse(&mut cursor)? {
             ddl
+        } else if let Some(change) = ChangeGrants::parse(&mut cursor)? {
+            Self::ChangeGrants(Box::new(change))
         } else if cursor.words("CREATE OR REPLACE TABLE") {
             Self::CreateTable(Box::new(CreateTable::parse(&mut cursor, true)?))
         } else if cursor.words("CREATE TABLE") {
@@ -170,31 +177,38 @@ impl Ddl {
         })
     }
 
-    /// Does it.
+    /// Does it, where the user may.
     pub(crate) async fn run(self, session: &Session, planner: &Planner) -> Result<()> {
         let lakehouse = planner.lakehouse();
+        let guard = planner.guard();
+        let by = (session.user.as_str(), guard.as_ref());
         match self {
-            Self::CreateTable(table) => table.run(session, lakehouse).await,
+            Self::CreateTable(table) => table.run(session, planner).await,
             Self::CreateView(view) => Box::pin(view.run(session, planner)).await,
             Self::CommentView { name, comment } => {
                 let name = table_name(&name, session);
+                guard.require(by.0, "view", &name, &[Privilege::Own]).await?;
                 let client = lakehouse.client(&name.catalog)?;
                 Ok(client.comment_view(&name, comment.as_deref()).await?)
             }
             Self::CreateFunction(function) => Box::pin(function.run(session, planner)).await,
             Self::DropFunction { name, if_exists } => {
-                function::drop(&table_name(&name, session), if_exists, lakehouse).await
+                function::drop(&table_name(&name, session), if_exists, lakehouse, by).await
             }
             Self::RenameView { name, if_exists, to } => {
                 let name = table_name(&name, session);
                 let to = new_name(&name, &to, session)?;
-                let renamed = lakehouse.client(&name.catalog)?.rename_view(&name, &to).await;
+                let renamed = rename("view", (&name, &to), lakehouse, by).await;
                 unless(renamed, if_exists, ErrorKind::NotFound, &["view"])
             }
             Self::DropTable { name, if_exists, purge } => {
                 let name = table_name(&name, session);
-                let dropped = lakehouse.client(&name.catalog)?.drop_table(&name, purge).await;
-                unless(dropped, if_exists, ErrorKind::NotFound, NAMES)
+                let dropped = async {
+                    guard.require(by.0, "table", &name, &[Privilege::Own]).await?;
+                    lakehouse.client(&name.catalog)?.drop_table(&name, purge).await?;
+                    forget(&guard, &name).await
+                };
+                unless(dropped.await, if_exists, ErrorKind::NotFound, NAMES)
             }
             Self::AlterTable {
                 name,
@@ -202,65 +216,151 @@ impl Ddl {
                 change,
             } => {
                 let name = table_name(&name, session);
-                unless(
-                    change.run(&name, session, lakehouse).await,
-                    if_exists,
-                    ErrorKind::NotFound,
-                    NAMES,
-                )
+                let changed = change.run(&name, session, lakehouse, &guard).await;
+                unless(changed, if_exists, ErrorKind::NotFound, NAMES)
             }
             Self::CreateSchema {
                 name,
                 if_not_exists,
                 properties,
             } => {
-                let (catalog, namespace) = namespace(&name, session, lakehouse)?;
-                let created = lakehouse
-                    .client(&catalog)?
-                    .create_namespace(&namespace, &properties)
-                    .await;
+                let place = namespace(&name, session, lakehouse)?;
+                let created = create_schema(&place, properties, lakehouse, by).await;
                 unless(created, if_not_exists, ErrorKind::AlreadyExists, NAMES)
             }
             Self::DropSchema { name, if_exists } => {
                 let (catalog, namespace) = namespace(&name, session, lakehouse)?;
-                function::check_none_in(&catalog, &namespace, lakehouse).await?;
-                let dropped = lakehouse.client(&catalog)?.drop_namespace(&namespace).await;
-                unless(dropped, if_exists, ErrorKind::NotFound, NAMES)
+                let dropped = async {
+                    guard
+                        .require_on_schema(by.0, &catalog, &namespace, Privilege::Own)
+                        .await?;
+                    function::check_none_in(&catalog, &namespace, lakehouse).await?;
+                    Ok(lakehouse.client(&catalog)?.drop_namespace(&namespace).await?)
+                };
+                unless(dropped.await, if_exists, ErrorKind::NotFound, NAMES)
             }
+            Self::ChangeGrants(change) => change.run(session, lakehouse, &guard).await,
         }
     }
 }
 
+/// Creates a schema that belongs to its user.
+async fn create_schema(
+    (catalog, namespace): &(String, String),
+    properties: Vec<(String, String)>,
+    lakehouse: &Lakehouse,
+    (user, guard): (&str, &Guard),
+) -> Result<()> {
+    refuse_reserved(properties.iter().map(|(key, _)| key))?;
+    guard.require_on_catalog(user, catalog, Privilege::Create)?;
+    if properties.iter().any(|(key, _)| key == "location") {
+        guard.require_admin(user, "choosing the location of a schema")?;
+    }
+    let client = lakehouse.client(catalog)?;
+    let with_owner = [properties.clone(), guard.of_new_schema(user)].concat();
+    match client.create_namespace(namespace, &with_owner).await {
+        Err(error) if error.kind() == ErrorKind::Unsupported && guard.keeps_no_owner(user, catalog) => {
+            Ok(client.create_namespace(namespace, &properties).await?)
+        }
+        created => Ok(created?),
+    }
+}
+
+/// Gives a table or view, a `what`, another name.
+async fn rename(
+    what: &'static str,
+    (from, to): (&TableName, &TableName),
+    lakehouse: &Lakehouse,
+    (user, guard): (&str, &Guard),
+) -> Result<()> {
+    guard.before_moving(user, what, (from, to)).await?;
+    let client = lakehouse.client(&from.catalog)?;
+    match what {
+        "view" => client.rename_view(from, to).await?,
+        _ => client.rename_table(from, to).await?,
+    }
+    guard.after_moving(from, to).await
+}
+
+/// Forgets who might do what with a table or view that is gone.
+pub(super) async fn forget(guard: &Guard, name: &TableName) -> Result<()> {
+    let object = Object::Relation(name.table.clone());
+    guard.forget((&name.catalog, &name.namespace), &object).await
+}
+
+/// Properties that say where files of a table go.
+const FOLDERS: [&str; 5] = [
+    "location",
+    "write.data.path",
+    "write.metadata.path",
+    "write.object-storage.path",
+    "write.folder-storage.path",
+];
+
+/// Refuses everybody but administrators to say where files go: another's table may lie there.
+fn check_folders(properties: &[(String, String)], user: &str, guard: &Guard) -> Result<()> {
+    match properties.iter().any(|(key, _)| FOLDERS.contains(&key.as_str())) {
+        true => guard.require_admin(user, "choosing where files of a table go"),
+        false => Ok(()),
+    }
+}
+
 impl CreateTable {
+    /// Refuses what takes an administrator.
+    pub(crate) fn check(&self, user: &str, guard: &Guard) -> Result<()> {
+        check_folders(&self.definition.properties, user, guard)?;
+        match self.definition.location {
+            Some(_) => guard.require_admin(user, "choosing the location of a table"),
+            None => Ok(()),
+        }
+    }
+
     /// Creates the table without a row. One with a query is not for this.
-    async fn run(self, session: &Session, lakehouse: &Lakehouse) -> Result<()> {
+    async fn run(self, session: &Session, planner: &Planner) -> Result<()> {
         if self.query.is_some() {
             return Err(Error::unsupported("CREATE TABLE AS", ""));
         }
         if self.definition.columns.is_empty() {
             return Err(Error::statement("a table has columns: none are named"));
         }
+        let (lakehouse, guard) = (planner.lakehouse(), planner.guard());
         let name = table_name(&self.name, session);
+        self.check(&session.user, &guard)?;
         let new = self.definition.new_table(self.definition.schema()?)?;
         let made = async {
+            let making = guard.before_creating(&session.user, &name, self.or_replace).await?;
             let staged = lakehouse.stage(&name, &new, self.or_replace).await?;
-            lakehouse.create(&name, staged, &[]).await
+            lakehouse.create(&name, staged, &[]).await?;
+            guard.after_creating(making).await
         };
         unless(made.await, self.if_not_exists, ErrorKind::AlreadyExists, NAMES)
     }
 }
 
 impl Change {
-    async fn run(self, name: &TableName, session: &Session, lakehouse: &Lakehouse) -> Result<(), catalog::Error> {
+    async fn run(self, name: &TableName, session: &Session, lakehouse: &Lakehouse, guard: &Guard) -> Result<()> {
+        let user = session.user.as_str();
+        guard.require(user, "table", name, &[Privilege::Own]).await?;
         match self {
-            Self::Alter(changes) => lakehouse.alter(name, &changes).await,
+            Self::Alter(changes) => {
+                for change in &changes {
+                    match change {
+                        Alteration::SetLocation { .. } => {
+                            guard.require_admin(user, "choosing the location of a table")?;
+                        }
+                        Alteration::SetProperties { properties } => check_folders(properties, user, guard)?,
+                        _ => {}
+                    }
+                }
+                Ok(lakehouse.alter(name, &changes).await?)
+            }
             Self::Default(column, value) => {
                 let change = Alteration::SetDefault { column, value };
-                lakehouse.alter(name, &[change]).await
+                Ok(lakehouse.alter(name, &[change]).await?)
             }
             Self::Rename(to) => {
                 let to = new_name(name, &to, session)?;
-                lakehouse.client(&name.catalog)?.rename_table(name, &to).await
+                rename("table", (name, &to), lakehouse, (user, guard)).await
             }
         }
     }
@@ -286,19 +386,19 @@ const NAMES: &[&str] = &["table", "namespace"];
 
 /// Nothing happened, and that is what was asked for: IF EXISTS, IF NOT EXISTS. The error must be about the thing
 /// itself, one of `kinds`, and not about a column or a file.
-fn unless(done: Result<(), catalog::Error>, allowed: bool, kind: ErrorKind, kinds: &[&str]) -> Result<()> {
+fn unless(done: Result<()>, allowed: bool, kind: ErrorKind, kinds: &[&str]) -> Result<()> {
     match done {
-        Err(catalog::Error::NotFound { what, .. })
+        Err(Error::Catalog(catalog::Error::NotFound { what, .. }))
             if allowed && kind == ErrorKind::NotFound && kinds.contains(&what) =>
         {
             Ok(())
         }
-        Err(catalog::Error::AlreadyExists { what, .. })
+        Err(Error::Catalog(catalog::Error::AlreadyExists { what, .. }))
             if allowed && kind == ErrorKind::AlreadyExists && kinds.contains(&what) =>
         {
             Ok(())
         }
-        done => Ok(done?),
+        done => done,
     }
 }
 

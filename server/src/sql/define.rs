@@ -1,6 +1,6 @@
 //! Names for queries: CREATE TEMPORARY VIEW, DROP VIEW, PREPARE, DEALLOCATE. DROP VIEW alone reaches beyond the session.
 
-use catalog::{AsOf, Lakehouse, TableName};
+use catalog::{AsOf, TableName};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{CreateTableOptions, CreateView, ObjectName, ObjectType, Statement};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -8,10 +8,11 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use proto::ErrorKind;
 
-use super::ddl::table_name;
+use super::ddl::{forget, table_name};
 use super::execute;
 use super::parse::{self, name_parts, refusal};
 use super::plan::Planner;
+use crate::access::{Privilege, missing};
 use crate::error::{Error, Result, meant};
 use crate::session::{NamedStatement, Session, TemporaryView};
 
@@ -125,7 +126,7 @@ impl Definition {
             },
             Definition::DropViews { names, if_exists } => {
                 for name in names {
-                    drop_view(&mut session, &name, if_exists, planner.lakehouse()).await?;
+                    drop_view(&mut session, &name, if_exists, planner).await?;
                 }
                 Ok(session)
             }
@@ -159,17 +160,25 @@ impl Definition {
 }
 
 /// Drops a temporary view, or the view of that name that a catalog keeps.
-async fn drop_view(session: &mut Session, name: &[String], if_exists: bool, lakehouse: &Lakehouse) -> Result<()> {
+async fn drop_view(session: &mut Session, name: &[String], if_exists: bool, planner: &Planner) -> Result<()> {
     if let [own] = name
         && session.views.remove(own).is_some()
     {
         return Ok(());
     }
     let kept = table_name(name, session);
-    match lakehouse.client(&kept.catalog)?.drop_view(&kept).await {
-        Err(catalog::Error::NotFound { what: "view", .. }) if if_exists => Ok(()),
-        Err(catalog::Error::NotFound { what: "view", .. }) => Err(unknown_view(&kept, &name.join("."), session)),
-        dropped => Ok(dropped?),
+    let guard = planner.guard();
+    let dropped = async {
+        guard.require(&session.user, "view", &kept, &[Privilege::Own]).await?;
+        planner.lakehouse().client(&kept.catalog)?.drop_view(&kept).await?;
+        forget(&guard, &kept).await
+    };
+    match dropped.await {
+        Err(Error::Catalog(catalog::Error::NotFound { what: "view", .. })) if if_exists => Ok(()),
+        Err(Error::Catalog(catalog::Error::NotFound { what: "view", .. })) => {
+            Err(unknown_view(&kept, &name.join("."), session))
+        }
+        dropped => dropped,
     }
 }
 
@@ -179,7 +188,12 @@ async fn add_view(mut session: Session, name: String, sql: String, planner: &Pla
         return Err(Error::statement("a view takes no parameters"));
     }
     let table = TableName::new(&session.catalog, &session.namespace, &name);
-    match planner.lakehouse().relation(&table, &AsOf::Latest).await {
+    // Who may not know of a table is not told that a view hides it.
+    let found = match planner.guard().sees(&session.user, &table).await? {
+        true => planner.lakehouse().relation(&table, &AsOf::Latest).await,
+        false => Err(missing("table", &table)),
+    };
+    match found {
         Ok(_) => {
             let hidden = format!("{}.{}.{name}", session.catalog, session.namespace);
             return Err(exists("table", &hidden, "the view would hide it: choose another name"));

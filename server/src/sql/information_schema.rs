@@ -1,6 +1,7 @@
 //! `information_schema` over the whole lake: `schemata`, `tables`, `columns`, `views` and `comments`; `table_constraints`,
 //! `key_column_usage` and `referential_constraints`, of which a lake has none; `routines` of the engine and
-//! the lake, and `parameters` of the engine. A filter on a name is answered before anything is listed or loaded, so that a lake of many tables can be asked
+//! the lake, and `parameters` of the engine; `table_privileges` and `schema_privileges`. Everybody sees what they may know
+//! of. A filter on a name is answered before anything is listed or loaded, so that a lake of many tables can be asked
 //! about one.
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use catalog::{Lakehouse, TableName};
+use catalog::TableName;
 use datafusion::catalog::information_schema::InformationSchemaProvider;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{EmptyCatalogProviderList, SchemaProvider, Session, TableProvider};
@@ -19,20 +20,23 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 
 use super::listing::{self, Pattern, Selection};
+use super::show::privileges;
 use super::show::routines::{self, Routines};
 use super::types::SqlType;
+use crate::access::{Object, Viewer};
 
 /// The schema `information_schema`, the same in every catalog.
 #[derive(Debug)]
 pub(super) struct InformationSchema {
-    lakehouse: Arc<Lakehouse>,
+    viewer: Viewer,
     engine: InformationSchemaProvider,
 }
 
 impl InformationSchema {
-    pub(super) fn new(lakehouse: Arc<Lakehouse>) -> Self {
+    /// Of what `viewer` may know.
+    pub(super) fn new(viewer: Viewer) -> Self {
         Self {
-            lakehouse,
+            viewer,
             engine: InformationSchemaProvider::new(Arc::new(EmptyCatalogProviderList)),
         }
     }
@@ -52,8 +56,8 @@ impl SchemaProvider for InformationSchema {
         }
         if name == routines::TABLE {
             let engine = self.engine.table(name).await?;
-            let lakehouse = Arc::clone(&self.lakehouse);
-            return Ok(engine.map(|engine| Arc::new(Routines::new(lakehouse, engine)) as Arc<dyn TableProvider>));
+            let viewer = self.viewer.clone();
+            return Ok(engine.map(|engine| Arc::new(Routines::new(viewer, engine)) as Arc<dyn TableProvider>));
         }
         let Some((_, kind)) = KINDS.into_iter().find(|(known, _)| *known == name) else {
             return Ok(None);
@@ -61,7 +65,7 @@ impl SchemaProvider for InformationSchema {
         Ok(Some(Arc::new(Listing {
             kind,
             schema: kind.schema(),
-            lakehouse: Arc::clone(&self.lakehouse),
+            viewer: self.viewer.clone(),
         })))
     }
 
@@ -70,7 +74,7 @@ impl SchemaProvider for InformationSchema {
     }
 }
 
-const KINDS: [(&str, Kind); 8] = [
+const KINDS: [(&str, Kind); 10] = [
     ("schemata", Kind::Schemata),
     ("tables", Kind::Tables),
     ("columns", Kind::Columns),
@@ -79,6 +83,8 @@ const KINDS: [(&str, Kind); 8] = [
     ("table_constraints", Kind::TableConstraints),
     ("key_column_usage", Kind::KeyColumnUsage),
     ("referential_constraints", Kind::ReferentialConstraints),
+    ("table_privileges", Kind::TablePrivileges),
+    ("schema_privileges", Kind::SchemaPrivileges),
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +97,8 @@ enum Kind {
     TableConstraints,
     KeyColumnUsage,
     ReferentialConstraints,
+    TablePrivileges,
+    SchemaPrivileges,
 }
 
 impl Kind {
@@ -105,6 +113,8 @@ impl Kind {
             Kind::Tables => [&table[..], &[text("table_type")]].concat(),
             Kind::Comments => [&table[..], &[optional_text("column_name"), text("comment")]].concat(),
             Kind::Views => [&table[..], &[optional_text("definition")]].concat(),
+            Kind::TablePrivileges => return privileges::schema(true),
+            Kind::SchemaPrivileges => return privileges::schema(false),
             Kind::TableConstraints => {
                 let more = ["constraint_type", "is_deferrable", "initially_deferred", "enforced"].map(text);
                 [&constraint[..], &table[..], &more[..]].concat()
@@ -147,18 +157,36 @@ impl Kind {
 struct Listing {
     kind: Kind,
     schema: SchemaRef,
-    lakehouse: Arc<Lakehouse>,
+    viewer: Viewer,
 }
 
 impl Listing {
     async fn rows(&self, selection: &Selection) -> Result<RecordBatch> {
-        let lake = &self.lakehouse;
+        let (viewer, lake) = (&self.viewer, self.viewer.lakehouse());
         let columns: Vec<ArrayRef> = match self.kind {
             Kind::TableConstraints | Kind::KeyColumnUsage | Kind::ReferentialConstraints => {
                 return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
             }
+            Kind::TablePrivileges => {
+                let names = listing::tables(viewer, selection, &listing::Kind::ALL).await;
+                let mut rows = Vec::new();
+                for (name, _) in names.map_err(external)? {
+                    let place = (name.catalog.as_str(), name.namespace.as_str());
+                    let object = Object::Relation(name.table.clone());
+                    rows.extend(privileges::of(viewer, place, &object).await.map_err(external)?);
+                }
+                return privileges::batch(&rows, true);
+            }
+            Kind::SchemaPrivileges => {
+                let mut rows = Vec::new();
+                for (catalog, namespace) in listing::namespaces(viewer, selection).await.map_err(external)? {
+                    let found = privileges::of(viewer, (&catalog, &namespace), &Object::Schema).await;
+                    rows.extend(found.map_err(external)?);
+                }
+                return privileges::batch(&rows, false);
+            }
             Kind::Schemata => {
-                let names = listing::namespaces(lake, selection).await.map_err(external)?;
+                let names = listing::namespaces(viewer, selection).await.map_err(external)?;
                 let owners = new_null_array(&DataType::Utf8, names.len());
                 vec![
                     texts(names.iter().map(|name| &name.0)),
@@ -167,22 +195,22 @@ impl Listing {
                 ]
             }
             Kind::Tables => {
-                let names = listing::tables(lake, selection, &listing::Kind::ALL).await;
+                let names = listing::tables(viewer, selection, &listing::Kind::ALL).await;
                 let names = names.map_err(external)?;
                 let mut columns = name_columns(names.iter().map(|(name, _)| name));
                 columns.push(texts(names.iter().map(|(_, kind)| kind.table_type())));
                 columns
             }
             Kind::Views => {
-                let names = listing::tables(lake, selection, &[listing::Kind::View]).await;
-                let loaded: Vec<_> = listing::queries(lake, names.map_err(external)?).collect().await;
+                let names = listing::tables(viewer, selection, &[listing::Kind::View]).await;
+                let loaded: Vec<_> = listing::queries(viewer, names.map_err(external)?).collect().await;
                 let mut columns = name_columns(loaded.iter().map(|(name, _)| name));
                 let queries = loaded.iter().map(|(_, query)| query.as_deref());
                 columns.push(Arc::new(queries.collect::<StringArray>()));
                 columns
             }
             Kind::Columns => {
-                let names = listing::tables(lake, selection, &listing::Kind::ALL).await;
+                let names = listing::tables(viewer, selection, &listing::Kind::ALL).await;
                 let loaded: Vec<_> = listing::schemas(Arc::clone(lake), names.map_err(external)?)
                     .map(|(name, _, columns)| (name, columns))
                     .collect()
@@ -190,7 +218,7 @@ impl Listing {
                 columns_of(&loaded)
             }
             Kind::Comments => {
-                let names = listing::tables(lake, selection, &listing::Kind::ALL).await;
+                let names = listing::tables(viewer, selection, &listing::Kind::ALL).await;
                 let names = names.map_err(external)?.into_iter().map(|(name, _)| name).collect();
                 let loaded: Vec<_> = listing::comments(Arc::clone(lake), names).collect().await;
                 comments_of(&loaded)

@@ -14,7 +14,8 @@ use proto::ErrorKind;
 use tracing::warn;
 
 use super::ddl::function::Function;
-use crate::error::Result;
+use crate::access::{Object, Privilege, Viewer};
+use crate::error::{Error, Result};
 
 /// Calls to catalogs and tables that run at once; more answer sooner and may overload a small catalog.
 const CONCURRENCY: usize = 16;
@@ -71,24 +72,33 @@ impl Pattern {
     }
 }
 
-/// The selected catalogs.
+/// The selected catalogs. Their names are the configuration's, and no secret.
 pub(crate) fn catalogs(lakehouse: &Lakehouse, selection: &Selection) -> Vec<String> {
     let mut names = lakehouse.catalog_names();
     names.retain(|name| selection.catalog.as_ref().is_none_or(|wanted| wanted == name));
     names
 }
 
-/// The selected namespaces as catalog and namespace, in the order of the catalogs.
-pub(crate) async fn namespaces(lakehouse: &Lakehouse, selection: &Selection) -> Result<Vec<(String, String)>> {
+/// The selected namespaces that the viewer may know of, as catalog and namespace, in the order of the catalogs.
+pub(crate) async fn namespaces(viewer: &Viewer, selection: &Selection) -> Result<Vec<(String, String)>> {
+    let lakehouse = viewer.lakehouse();
     let listed = stream::iter(catalogs(lakehouse, selection)).map(|catalog| async move {
         let names = lakehouse.list_namespaces(&catalog).await;
         let names = selection.namespaces.select(tolerate(names, selection, &catalog)?)?;
-        Ok(names
-            .into_iter()
-            .map(|namespace| (catalog.clone(), namespace))
-            .collect::<Vec<_>>())
+        Ok::<_, Error>(
+            names
+                .into_iter()
+                .map(|namespace| (catalog.clone(), namespace))
+                .collect::<Vec<_>>(),
+        )
     });
-    listed.buffered(CONCURRENCY).try_concat().await
+    let listed: Vec<_> = listed.buffered(CONCURRENCY).try_concat().await?;
+    let seen = stream::iter(listed).map(|(catalog, namespace)| async move {
+        let seen = viewer.guard.sees_schema(&viewer.user, &catalog, &namespace).await;
+        Ok(is_seen(seen, selection, &catalog)?.then_some((catalog, namespace)))
+    });
+    let seen = seen.buffered(CONCURRENCY);
+    seen.try_filter_map(|name| async { Ok(name) }).try_collect().await
 }
 
 /// What is listed.
@@ -111,13 +121,11 @@ impl Kind {
     }
 }
 
-/// The selected tables and views, those of the wanted kinds, in the order of the catalogs. Loads none of them.
-pub(crate) async fn tables(
-    lakehouse: &Lakehouse,
-    selection: &Selection,
-    wanted: &[Kind],
-) -> Result<Vec<(TableName, Kind)>> {
-    let namespaces = namespaces(lakehouse, selection).await?;
+/// The selected tables and views that the viewer may know of, those of the wanted kinds, in the order of the catalogs.
+/// Loads none of them.
+pub(crate) async fn tables(viewer: &Viewer, selection: &Selection, wanted: &[Kind]) -> Result<Vec<(TableName, Kind)>> {
+    let lakehouse = viewer.lakehouse();
+    let namespaces = namespaces(viewer, selection).await?;
     let listed = stream::iter(namespaces).map(|(catalog, namespace)| async move {
         let mut found = Vec::new();
         for kind in wanted {
@@ -126,8 +134,12 @@ pub(crate) async fn tables(
                 Kind::View => lakehouse.list_views(&catalog, &namespace).await,
             };
             let names = selection.tables.select(tolerate(names, selection, &catalog)?)?;
-            let names = names.into_iter();
-            found.extend(names.map(|name| (TableName::new(&catalog, &namespace, name), *kind)));
+            for name in names {
+                let name = TableName::new(&catalog, &namespace, name);
+                if is_seen(viewer.guard.sees(&viewer.user, &name).await, selection, &catalog)? {
+                    found.push((name, *kind));
+                }
+            }
         }
         found.sort();
         Ok(found)
@@ -188,9 +200,10 @@ pub(crate) fn comments(
     loads.buffered(CONCURRENCY)
 }
 
-/// The functions of the selected schemas, where the selection's tables are their names.
-pub(crate) async fn functions(lakehouse: &Lakehouse, selection: &Selection) -> Result<Vec<(TableName, Function)>> {
-    let namespaces = namespaces(lakehouse, selection).await?;
+/// The functions of the selected schemas that the viewer may know of, where the selection's tables are their names.
+pub(crate) async fn functions(viewer: &Viewer, selection: &Selection) -> Result<Vec<(TableName, Function)>> {
+    let lakehouse = viewer.lakehouse();
+    let namespaces = namespaces(viewer, selection).await?;
     let listed = stream::iter(namespaces).map(|(catalog, namespace)| async move {
         let properties = match lakehouse.client(&catalog) {
             Ok(client) => client.namespace_properties(&namespace).await,
@@ -216,13 +229,20 @@ pub(crate) async fn functions(lakehouse: &Lakehouse, selection: &Selection) -> R
     listed.buffered(CONCURRENCY).try_concat().await
 }
 
-/// Loads each view for its query, in order; none where it cannot be loaded.
+/// Loads each view for its query, in order; none where it cannot be loaded, or is not the viewer's: it names what only
+/// its owner may read.
 pub(crate) fn queries(
-    lakehouse: &Lakehouse,
+    viewer: &Viewer,
     names: Vec<(TableName, Kind)>,
 ) -> impl Stream<Item = (TableName, Option<String>)> {
     let loads = stream::iter(names).map(move |(name, _)| async move {
-        let query = match lakehouse.relation(&name, &AsOf::Latest).await {
+        let place = (name.catalog.as_str(), name.namespace.as_str());
+        let object = Object::Relation(name.table.clone());
+        let owns = viewer.guard.may(&viewer.user, place, &object, Privilege::Own).await;
+        if !owns.unwrap_or(false) {
+            return (name, None);
+        }
+        let query = match viewer.lakehouse().relation(&name, &AsOf::Latest).await {
             Ok(Relation::View(view)) => view.texts.into_iter().next().map(|text| text.sql),
             Ok(Relation::Table(_)) => None,
             Err(error) => {
@@ -233,6 +253,17 @@ pub(crate) fn queries(
         (name, query)
     });
     loads.buffered(CONCURRENCY)
+}
+
+/// Whether something is listed. Of what cannot be told is not, unless its catalog was asked for by name.
+fn is_seen(seen: Result<bool>, selection: &Selection, catalog: &str) -> Result<bool> {
+    match seen {
+        Err(error) if selection.catalog.is_none() => {
+            warn!(catalog, %error, "left out of a listing: who may know of it cannot be told");
+            Ok(false)
+        }
+        seen => seen,
+    }
 }
 
 /// Turns the failure of a catalog that nobody asked for by name into an empty list.

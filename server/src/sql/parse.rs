@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use uuid::Uuid;
 
 use super::command::Command;
+use super::ddl::grant::Target;
 use super::ddl::{CreateTable, Ddl, Maintain, copy, optimized};
 use super::queries;
 use super::show::Show;
@@ -104,7 +105,7 @@ impl Statement {
         Self::of_tokens(tokens, creation, sql, parameters)
     }
 
-    /// COPY INTO, OPTIMIZE, and what else keeps a table small; nothing where the statement is another.
+    /// SHOW GRANTS, COPY INTO, OPTIMIZE, and what else keeps a table small; nothing where the statement is another.
     fn of_table(tokens: &[TokenWithSpan], sql: &str, parameters: usize) -> Result<Option<Self>> {
         let first = tokens.iter().find_map(|token| match &token.token {
             Token::Whitespace(_) => None,
@@ -114,9 +115,12 @@ impl Statement {
         // Most statements are queries, whose tokens are looked at once.
         if !matches!(
             first.as_deref(),
-            Some("COPY" | "OPTIMIZE" | "VACUUM" | "ANALYZE" | "ALTER")
+            Some("COPY" | "OPTIMIZE" | "VACUUM" | "ANALYZE" | "ALTER" | "SHOW")
         ) {
             return Ok(None);
+        }
+        if let Some(target) = Target::shown(tokens)? {
+            return Ok(Some(Statement::Show(Show::Grants { target })));
         }
         if let Some(maintain) = Maintain::parse(tokens)? {
             return Ok(Some(Statement::Maintain(maintain)));

@@ -1,6 +1,7 @@
 //! The catalogs as one statement sees them: every table is resolved when it is first named and stays at that version,
 //! however often the statement names it.
 
+mod catalogs;
 mod pin;
 pub(super) mod view;
 
@@ -9,13 +10,9 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use async_trait::async_trait;
 use catalog::view::LakeView;
 use catalog::{AsOf, FileKind, LakeTable, Lakehouse, MetadataTable, PathFormat, Relation, TableName};
-use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
-use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
-use datafusion::common::TableReference;
-use datafusion::error::Result;
+use datafusion::catalog::TableProvider;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::SessionConfig;
@@ -24,10 +21,9 @@ use futures::future::BoxFuture;
 use proto::{ErrorKind, TablePin};
 use tokio::sync::OnceCell;
 
+pub(crate) use self::catalogs::PinnedCatalogs;
 use self::pin::Pin;
-use super::information_schema::InformationSchema;
-use super::show::executors;
-use crate::session::{CURRENT_CATALOG, CURRENT_NAMESPACE};
+use crate::access::Guard;
 
 /// The key of `system.executors` among the views of a query.
 pub(crate) const SYSTEM_EXECUTORS: &str = "$system.executors";
@@ -72,6 +68,8 @@ type Loaded<K, T> = Mutex<HashMap<K, Arc<OnceCell<Arc<T>>>>>;
 /// The tables that one statement has named so far.
 pub(crate) struct PinnedTables {
     lakehouse: Arc<Lakehouse>,
+    /// Who may read what.
+    guard: Arc<Guard>,
     /// Names that may be a table function's: for them a missing table is no error.
     functions: HashSet<String>,
     /// Names that the statement gives to versions of tables: the table's own name, and which version.
@@ -79,8 +77,9 @@ pub(crate) struct PinnedTables {
     /// What is needed to look into files.
     session: OnceLock<(SessionConfig, Arc<RuntimeEnv>)>,
     tables: Loaded<(Place, AsOf), Pinned>,
-    /// Views of the lake as the rows of their queries.
-    views: Mutex<HashMap<TableName, Arc<dyn TableProvider>>>,
+    /// Views of the lake as the rows of their queries, by the user who reads them: whose rights hold in a view without
+    /// an owner is who reads it.
+    views: Mutex<HashMap<(String, TableName), Arc<dyn TableProvider>>>,
     metadata: Loaded<(Place, AsOf, MetadataTable), catalog::SystemTable>,
     files: Loaded<(FileKind, String), catalog::FilesTable>,
     /// The properties of schemas, which have their functions.
@@ -90,10 +89,16 @@ pub(crate) struct PinnedTables {
 }
 
 impl PinnedTables {
-    /// For one statement, over everything in `lakehouse`. Tables in `pins` have the version that stands there.
-    pub(crate) fn new(lakehouse: Arc<Lakehouse>, functions: HashSet<String>, pins: &[TablePin]) -> Self {
+    /// For one statement, over everything in `lakehouse` that `guard` allows. Tables in `pins` have the version that
+    /// stands there.
+    pub(crate) fn new(
+        (lakehouse, guard): (Arc<Lakehouse>, Arc<Guard>),
+        functions: HashSet<String>,
+        pins: &[TablePin],
+    ) -> Self {
         Self {
             lakehouse,
+            guard,
             functions,
             versions: Mutex::default(),
             session: OnceLock::new(),
@@ -104,6 +109,11 @@ impl PinnedTables {
             properties: Mutex::default(),
             pins: pins.iter().map(pin::read).collect(),
         }
+    }
+
+    /// Who may do what, as this statement found it.
+    pub(crate) fn guard(&self) -> &Arc<Guard> {
+        &self.guard
     }
 
     /// The versions of the tables that the statement named without one. Tables without a version are empty.
@@ -153,16 +163,16 @@ impl PinnedTables {
         self.lakehouse.client(catalog).is_ok()
     }
 
-    /// Tells what the rows of a view are, before its name is looked up.
-    pub(super) fn add_view(&self, name: TableName, rows: Arc<dyn TableProvider>) {
+    /// Tells what the rows of a view are to `user`, before its name is looked up.
+    pub(super) fn add_view(&self, user: &str, name: TableName, rows: Arc<dyn TableProvider>) {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        views.insert(name, rows);
+        views.insert((user.to_owned(), name), rows);
     }
 
-    /// The rows of a view that the statement has named before.
-    pub(super) fn view(&self, name: &TableName) -> Option<Arc<dyn TableProvider>> {
+    /// The rows of a view that the statement has named before on behalf of `user`.
+    pub(super) fn view(&self, user: &str, name: &TableName) -> Option<Arc<dyn TableProvider>> {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        views.get(name).cloned()
+        views.get(&(user.to_owned(), name.clone())).cloned()
     }
 
     /// The last part of the table's own name where `name` stands for a version of it.
@@ -179,19 +189,30 @@ impl PinnedTables {
             .unwrap_or_else(|| (name.to_owned(), AsOf::Latest))
     }
 
-    async fn lookup(&self, catalog: &str, namespace: &str, name: &str) -> catalog::Result<Arc<dyn TableProvider>> {
-        let (table, as_of) = self.version(name);
-        let (table, as_of) = (table.as_str(), &as_of);
+    /// The place that a name without a version stands for, or the kind of plain files.
+    fn place(catalog: &str, namespace: &str, table: &str) -> Result<Place, FileKind> {
         let url = || table.to_owned();
-        let place = match (namespace, table.contains("://")) {
-            ("iceberg", true) => Place::Location(PathFormat::Iceberg, url()),
-            ("delta", true) => Place::Location(PathFormat::Delta, url()),
-            ("parquet", true) => return self.files(FileKind::Parquet, table, as_of).await,
-            ("csv", true) => return self.files(FileKind::Csv, table, as_of).await,
-            ("json", true) => return self.files(FileKind::Json, table, as_of).await,
-            _ => Place::Name(TableName::new(catalog, namespace, table)),
-        };
-        self.table_or_metadata(place, as_of).await
+        match (namespace, table.contains("://")) {
+            ("iceberg", true) => Ok(Place::Location(PathFormat::Iceberg, url())),
+            ("delta", true) => Ok(Place::Location(PathFormat::Delta, url())),
+            ("parquet", true) => Err(FileKind::Parquet),
+            ("csv", true) => Err(FileKind::Csv),
+            ("json", true) => Err(FileKind::Json),
+            _ => Ok(Place::Name(TableName::new(catalog, namespace, table))),
+        }
+    }
+
+    async fn lookup(
+        &self,
+        user: &str,
+        (catalog, namespace): (&str, &str),
+        name: &str,
+    ) -> catalog::Result<Arc<dyn TableProvider>> {
+        let (table, as_of) = self.version(name);
+        match Self::place(catalog, namespace, &table) {
+            Ok(place) => self.table_or_metadata(user, place, &as_of).await,
+            Err(kind) => self.files(kind, &table, &as_of).await,
+        }
     }
 
     async fn table(&self, place: &Place, as_of: &AsOf) -> catalog::Result<Arc<LakeTable>> {
@@ -246,14 +267,19 @@ impl PinnedTables {
     }
 
     /// The table, or, where the name ends with `$files` or the like, the metadata of the table before it.
-    async fn table_or_metadata(&self, place: Place, as_of: &AsOf) -> catalog::Result<Arc<dyn TableProvider>> {
+    async fn table_or_metadata(
+        &self,
+        user: &str,
+        place: Place,
+        as_of: &AsOf,
+    ) -> catalog::Result<Arc<dyn TableProvider>> {
         let name = match &place {
             Place::Name(name) => &name.table,
             Place::Location(_, url) => url,
         };
         let Some((base, suffix)) = name.rsplit_once('$').filter(|(base, _)| !base.is_empty()) else {
             if let (Place::Name(name), AsOf::Latest) = (&place, as_of)
-                && let Some(rows) = self.view(name)
+                && let Some(rows) = self.view(user, name)
             {
                 return Ok(rows);
             }
@@ -325,158 +351,5 @@ fn no_such_metadata(name: &str) -> catalog::Error {
 impl fmt::Debug for PinnedTables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PinnedTables").finish_non_exhaustive()
-    }
-}
-
-/// [`PinnedTables`] as DataFusion asks for them. Every catalog and schema seems to exist: only the table's own lookup
-/// knows what is missing, and says so in the lake's words.
-#[derive(Debug)]
-pub(crate) struct PinnedCatalogs {
-    tables: Arc<PinnedTables>,
-    /// What [`CURRENT_CATALOG`] and [`CURRENT_NAMESPACE`] stand for.
-    catalog: String,
-    namespace: String,
-    /// The temporary views that the query names.
-    views: OnceLock<HashMap<String, Arc<dyn TableProvider>>>,
-}
-
-impl PinnedCatalogs {
-    /// `catalog` and `namespace` are where names look that name none.
-    pub(crate) fn new(tables: Arc<PinnedTables>, catalog: &str, namespace: &str) -> Arc<Self> {
-        Arc::new(Self {
-            tables,
-            catalog: catalog.to_owned(),
-            namespace: namespace.to_owned(),
-            views: OnceLock::new(),
-        })
-    }
-
-    /// Where names look that name no catalog or schema.
-    pub(super) fn place(&self) -> (&str, &str) {
-        (&self.catalog, &self.namespace)
-    }
-
-    /// The tables behind the names.
-    pub(crate) fn tables(&self) -> &Arc<PinnedTables> {
-        &self.tables
-    }
-
-    /// Tells, before the first table is asked for, what the names of temporary views stand for.
-    pub(crate) fn add_views(&self, views: HashMap<String, Arc<dyn TableProvider>>) {
-        self.views.get_or_init(|| views);
-    }
-
-    /// The name that a reference may be of a view of the lake; none where it can be none.
-    pub(super) fn view_name(&self, reference: &TableReference) -> Option<TableName> {
-        let (table, as_of) = self.tables.version(reference.table());
-        let is_other = table.contains("://")
-            || table.contains('$')
-            || as_of != AsOf::Latest
-            || reference.schema() == Some(INFORMATION_SCHEMA)
-            || (reference.schema().is_none() && self.tables.functions.contains(&table));
-        let catalog = reference.catalog().unwrap_or(&self.catalog);
-        let namespace = reference.schema().unwrap_or(&self.namespace);
-        (!is_other).then(|| TableName::new(catalog, namespace, table))
-    }
-
-    /// The providers of names below `catalog`, as the planner writes it.
-    fn below(&self, catalog: &str) -> PinnedCatalog {
-        let is_current = catalog == CURRENT_CATALOG;
-        let catalog = match catalog {
-            CURRENT_CATALOG => &self.catalog,
-            other => other,
-        };
-        PinnedCatalog {
-            tables: Arc::clone(&self.tables),
-            is_current,
-            catalog: catalog.to_owned(),
-            namespace: self.namespace.clone(),
-            views: self.views.get().cloned().unwrap_or_default(),
-        }
-    }
-}
-
-impl CatalogProviderList for PinnedCatalogs {
-    fn register_catalog(&self, _: String, _: Arc<dyn CatalogProvider>) -> Option<Arc<dyn CatalogProvider>> {
-        None
-    }
-
-    fn catalog_names(&self) -> Vec<String> {
-        self.tables.lakehouse.catalog_names()
-    }
-
-    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
-        Some(Arc::new(self.below(name)))
-    }
-}
-
-#[derive(Debug)]
-struct PinnedCatalog {
-    tables: Arc<PinnedTables>,
-    /// The name that it is asked for by has no catalog.
-    is_current: bool,
-    catalog: String,
-    namespace: String,
-    views: HashMap<String, Arc<dyn TableProvider>>,
-}
-
-impl CatalogProvider for PinnedCatalog {
-    fn schema_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        if name == INFORMATION_SCHEMA {
-            return Some(Arc::new(InformationSchema::new(Arc::clone(&self.tables.lakehouse))));
-        }
-        let (namespace, views) = match name {
-            CURRENT_NAMESPACE => (&*self.namespace, self.views.clone()),
-            executors::SCHEMA if self.is_current => {
-                let view = self.views.get(SYSTEM_EXECUTORS).map(Arc::clone);
-                (
-                    name,
-                    view.map(|view| (executors::TABLE.to_owned(), view))
-                        .into_iter()
-                        .collect(),
-                )
-            }
-            other => (other, HashMap::new()),
-        };
-        Some(Arc::new(PinnedSchema {
-            tables: Arc::clone(&self.tables),
-            catalog: self.catalog.clone(),
-            namespace: namespace.to_owned(),
-            views,
-        }))
-    }
-}
-
-#[derive(Debug)]
-struct PinnedSchema {
-    tables: Arc<PinnedTables>,
-    catalog: String,
-    namespace: String,
-    views: HashMap<String, Arc<dyn TableProvider>>,
-}
-
-#[async_trait]
-impl SchemaProvider for PinnedSchema {
-    fn table_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let Some(view) = self.views.get(name) {
-            return Ok(Some(Arc::clone(view)));
-        }
-        match self.tables.lookup(&self.catalog, &self.namespace, name).await {
-            Ok(table) => Ok(Some(table)),
-            Err(error) if error.kind() == ErrorKind::NotFound && self.tables.functions.contains(name) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn table_exist(&self, _: &str) -> bool {
-        true
     }
 }

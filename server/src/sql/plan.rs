@@ -30,7 +30,8 @@ use super::execute;
 use super::parse::Statement;
 use super::pinned::{PinnedCatalogs, PinnedTables};
 use super::type_names::TypeNames;
-use super::write::{Creation, PartitionClause, Write, Written, explain, upload};
+use super::write::{Creation, PartitionClause, Write, Written, explain, rights, upload};
+use crate::access::{Access, Guard, Viewer};
 use crate::error::{Error, Result};
 use crate::query::Registry;
 use crate::session::Session;
@@ -59,11 +60,17 @@ pub(crate) struct Planner {
     engines: Arc<Engines>,
     table_functions: HashSet<String>,
     registry: Registry,
+    access: Arc<Access>,
 }
 
 impl Planner {
-    /// `registry` is what SHOW QUERIES shows.
-    pub(crate) fn new(lakehouse: Arc<Lakehouse>, engines: Arc<Engines>, registry: Registry) -> Self {
+    /// `registry` is what SHOW QUERIES shows, `access` what users may do.
+    pub(crate) fn new(
+        lakehouse: Arc<Lakehouse>,
+        engines: Arc<Engines>,
+        registry: Registry,
+        access: Arc<Access>,
+    ) -> Self {
         let table_functions = SessionStateDefaults::default_table_functions();
         let table_functions = table_functions
             .iter()
@@ -74,7 +81,18 @@ impl Planner {
             engines,
             table_functions,
             registry,
+            access,
         }
+    }
+
+    /// What users may do, as one statement finds it.
+    pub(crate) fn guard(&self) -> Arc<Guard> {
+        self.access.guard()
+    }
+
+    /// The lake as the user of `session` may know it.
+    pub(crate) fn viewer(&self, session: &Session) -> Viewer {
+        Viewer::new(self.guard(), &session.user)
     }
 
     /// Plans the statement in `sql`, which must not be a command, over the versions in `pins` and the newest of other
@@ -131,7 +149,11 @@ impl Planner {
                 (*statement, parameters, versions)
             }
             Statement::Show(show) => {
-                let queries = self.registry.of_user(&session.user);
+                show.check(&self.guard(), session).await?;
+                let queries = match self.access.is_admin(&session.user) {
+                    true => self.registry.of_everybody(),
+                    false => self.registry.of_user(&session.user),
+                };
                 let mut caches = self.lakehouse.caches();
                 caches.push(self.engines.footer_cache());
                 (
@@ -150,6 +172,11 @@ impl Planner {
         let plan = Naming::new((session, &self.engines), catalogs, view)
             .plan(&state, query, versions)
             .await?;
+        let targets = rights::Targets {
+            creates: creates.as_deref(),
+            copies: copies.as_deref(),
+        };
+        rights::check(&plan, &targets, &tables, session).await?;
         let plan = explain::with_writers(plan, &tables, (session, &state))?;
         only_reads().with_allow_dml(changes_rows).verify_plan(&plan)?;
         Ok(Plan {
@@ -166,11 +193,12 @@ impl Planner {
     /// A session for one statement, and the tables in it: those in `pins` have the version that stands there.
     fn pinned(&self, session: &Session, pins: &[TablePin]) -> Result<(SessionState, Arc<PinnedCatalogs>)> {
         let tables = Arc::new(PinnedTables::new(
-            Arc::clone(&self.lakehouse),
+            (Arc::clone(&self.lakehouse), self.guard()),
             self.table_functions.clone(),
             pins,
         ));
-        let catalogs = PinnedCatalogs::new(Arc::clone(&tables), &session.catalog, &session.namespace);
+        let place = (session.catalog.as_str(), session.namespace.as_str());
+        let catalogs = PinnedCatalogs::new(Arc::clone(&tables), &session.user, place);
         let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
         let mut state = self
             .engines
@@ -274,6 +302,11 @@ impl Plan {
     /// The versions of its tables: planned with them, the statement reads the same rows.
     pub(crate) fn pins(&self) -> Vec<TablePin> {
         self.tables.pins()
+    }
+
+    /// Asks again whether its user may read what it reads: it was planned a while ago.
+    pub(crate) async fn recheck(&self) -> Result<()> {
+        self.tables.guard().recheck().await
     }
 
     /// Whether the statement asks for its rows in an order.

@@ -1,6 +1,7 @@
 //! SHOW CATALOGS, SCHEMAS, TABLES, VIEWS, COLUMNS, FUNCTIONS and the session's settings: each is a query in disguise.
 
 pub(super) mod executors;
+pub(super) mod privileges;
 pub(super) mod routines;
 
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::command::settings;
+use super::ddl::grant::Target;
 use super::parse::{self, name_parts, refusal};
 use super::queries;
+use crate::access::Guard;
 use crate::error::{Error, Result};
 use crate::query::RunningQuery;
 use crate::session::{Session, Setting};
@@ -42,6 +45,8 @@ pub(crate) enum Show {
     Functions { filter: Filter },
     /// The user's running queries.
     Queries,
+    /// Who may do what with a table, view or schema.
+    Grants { target: Target },
     /// What the server's caches hold.
     Caches,
     /// The executors of this server.
@@ -208,6 +213,13 @@ impl Show {
         }
     }
 
+    /// Refuses what its user may not ask.
+    pub(super) async fn check(&self, guard: &Guard, session: &Session) -> Result<()> {
+        let Show::Grants { target } = self else { return Ok(()) };
+        guard.access().require_on("SHOW GRANTS")?;
+        target.check(session, guard.access().lakehouse(), guard).await
+    }
+
     /// The query that answers it.
     pub(super) fn query(
         &self,
@@ -262,6 +274,7 @@ impl Show {
                  syntax_example FROM information_schema.routines WHERE {} ORDER BY function_name, return_type",
                 filter.condition("routine_name"),
             ),
+            Show::Grants { target } => privileges::query(target, session),
             Show::Queries => queries::show(running),
             Show::Caches => self::caches(caches),
             Show::Executors => format!("SELECT * FROM {}.{} ORDER BY name", executors::SCHEMA, executors::TABLE),

@@ -9,6 +9,7 @@ pub(super) mod explain;
 mod merge;
 pub(crate) mod partitions;
 mod rewrite;
+pub(super) mod rights;
 mod types;
 pub(crate) mod upload;
 
@@ -33,6 +34,7 @@ use datafusion::sql::sqlparser::ast;
 
 pub(crate) use partitions::{PartitionClause, Replaced};
 pub(super) use rewrite::rewrite;
+pub(super) use rights::unread_target;
 
 use super::ddl::CreateTable;
 use super::pinned::PinnedTables;
@@ -219,7 +221,7 @@ impl Write {
 }
 
 /// The table's own name, with the session's catalog and schema where it has none.
-fn full_name(reference: &TableReference, tables: &PinnedTables, session: &Session) -> TableName {
+pub(super) fn full_name(reference: &TableReference, tables: &PinnedTables, session: &Session) -> TableName {
     let catalog = match reference.catalog() {
         None | Some(CURRENT_CATALOG) => session.catalog.as_str(),
         Some(catalog) => catalog,

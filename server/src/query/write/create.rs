@@ -21,6 +21,9 @@ impl Queries {
         let (name, asked) = (&creation.name, &creation.table);
         let new = creation.new_table()?;
         let exists = |error: &catalog::Error| asked.if_not_exists && error.kind() == ErrorKind::AlreadyExists;
+        let guard = self.access.guard();
+        asked.check(&query.user, &guard)?;
+        let making = guard.before_creating(&query.user, name, asked.or_replace).await?;
         let staged = match self.lakehouse.stage(name, &new, asked.or_replace).await {
             Err(error) if exists(&error) => return Ok(0),
             staged => staged?,
@@ -44,7 +47,7 @@ impl Queries {
             }
         };
         match outcome {
-            Ok(rows) => Ok(rows),
+            Ok(rows) => guard.after_creating(making).await.map(|()| rows),
             Err(error @ Error::Catalog(catalog::Error::CommitUnknown { .. })) => Err(error),
             Err(error) => {
                 discard(self.lakehouse.stores(), &writing.target.data_folder, &writing.write_id).await;

@@ -9,6 +9,7 @@ use futures::FutureExt;
 use proto::ErrorKind;
 
 use super::{Work, unless_ended};
+use crate::access::{Privilege, missing};
 use crate::error::Result;
 use crate::query::{Origin, Queries, RunningQuery};
 use crate::session::Session;
@@ -49,19 +50,25 @@ impl Queries {
 
     async fn ingest_rows(&self, session: &Session, query: &RunningQuery, ingest: Ingest) -> Result<i64> {
         let state = self.planner.state(session)?;
-        let write = unless_ended(query, self.destination(&state, ingest)).await?;
+        let write = unless_ended(query, self.destination(&session.user, &state, ingest)).await?;
         Box::pin(self.carry_out(query, state, write, true)).await
     }
 
     /// What is to be done with the rows.
-    async fn destination(&self, state: &SessionState, ingest: Ingest) -> Result<Written> {
+    async fn destination(&self, user: &str, state: &SessionState, ingest: Ingest) -> Result<Written> {
         let Ingest {
             name,
             creates,
             if_exists,
             rows,
         } = ingest;
-        let table = match self.lakehouse.table(&name).await {
+        // Who may not know of a table is told of one that exists only where it is in the way.
+        let guard = self.access.guard();
+        let found = match guard.sees(user, &name).await? {
+            true => self.lakehouse.table(&name).await,
+            false => Err(missing("table", &name)),
+        };
+        let table = match found {
             Ok(table) => Some(table),
             Err(error) if creates && error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
@@ -74,6 +81,7 @@ impl Queries {
             }
             .into()),
             (Some(table), IfExists::Append) => {
+                guard.require(user, "table", &name, &[Privilege::Insert]).await?;
                 let rows = upload::append(upload::plan(rows)?, &table, state)?;
                 Ok(Written::Rows(Write::append(name, table, rows)))
             }

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use catalog::TableName;
 use catalog::write::change::{Change, Operation, Reads};
 use catalog::write::compaction::Compaction;
 use catalog::write::maintenance::{Maintained, Maintenance};
@@ -11,6 +12,7 @@ use datafusion::execution::SessionState;
 use futures::FutureExt;
 
 use super::{Work, Writing, count, unless_ended, until_landed};
+use crate::access::Privilege;
 use crate::error::{Error, Result};
 use crate::query::{Origin, Queries, RunningQuery};
 use crate::session::Session;
@@ -53,8 +55,15 @@ impl Queries {
             Maintenance::OptimizeManifests | Maintenance::Checkpoint => {}
         }
         let name = table_name(&name, session);
+        self.require_owner(session, &name).await?;
         // Wherever it is ended, what is left behind is a whole table and files that the next run finds.
         unless_ended(query, async { Ok(self.lakehouse.maintain(&name, &what).await?) }).await
+    }
+
+    /// What keeps a table small takes away its past, and is for who owns it.
+    async fn require_owner(&self, session: &Session, name: &TableName) -> Result<()> {
+        let guard = self.access.guard();
+        guard.require(&session.user, "table", name, &[Privilege::Own]).await
     }
 
     /// Moves rows, again where another commit touched their files.
@@ -85,6 +94,7 @@ impl Queries {
                 "",
             ));
         }
+        self.require_owner(session, &write.name).await?;
         let chosen = write.table.compaction(filter.as_ref()).await?;
         Ok((state, write, chosen))
     }

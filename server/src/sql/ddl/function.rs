@@ -7,10 +7,12 @@ use catalog::{Lakehouse, TableName};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::tokenizer::Token;
+use proto::ErrorKind;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::{Cursor, Path};
 use super::{Ddl, table_name};
+use crate::access::{Guard, Object, Privilege};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::sql::parse::Statement;
@@ -233,6 +235,11 @@ impl CreateFunction {
         }
         Box::pin(self.check(&name, session, planner, &state)).await?;
         let client = planner.lakehouse().client(&name.catalog)?;
+        let (guard, user) = (planner.guard(), session.user.as_str());
+        let place = (name.catalog.as_str(), name.namespace.as_str());
+        guard
+            .require_on_schema(user, place.0, place.1, Privilege::Create)
+            .await?;
         let exists = Function::names(&client.namespace_properties(&name.namespace).await?).contains(&name.table);
         match exists {
             true if self.if_not_exists => return Ok(()),
@@ -243,13 +250,18 @@ impl CreateFunction {
                 }
                 .into());
             }
-            _ => {}
+            true => guard.require_function(user, &name).await?,
+            false => {}
         }
         let text = serde_json::to_string(&self.function).map_err(|error| Error::statement(error.to_string()))?;
         let key = key(&name.table);
-        Ok(client
+        client
             .set_namespace_property(&name.namespace, &key, Some(&text))
-            .await?)
+            .await?;
+        match exists {
+            true => Ok(()),
+            false => guard.take(user, place, &Object::Function(name.table.clone())).await,
+        }
     }
 
     /// Plans the body over columns of the arguments' names and types. It must be an expression of nothing else.
@@ -339,7 +351,16 @@ async fn plan(expression: &str, rows: &str, session: &Session, planner: &Planner
 }
 
 /// Takes the function of that name away.
-pub(super) async fn drop(name: &TableName, if_exists: bool, lakehouse: &Lakehouse) -> Result<()> {
+pub(super) async fn drop(
+    name: &TableName,
+    if_exists: bool,
+    lakehouse: &Lakehouse,
+    (user, guard): (&str, &Guard),
+) -> Result<()> {
+    match guard.require_function(user, name).await {
+        Err(error) if if_exists && error.kind() == ErrorKind::NotFound => return Ok(()),
+        checked => checked?,
+    }
     let client = lakehouse.client(&name.catalog)?;
     let names = match client.namespace_properties(&name.namespace).await {
         Ok(properties) => Function::names(&properties),
@@ -349,7 +370,9 @@ pub(super) async fn drop(name: &TableName, if_exists: bool, lakehouse: &Lakehous
     match names.contains(&name.table) {
         true => {
             let key = key(&name.table);
-            Ok(client.set_namespace_property(&name.namespace, &key, None).await?)
+            client.set_namespace_property(&name.namespace, &key, None).await?;
+            let object = Object::Function(name.table.clone());
+            guard.forget((&name.catalog, &name.namespace), &object).await
         }
         false if if_exists => Ok(()),
         false => Err(catalog::Error::NotFound {

@@ -101,9 +101,14 @@ impl CreateView {
             comment: self.comment,
             properties: self.properties,
         };
-        let client = planner.lakehouse().client(&name.catalog)?;
-        let created = client.create_view(&name, &view, self.or_replace).await;
-        unless(created, self.if_not_exists, ErrorKind::AlreadyExists, &["view"])
+        let guard = planner.guard();
+        let created = async {
+            let making = guard.before_creating(&session.user, &name, self.or_replace).await?;
+            let client = planner.lakehouse().client(&name.catalog)?;
+            client.create_view(&name, &view, self.or_replace).await?;
+            guard.after_creating(making).await
+        };
+        unless(created.await, self.if_not_exists, ErrorKind::AlreadyExists, &["view"])
     }
 
     /// The view's columns, of those that its query has.

@@ -45,24 +45,35 @@ pub(in crate::sql) fn is_built_in(state: &SessionState, name: &str) -> bool {
         || state.window_functions().contains_key(name)
 }
 
-/// Puts the bodies of functions of the lake in the place of their calls. `place` is where names look that name no catalog
-/// or schema.
+/// Puts the bodies of functions of the lake in the place of their calls, those in schemas that the user may know of. The
+/// place is where names look that name no catalog or schema.
 pub(super) async fn expand(
     query: &mut Parsed,
     state: &SessionState,
     tables: &PinnedTables,
-    place: (&str, &str),
+    (user, place): (&str, (&str, &str)),
 ) -> Result<()> {
     let query = match query {
         Parsed::Statement(statement) => statement.as_mut(),
-        Parsed::Explain(explain) => return expand_boxed(&mut explain.statement, state, tables, place).await,
+        Parsed::Explain(explain) => return expand_boxed(&mut explain.statement, state, tables, (user, place)).await,
         _ => return Ok(()),
     };
     let names = names_in(&*query, state)?;
     if names.is_empty() {
         return Ok(());
     }
-    let functions = ready(names, state, tables, place, 0).await?;
+    let mut seen = BTreeSet::new();
+    for parts in names {
+        let name = full_name(&parts, place);
+        let is_seen = tables.guard().sees_schema(user, &name.catalog, &name.namespace).await;
+        // What names no catalog is told by who looks the function up.
+        if is_seen.unwrap_or(false) {
+            seen.insert(parts);
+        } else if parts.len() > 1 {
+            return Err(no_function(&name));
+        }
+    }
+    let functions = ready(seen, state, tables, place, 0).await?;
     write_out(query, &functions, state)
 }
 
@@ -70,9 +81,9 @@ fn expand_boxed<'a>(
     query: &'a mut Parsed,
     state: &'a SessionState,
     tables: &'a PinnedTables,
-    place: (&'a str, &'a str),
+    (user, place): (&'a str, (&'a str, &'a str)),
 ) -> BoxFuture<'a, Result<()>> {
-    expand(query, state, tables, place).boxed()
+    expand(query, state, tables, (user, place)).boxed()
 }
 
 /// The names of the functions in `part` that are none of the server's.
@@ -128,12 +139,7 @@ fn ready<'a>(
                 if parts.len() == 1 {
                     continue;
                 }
-                return Err(catalog::Error::NotFound {
-                    what: "function",
-                    name: name.to_string(),
-                    hint: None,
-                }
-                .into());
+                return Err(no_function(&name));
             };
             if nesting == NESTING_MAX {
                 return Err(Error::statement(format!(
@@ -175,6 +181,15 @@ fn ready<'a>(
         Ok(functions)
     };
     load.boxed()
+}
+
+fn no_function(name: &TableName) -> Error {
+    catalog::Error::NotFound {
+        what: "function",
+        name: name.to_string(),
+        hint: None,
+    }
+    .into()
 }
 
 fn full_name(parts: &[String], (catalog, namespace): (&str, &str)) -> TableName {

@@ -16,6 +16,7 @@ use datafusion::sql::parser::Statement as Parsed;
 use executor::Engines;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use proto::ErrorKind;
 
 use super::functions;
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ use crate::sql::parse::{Statement, VersionedTable};
 use crate::sql::pinned::view::{fitted, texts};
 use crate::sql::pinned::{Pinned, PinnedCatalogs, SYSTEM_EXECUTORS};
 use crate::sql::show::executors;
-use crate::sql::time_travel;
+use crate::sql::{time_travel, write};
 
 /// Tables that are resolved at once while a statement is planned.
 const RESOLVE_CONCURRENCY: usize = 8;
@@ -65,7 +66,8 @@ impl<'a> Naming<'a> {
         mut query: Parsed,
         versions: Vec<VersionedTable>,
     ) -> Result<LogicalPlan> {
-        functions::expand(&mut query, state, self.catalogs.tables(), self.catalogs.place()).await?;
+        let by = (self.catalogs.user(), self.catalogs.place());
+        functions::expand(&mut query, state, self.catalogs.tables(), by).await?;
         let versions = versions.into_iter().map(|versioned| {
             let as_of = time_travel::as_of(state, &versioned.version)?;
             Ok((versioned.name, (versioned.table, as_of)))
@@ -73,6 +75,11 @@ impl<'a> Naming<'a> {
         self.catalogs
             .tables()
             .name_versions(versions.collect::<Result<HashMap<_, _>>>()?);
+        if self.around.is_empty()
+            && let Some(target) = write::unread_target(&query)?
+        {
+            self.catalogs.set_target(self.written(&target));
+        }
         let references = state.resolve_table_references(&query)?;
         let mut temporary = HashMap::new();
         let mut others = BTreeSet::new();
@@ -91,10 +98,11 @@ impl<'a> Naming<'a> {
             }
         }
         self.catalogs.add_views(temporary);
+        let user = self.catalogs.user();
         for (name, view) in self.kept_views(others).await? {
-            if self.catalogs.tables().view(&name).is_none() {
+            if self.catalogs.tables().view(user, &name).is_none() {
                 let rows = self.kept_view(state, &name, &view).await?;
-                self.catalogs.tables().add_view(name, rows);
+                self.catalogs.tables().add_view(user, name, rows);
             }
         }
         resolve_tables(state, references).await?;
@@ -134,18 +142,37 @@ impl<'a> Naming<'a> {
     async fn kept_views(&self, names: BTreeSet<TableName>) -> Result<Vec<(TableName, Arc<LakeView>)>> {
         let tables = self.catalogs.tables();
         let lookups = stream::iter(names).map(|name| async move {
-            let found = tables.relation(&name).await.map_err(DataFusionError::from)?;
-            Ok::<_, DataFusionError>(match &*found {
+            self.catalogs.check(&name).await?;
+            let found = tables.relation(&name).await;
+            let found = found.map_err(|error| DataFusionError::from(self.catalogs.told(error)))?;
+            Ok::<_, Error>(match &*found {
                 Pinned::View(view) => Some((name, Arc::clone(view))),
                 Pinned::Table(_) => None,
             })
         });
         let found = lookups.buffered(RESOLVE_CONCURRENCY);
-        Ok(found.try_filter_map(|found| async { Ok(found) }).try_collect().await?)
+        found.try_filter_map(|found| async { Ok(found) }).try_collect().await
+    }
+
+    /// The table that a statement writes to, as it names it.
+    fn written(&self, parts: &[String]) -> TableName {
+        let (catalog, namespace) = self.catalogs.place();
+        match parts {
+            [catalog, namespace, table] => TableName::new(catalog, namespace, table),
+            [namespace, table] => TableName::new(catalog, namespace, table),
+            _ => TableName::new(catalog, namespace, parts.join(".")),
+        }
     }
 
     /// What a query means inside of the view `name`, whose own names look in that place.
-    fn inside(&self, name: String, state: &SessionState, place: (&str, &str)) -> Result<(Self, SessionState)> {
+    /// `user` is whose rights hold there.
+    fn inside(
+        &self,
+        name: String,
+        state: &SessionState,
+        user: &str,
+        place: (&str, &str),
+    ) -> Result<(Self, SessionState)> {
         let mut around = self.around.clone();
         let is_cycle = around.contains(&name);
         around.push(name);
@@ -159,7 +186,7 @@ impl<'a> Naming<'a> {
                 "the view \"{outermost}\" is built on itself or on more than {VIEW_DEPTH_MAX} views"
             )));
         }
-        let catalogs = PinnedCatalogs::new(Arc::clone(self.catalogs.tables()), place.0, place.1);
+        let catalogs = PinnedCatalogs::new(Arc::clone(self.catalogs.tables()), user, place);
         let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
         let builder = SessionStateBuilder::new_from_existing(state.clone());
         let naming = Self {
@@ -180,7 +207,8 @@ impl<'a> Naming<'a> {
         view: &'s TemporaryView,
     ) -> BoxFuture<'s, Result<Arc<dyn TableProvider>>> {
         let planned = async move {
-            let (naming, state) = self.inside(name.to_owned(), state, (&view.catalog, &view.namespace))?;
+            let place = (view.catalog.as_str(), view.namespace.as_str());
+            let (naming, state) = self.inside(name.to_owned(), state, self.catalogs.user(), place)?;
             let Statement::Query { query, versions, .. } = Statement::parse(&view.sql)? else {
                 return Err(Error::statement(format!("the view \"{name}\" is no query")));
             };
@@ -191,7 +219,8 @@ impl<'a> Naming<'a> {
         planned.boxed()
     }
 
-    /// A view of the lake as [`Naming::temporary_view`], with the columns that it was made with.
+    /// A view of the lake as [`Naming::temporary_view`], with the columns that it was made with. It reads what its owner
+    /// may read; one without an owner what its reader may.
     fn kept_view<'s>(
         &'s self,
         state: &'s SessionState,
@@ -199,26 +228,55 @@ impl<'a> Naming<'a> {
         view: &'s LakeView,
     ) -> BoxFuture<'s, Result<Arc<dyn TableProvider>>> {
         let planned = async move {
-            let catalog = view.default_catalog.as_ref().unwrap_or(&name.catalog);
-            let namespace = match view.default_namespace.as_str() {
-                "" => name.namespace.as_str(),
-                told => told,
-            };
-            let (mut naming, state) = self.inside(name.to_string(), state, (catalog, namespace))?;
-            naming.is_of_session = false;
-            let (text, query, versions) = readable(name, view)?;
-            if !naming.catalogs.tables().knows_catalog(catalog) {
-                return Err(Error::Statement {
-                    detail: format!("the names in the view {name} are those of a catalog \"{catalog}\", unknown here"),
-                    hint: Some("configure the catalog under the name that the view's engine calls it by".to_owned()),
-                });
-            }
-            let plan = naming.plan(&state, *query, versions).await;
-            let plan = plan.map_err(|error| error.located(&text.sql))?;
-            let plan = fitted(plan, name, view, text)?;
-            Ok(Arc::new(ViewTable::new(plan, Some(text.sql.clone()))) as Arc<dyn TableProvider>)
+            let reader = self.catalogs.user();
+            let guard = self.catalogs.tables().guard();
+            let owner = guard.owner_of(name).await?;
+            let owner = owner.as_deref().unwrap_or(reader);
+            let planned = self.of_owner(state, (name, owner), view).await;
+            planned.map_err(|error| match owner == reader || guard.is_free(reader) {
+                true => error,
+                false => not_of_owner(name, error),
+            })
         };
         planned.boxed()
+    }
+
+    async fn of_owner(
+        &self,
+        state: &SessionState,
+        (name, owner): (&TableName, &str),
+        view: &LakeView,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let catalog = view.default_catalog.as_ref().unwrap_or(&name.catalog);
+        let namespace = match view.default_namespace.as_str() {
+            "" => name.namespace.as_str(),
+            told => told,
+        };
+        let (mut naming, state) = self.inside(name.to_string(), state, owner, (catalog, namespace))?;
+        naming.is_of_session = false;
+        let (text, query, versions) = readable(name, view)?;
+        if !naming.catalogs.tables().knows_catalog(catalog) {
+            return Err(Error::Statement {
+                detail: format!("the names in the view {name} are those of a catalog \"{catalog}\", unknown here"),
+                hint: Some("configure the catalog under the name that the view's engine calls it by".to_owned()),
+            });
+        }
+        let plan = naming.plan(&state, *query, versions).await;
+        let plan = plan.map_err(|error| error.located(&text.sql))?;
+        let plan = fitted(plan, name, view, text)?;
+        Ok(Arc::new(ViewTable::new(plan, Some(text.sql.clone()))))
+    }
+}
+
+/// Why a view cannot be read, without the names in its query, which are its owner's.
+fn not_of_owner(name: &TableName, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::Unsupported => {
+            Error::Denied {
+                detail: format!("the view {name} cannot be read with the rights of its owner, who is told why"),
+            }
+        }
+        _ => error,
     }
 }
 

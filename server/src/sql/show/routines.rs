@@ -5,13 +5,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use catalog::{Lakehouse, TableName};
+use catalog::TableName;
 use datafusion::catalog::memory::MemorySourceConfig;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::{ExecutionPlan, collect};
 
+use crate::access::Viewer;
 use crate::sql::ddl::function::{Function, FunctionKind, Volatility};
 use crate::sql::information_schema::selection;
 use crate::sql::listing::{self, Selection};
@@ -22,18 +23,18 @@ pub(in crate::sql) const TABLE: &str = "routines";
 /// The table.
 #[derive(Debug)]
 pub(in crate::sql) struct Routines {
-    lakehouse: Arc<Lakehouse>,
+    viewer: Viewer,
     engine: Arc<dyn TableProvider>,
 }
 
 impl Routines {
     /// `engine` has the functions of the engine, and the columns.
-    pub(in crate::sql) fn new(lakehouse: Arc<Lakehouse>, engine: Arc<dyn TableProvider>) -> Self {
-        Self { lakehouse, engine }
+    pub(in crate::sql) fn new(viewer: Viewer, engine: Arc<dyn TableProvider>) -> Self {
+        Self { viewer, engine }
     }
 
     async fn of_lake(&self, selection: &Selection) -> Result<RecordBatch> {
-        let functions = listing::functions(&self.lakehouse, selection).await;
+        let functions = listing::functions(&self.viewer, selection).await;
         let functions = functions.map_err(|error| DataFusionError::External(Box::new(error)))?;
         rows(self.engine.schema(), &functions)
     }

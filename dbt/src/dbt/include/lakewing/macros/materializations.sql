@@ -110,7 +110,7 @@
 
 {# What every model ends with. #}
 {% macro lakewing__finish(target) %}
-  {% do apply_grants(target, config.get('grants'), should_revoke=False) %}
+  {% do apply_grants(target, config.get('grants'), should_revoke=True) %}
   {% do persist_docs(target, model) %}
   {{ run_hooks(post_hooks, inside_transaction=True) }}
   {% do adapter.commit() %}

@@ -170,15 +170,41 @@
   {% endfor %}
 {%- endmacro %}
 
-{# Who may read what is the server's to say: it has no GRANT. #}
-{% macro lakewing__apply_grants(relation, grant_config, should_revoke=True) %}
-  {% if grant_config %}
-    {% do exceptions.warn('Lakewing has no grants: those of ' ~ relation.render() ~ ' are left out') %}
-  {% endif %}
-{% endmacro %}
+{# Names of users are told apart by upper and lower case, and may have any letters. #}
+{%- macro lakewing__get_grant_sql(relation, privilege, grantees) -%}
+  grant {{ privilege }} on {{ relation.render() }} to {{ lakewing__users(grantees) }}
+{%- endmacro -%}
+
+{%- macro lakewing__get_revoke_sql(relation, privilege, grantees) -%}
+  revoke {{ privilege }} on {{ relation.render() }} from {{ lakewing__users(grantees) }}
+{%- endmacro -%}
+
+{%- macro lakewing__users(grantees) -%}
+  {%- for grantee in grantees -%}
+    {{ adapter.quote(grantee) }}{{ ', ' if not loop.last }}
+  {%- endfor -%}
+{%- endmacro -%}
 
 {% macro lakewing__get_show_grant_sql(relation) %}
-  select cast(null as varchar) as grantee, cast(null as varchar) as privilege_type where false
+  show grants on {{ relation.render() }}
+{% endmacro %}
+
+{# Who might read what was replaced may read what is in its place. #}
+{% macro lakewing__copy_grants() %}
+  {{ return(True) }}
+{% endmacro %}
+
+{% macro lakewing__support_multiple_grantees_per_dcl_statement() %}
+  {{ return(True) }}
+{% endmacro %}
+
+{# A call takes one statement. #}
+{% macro lakewing__call_dcl_statements(dcl_statement_list) %}
+  {% for dcl_statement in dcl_statement_list %}
+    {% call statement('grants') %}
+      {{ dcl_statement }}
+    {% endcall %}
+  {% endfor %}
 {% endmacro %}
 
 {% macro lakewing__get_limit_sql(sql, limit) %}
