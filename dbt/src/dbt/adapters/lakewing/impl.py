@@ -126,10 +126,11 @@ class LakewingAdapter(SQLAdapter):
     @available.parse(lambda *args, **kwargs: [])
     def relations_in(self, schema_relation: BaseRelation) -> List[BaseRelation]:
         """The tables and views of a schema, as the server has them now; none where it does not exist."""
-        database, schema = schema_relation.database or "", schema_relation.schema or ""
-        if not self.check_schema_exists(database, schema):
+        # One that names no catalog is in that of the connection.
+        database = schema_relation.database or self.config.credentials.database
+        if not self.check_schema_exists(database, schema_relation.schema or ""):
             return []
-        return self.list_relations_without_caching(schema_relation)
+        return self.list_relations_without_caching(schema_relation.incorporate(path={"database": database}))
 
     @available.parse(lambda *args, **kwargs: [])
     def describe_columns(self, relation: BaseRelation) -> List[LakewingColumn]:
