@@ -14,7 +14,9 @@ class TestSimpleCopyUppercase(BaseSimpleCopyUppercase):
 
 
 class TestSimpleCopy(SimpleCopyBase):
-    pass
+    @pytest.mark.skip(reason="the server has no materialized views")
+    def test_simple_copy_with_materialized_views(self):
+        pass
 
 
 class TestEmptyModelsArentRun(EmptyModelsArentRunBase):

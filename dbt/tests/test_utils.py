@@ -1,6 +1,9 @@
 """The suite's module utils."""
 
+import re
+
 import pytest
+from dbt.tests.adapter.utils import fixture_get_intervals_between
 from dbt.tests.adapter.utils.test_any_value import BaseAnyValue
 from dbt.tests.adapter.utils.test_array_append import BaseArrayAppend
 from dbt.tests.adapter.utils.test_array_concat import BaseArrayConcat
@@ -43,6 +46,11 @@ from dbt.tests.adapter.utils.data_types.test_type_int import BaseTypeInt
 from dbt.tests.adapter.utils.data_types.test_type_numeric import BaseTypeNumeric
 from dbt.tests.adapter.utils.data_types.test_type_string import BaseTypeString
 from dbt.tests.adapter.utils.data_types.test_type_timestamp import BaseTypeTimestamp
+
+# Texts are dates in the order of ISO 8601 only.
+fixture_get_intervals_between.models__test_get_intervals_between_sql = re.sub(
+    r"(\d\d)/(\d\d)/(\d{4})", r"\3-\1-\2", fixture_get_intervals_between.models__test_get_intervals_between_sql
+)
 
 
 class TestAnyValue(BaseAnyValue):

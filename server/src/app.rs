@@ -22,11 +22,10 @@ use crate::auth::Authenticator;
 use crate::config::{Config, below_executor};
 use crate::error::{Error, Result};
 use crate::flight::{Flight, Limit, Rooms, limit_requests};
-use crate::metrics;
-use crate::query::{Admission, Queries, Spool};
+use crate::query::{Admission, Ending, Queries, Registry, Spool};
 use crate::session::Sessions;
 use crate::shutdown::Lifecycle;
-use crate::telemetry::call_span;
+use crate::telemetry::{call_span, metrics};
 use crate::tls::Acceptor;
 
 /// Probes silent connections, so that proxies keep them and lost clients are noticed.
@@ -47,6 +46,7 @@ pub struct App {
     lakehouse: Arc<Lakehouse>,
     engines: Arc<Engines>,
     lifecycle: Lifecycle,
+    running: Registry,
     grace: Duration,
     _metrics: Option<SpawnedTask<()>>,
 }
@@ -73,6 +73,7 @@ impl App {
             Admission::new(config.queries.clone()),
             lifecycle.clone(),
         );
+        let running = queries.registry().clone();
         let sessions = Sessions::new(config.starting_catalog()?, config.default_namespace);
         lifecycle.spawn_until_stop(auth.watch());
         let watched = (queries.clone(), Arc::clone(&lakehouse), Arc::clone(&engines));
@@ -116,6 +117,7 @@ impl App {
             lakehouse,
             engines,
             lifecycle,
+            running,
             grace: config.shutdown_grace,
             _metrics: metrics,
         })
@@ -140,9 +142,11 @@ impl App {
         &self.lakehouse
     }
 
-    /// Accepts no more connections, lets running calls finish within the configured grace period, and ends the rest.
+    /// Accepts no more connections, lets running calls finish within the configured grace period, and ends the rest: their
+    /// clients are told, and their executors have nothing left to finish.
     pub async fn shutdown(self) {
-        self.lifecycle.finish(self.grace).await;
+        let end = || self.running.end_all(&Ending::ServerStops);
+        self.lifecycle.finish(self.grace, end).await;
         self.engines.shutdown().await;
         info!(address = %self.address, "stopped");
     }

@@ -19,8 +19,8 @@ use url::Url;
 use crate::access;
 use crate::auth;
 use crate::error::{Error, Result};
-use crate::metrics;
 use crate::query::{QueriesConfig, spool};
+use crate::telemetry::metrics;
 use crate::tls;
 
 mod complaint;

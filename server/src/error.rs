@@ -262,6 +262,9 @@ impl Error {
             Error::Ended {
                 ending: Ending::TimedOut(_),
             } => ErrorKind::DeadlineExceeded,
+            Error::Ended {
+                ending: Ending::ServerStops,
+            } => ErrorKind::Unavailable,
             Error::Ended { .. } => ErrorKind::Cancelled,
             Error::Busy { .. } | Error::Full { .. } | Error::Limit { .. } => ErrorKind::ResourceExhausted,
             Error::Spool { .. } | Error::Lost => ErrorKind::Unavailable,

@@ -12,7 +12,6 @@ pub mod config;
 pub mod demo;
 pub mod error;
 mod flight;
-pub mod metrics;
 pub mod query;
 pub mod session;
 pub mod shutdown;

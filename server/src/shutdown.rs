@@ -1,7 +1,7 @@
 //! How a process stops, and the only place that knows the order: the first signal asks, the second insists.
 //!
 //! ```text
-//! signal -> stop accepting -> calls finish, at most `grace` -> cancel what is left -> join
+//! signal -> stop accepting -> calls finish, at most `grace` -> end queries -> cancel what is left -> join
 //! ```
 
 use std::future::Future;
@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 
 /// The conventional exit code of a process that Ctrl-C ended: 128 + SIGINT.
 const EXIT_INTERRUPTED: i32 = 130;
+/// How long clients may take to hear why their calls ended.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long cancelled tasks may take to let go of what they hold.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -87,12 +89,20 @@ impl Lifecycle {
         self.stop.clone()
     }
 
-    /// Begins nothing new, lets everything finish within `grace`, then cancels the rest and waits for it.
-    pub(crate) async fn finish(&self, grace: Duration) {
+    /// Begins nothing new, lets everything finish within `grace`; then lets `end` end what goes on, cancels what does so all
+    /// the same, and waits for it.
+    pub(crate) async fn finish(&self, grace: Duration, end: impl FnOnce()) {
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
-            warn!(grace = ?grace, "cancelling what still runs");
+            warn!(grace = ?grace, "ending what still runs");
+            end();
+            if tokio::time::timeout(LAST_WORDS_TIMEOUT, self.tasks.wait())
+                .await
+                .is_err()
+            {
+                warn!("cancelling what did not end");
+            }
         }
         self.cancel.cancel();
         if tokio::time::timeout(CANCEL_TIMEOUT, self.tasks.wait()).await.is_err() {
@@ -120,7 +130,9 @@ mod tests {
             tokio::task::yield_now().await;
             seen.store(true, Ordering::Relaxed);
         });
-        lifecycle.finish(Duration::from_secs(60)).await;
+        lifecycle
+            .finish(Duration::from_secs(60), || panic!("it ended by itself"))
+            .await;
         assert!(ended.load(Ordering::Relaxed));
     }
 
@@ -133,7 +145,8 @@ mod tests {
             let _holder = holder;
             pending::<()>().await;
         });
-        lifecycle.finish(Duration::from_millis(10)).await;
-        assert_eq!(Arc::strong_count(&held), 1);
+        let mut is_told = false;
+        lifecycle.finish(Duration::from_millis(10), || is_told = true).await;
+        assert_eq!((Arc::strong_count(&held), is_told), (1, true));
     }
 }

@@ -1,5 +1,7 @@
 //! Logs: one line per event on the error stream. What is logged is decided where it happens.
 
+pub mod metrics;
+
 use std::io::IsTerminal;
 
 use tonic::codegen::http::Request;

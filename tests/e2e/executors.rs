@@ -3,5 +3,6 @@
 mod burst;
 mod chaos;
 mod ending;
+mod metrics;
 mod scaling;
 mod shutdown;

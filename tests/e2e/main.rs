@@ -8,7 +8,6 @@ mod conformance;
 mod corruption;
 mod executors;
 mod listing;
-mod metrics;
 mod replicas;
 mod slow_reader;
 mod superset;

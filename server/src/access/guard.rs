@@ -145,7 +145,16 @@ impl Guard {
         }
         let name = format!("{catalog}.{namespace}");
         match self.sees_schema(user, catalog, namespace).await? {
-            true => Err(lacks(user, what, &format!("the schema {name}"))),
+            true => match self
+                .access
+                .lakehouse
+                .client(catalog)?
+                .namespace_properties(namespace)
+                .await
+            {
+                Err(error) if error.kind() == ErrorKind::NotFound => Err(error.into()),
+                _ => Err(lacks(user, what, &format!("the schema {name}"))),
+            },
             false => Err(catalog::Error::NotFound {
                 what: "namespace",
                 name,

@@ -37,6 +37,8 @@ pub enum Ending {
     TimedOut(Duration),
     /// Nobody asked for its stored result any more.
     Abandoned,
+    /// The server was told to stop, and it ran on for as long as it might.
+    ServerStops,
 }
 
 impl std::fmt::Display for Ending {
@@ -50,6 +52,9 @@ impl std::fmt::Display for Ending {
                 "the query ran longer than statement_timeout, {}",
                 humantime_serde::re::humantime::format_duration(*limit)
             ),
+            Ending::ServerStops => {
+                f.write_str("the query ended because its server stops; it can be run again on another one")
+            }
             Ending::Abandoned => f.write_str("the query was cancelled, since nobody asked for its result"),
         }
     }
@@ -160,6 +165,13 @@ impl Registry {
     pub(crate) fn end_session(&self, session_id: &str) {
         for query in self.select(|query| query.origin.session_id.as_deref() == Some(session_id)) {
             query.end(Ending::SessionClosed);
+        }
+    }
+
+    /// Ends all queries.
+    pub(crate) fn end_all(&self, ending: &Ending) {
+        for query in self.select(|_| true) {
+            query.end(ending.clone());
         }
     }
 

@@ -18,6 +18,9 @@ class LakewingRelation(BaseRelation):
         default_factory=lambda: frozenset({RelationType.Table, RelationType.View})
     )
 
+    # A query in FROM needs no alias, and projects may give it one.
+    require_alias: bool = False
+
     @classmethod
     def type_of(cls, table_type: str) -> Optional[RelationType]:
         """The kind that `information_schema.tables.table_type` names, and `routines.routine_type`."""

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use harness::{Lake, demo, free_port, rows};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tonic::Code;
 
 const QUERY: &str = "SELECT l_returnflag, count(*) FROM lineitem GROUP BY l_returnflag";
 /// Work for minutes, and no row.
@@ -58,25 +59,34 @@ async fn figures_are_those_of_what_was_done() -> Result<()> {
     // It is ready until it is told to stop, and answers until it has.
     ensure!(get(address, "/ready").await?.0 == 200 && get(address, "/live").await?.0 == 200);
     ensure!(get(address, "/other").await?.0 == 404);
-    let long = tokio::spawn(async move { client.query(LONG).await.map(drop) });
-    let began = Instant::now();
-    while figures(address).await?.get("lakewing_queries{state=\"running\"}") != Some(&1.0) {
-        ensure!(began.elapsed() < Duration::from_secs(30), "the query does not run");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let stopping = lake.server.terminate();
-    let watching = async {
+    let asking = client.failure(LONG);
+    let ending = async {
         let began = Instant::now();
-        while get(address, "/ready").await?.0 != 503 {
-            ensure!(began.elapsed() < Duration::from_secs(2), "it is ready while it stops");
+        while figures(address).await?.get("lakewing_queries{state=\"running\"}") != Some(&1.0) {
+            ensure!(began.elapsed() < Duration::from_secs(30), "the query does not run");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        ensure!(get(address, "/live").await?.0 == 200);
+        let (stopped, watched) = tokio::join!(lake.server.terminate(), not_ready(address));
+        watched?;
+        ensure!(stopped?.success());
         Ok(())
     };
-    let (stopped, watched) = tokio::join!(stopping, watching);
-    watched?;
-    ensure!(stopped?.success());
-    ensure!(long.await?.is_err(), "the long query ended");
+    let (told, ended) = tokio::join!(asking, ending);
+    ended?;
+    let told = told?;
+    ensure!(told.code() == Code::Unavailable, "{told}");
+    ensure!(told.message().contains("its server stops"), "{told}");
+    Ok(())
+}
+
+/// Waits until the server says that it stops, and looks whether it says that it lives.
+async fn not_ready(address: SocketAddr) -> Result<()> {
+    let began = Instant::now();
+    while get(address, "/ready").await?.0 != 503 {
+        ensure!(began.elapsed() < Duration::from_secs(2), "it is ready while it stops");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    ensure!(get(address, "/live").await?.0 == 200);
     Ok(())
 }
 
