@@ -109,6 +109,15 @@ def table_format():
     return os.environ.get("LAKEWING_DBT_FORMAT", "iceberg")
 
 
+@pytest.fixture(scope="session")
+def columns_may_change(table_format):
+    """The configuration of a project whose columns are dropped and widened, which Delta tables must be made for."""
+    if table_format == "iceberg":
+        return {}
+    made_for = {"delta.columnMapping.mode": "name", "delta.enableTypeWidening": "true"}
+    return {kind: {"+table_properties": made_for} for kind in ("models", "seeds")}
+
+
 @pytest.fixture(scope="class")
 def dbt_profile_target(lakewing_profile):
     return lakewing_profile

@@ -1,5 +1,6 @@
 """The suite's module empty."""
 
+import pytest
 from dbt.tests.adapter.empty import _models
 from dbt.tests.adapter.empty.test_empty import BaseTestEmpty, BaseTestEmptyInlineSourceRef, MetadataWithEmptyFlag
 
@@ -16,4 +17,6 @@ class TestEmptyInlineSourceRef(BaseTestEmptyInlineSourceRef):
 
 
 class TestMetadataWithEmptyFlag(MetadataWithEmptyFlag):
-    pass
+    @pytest.fixture(scope="class")
+    def project_config_update(self, columns_may_change):
+        return columns_may_change

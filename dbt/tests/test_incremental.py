@@ -30,7 +30,9 @@ class TestMicrobatch(BaseMicrobatch):
 
 
 class TestIncrementalOnSchemaChange(BaseIncrementalOnSchemaChange):
-    pass
+    @pytest.fixture(scope="class")
+    def project_config_update(self, columns_may_change):
+        return columns_may_change
 
 
 class TestIncrementalPredicates(BaseIncrementalPredicates):

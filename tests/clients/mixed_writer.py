@@ -49,19 +49,21 @@ if "folder" in request:
     delete = None
 else:
     from pyiceberg.catalog import load_catalog
-    from pyiceberg.exceptions import CommitFailedException
+    from pyiceberg.exceptions import CommitFailedException, ValidationException
     from pyiceberg.expressions import In
 
+    # Another commit came first, and what it wrote may be about the same rows.
+    conflicts = (CommitFailedException, ValidationException)
     catalog = load_catalog(**request["catalog"])
 
     def table():
         return catalog.load_table(request["table"])
 
     def append(ids):
-        retried(lambda: table().append(batch(ids)), CommitFailedException)
+        retried(lambda: table().append(batch(ids)), conflicts)
 
     def delete(ids):
-        retried(lambda: table().delete(In("id", ids)), CommitFailedException)
+        retried(lambda: table().delete(In("id", ids)), conflicts)
 
 
 while time.monotonic() < until:
