@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use futures::future::try_join_all;
 use harness::{Cluster, Node, rows, same_rows};
 
-use crate::support::{QUERY, QUICK, data, executors, expected, names, ready, server, until_pods, until_ready};
+use crate::support::{QUERY, QUICK, Shown, data, expected, names, ready, server, until, until_pods, until_ready};
 
 const AWAY: Duration = Duration::from_secs(30);
 
@@ -45,26 +45,19 @@ async fn queries_go_on_without_it_and_nothing_is_created_twice() -> Result<()> {
         }
         ensure!(told, "the log does not say that the API server is away");
         cluster.start_api_server().await?;
-        let grown = until_pods(&release, 3).await.map(drop);
+        // As many as may be, and each of them known.
+        let grown = async {
+            let pods = names(&until_pods(&release, 3).await?);
+            let known = |all: &[Shown]| pods.iter().all(|pod| all.iter().any(|one| one.name == *pod));
+            until(&mut observer, "every pod is known", known).await?;
+            Ok(pods)
+        };
+        let grown = grown.await;
         over.store(true, Ordering::Relaxed);
         grown
     };
-    tokio::try_join!(asking, away)?;
-
-    // As many as may be, and each of them known.
-    let pods = release.pods().await?;
-    ensure!(pods.len() <= 3, "{:?}", names(&pods));
-    let there: Vec<_> = executors(&mut observer)
-        .await?
-        .into_iter()
-        .map(|one| one.name)
-        .collect();
-    ensure!(
-        names(&pods).iter().all(|pod| there.contains(pod)),
-        "{there:?} and {:?}",
-        names(&pods)
-    );
-    ensure!(first.is_subset(&names(&pods)), "who worked before is gone");
+    let (_, pods) = tokio::try_join!(asking, away)?;
+    ensure!(first.is_subset(&pods), "who worked before is gone");
     until_pods(&release, 1).await?;
     same_rows("after it", &expected, &rows(&observer.query(QUERY).await?)?, true)
 }

@@ -75,7 +75,8 @@ class LakewingAdapter(SQLAdapter):
     def standardize_grants_dict(self, grants_table: agate.Table) -> dict:
         """The grants by privilege, as a project writes them; what an owner may do is none of them."""
         owned = "OWNERSHIP"
-        return super().standardize_grants_dict(grants_table.where(lambda row: row["privilege_type"] != owned))
+        grants: dict = super().standardize_grants_dict(grants_table.where(lambda row: row["privilege_type"] != owned))
+        return grants
 
     @classmethod
     def date_function(cls) -> str:
