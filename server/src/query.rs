@@ -113,7 +113,8 @@ pub(crate) enum Outcome {
 }
 
 impl Queries {
-    /// Over the tables of `lakehouse` that `access` gives to each user, run by `engines` when `admission` lets them; `tasks` bring commits to their end.
+    /// Over the tables of `lakehouse` that `access` gives to each user, run by `engines` when `admission` lets them; `tasks`
+    /// bring commits to their end.
     pub(crate) fn new(
         (lakehouse, access): (Arc<Lakehouse>, Arc<Access>),
         engines: Arc<Engines>,

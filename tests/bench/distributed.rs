@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use harness::{Cell, Client, Lake, LakeBuilder, demo, rows, same_rows, workspace};
+use harness::{Cell, Client, Lake, LakeBuilder, rows, same_rows, workspace};
 use serde_json::{Map, Value, json};
 
 /// Each query runs this often on each side; its time is the least.
@@ -16,13 +16,7 @@ const CATALOG: &str = "delta";
 /// is what was shuffled, the result and what the servers say to each other. `ratio_overhead`: the geometric mean of the
 /// time on one executor process by that without any.
 pub(crate) async fn run(scale: f64, as_json: bool) -> Result<()> {
-    let data = tempfile::tempdir()?;
-    println!("making TPC-H tables of scale {scale}");
-    demo(
-        scale,
-        &["--data-dir", data.path().to_str().context("a path that is no text")?],
-    )
-    .await?;
+    let data = super::tables(scale).await?;
     let over = |builder: LakeBuilder| {
         let names = format!("default_catalog = {CATALOG:?}\ndefault_namespace = \"tpch\"");
         builder.data(data.path()).usual_scans().setting(&names)

@@ -12,8 +12,9 @@ mod scan;
 mod startup;
 mod write;
 
-use anyhow::{Result, bail};
-use harness::build_lakewing;
+use anyhow::{Context, Result, bail};
+use harness::{build_lakewing, demo};
+use tempfile::TempDir;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -37,4 +38,16 @@ async fn main() -> Result<()> {
             "usage: bench startup|planning|scale [--pods]|flight|scan [--scale N]|distributed [--scale N]|write [--scale N]|slow-reader [--megabytes N] [--json]"
         ),
     }
+}
+
+/// New TPC-H tables of that scale.
+async fn tables(scale: f64) -> Result<TempDir> {
+    let data = tempfile::tempdir()?;
+    println!("making TPC-H tables of scale {scale}");
+    demo(
+        scale,
+        &["--data-dir", data.path().to_str().context("a path that is no text")?],
+    )
+    .await?;
+    Ok(data)
 }

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use catalog::{Config, Lakehouse, Stores, TableName};
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deletes::Deletes;
-use harness::{demo, rows, same_rows, workspace};
+use harness::{rows, same_rows, workspace};
 use serde_json::{Map, Value, json};
 
 pub(super) const TABLES: [&str; 8] = [
@@ -25,13 +25,7 @@ const RUNS: usize = 5;
 
 /// Prints the time of each query on both sides and, per table format, the geometric mean of the ratios.
 pub(crate) async fn run(scale: f64, as_json: bool) -> Result<()> {
-    let data = tempfile::tempdir()?;
-    println!("making TPC-H tables of scale {scale}");
-    demo(
-        scale,
-        &["--data-dir", data.path().to_str().context("a path that is no text")?],
-    )
-    .await?;
+    let data = super::tables(scale).await?;
     let folder = std::path::absolute(data.path())?;
     let mut result = Map::from_iter([("scale".to_owned(), json!(scale))]);
     for (name, catalog) in [("ratio_iceberg", "lake"), ("ratio_delta", "delta")] {

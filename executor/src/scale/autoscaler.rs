@@ -198,6 +198,7 @@ impl Scaler {
     /// Somebody else decides, or nobody can: those who wait hear why.
     fn stand_by(&self, why: &str) {
         for (name, _) in &self.sets {
+            self.fleet.uncounted(name);
             if self.fleet.decided(name, why.to_owned()) {
                 info!(set = %name, why, "executors are left as they are");
             }

@@ -183,6 +183,13 @@ impl Fleet {
         counts.wanted = wanted;
     }
 
+    /// Nobody decides here for now: what the executors of `set` cost until the next decision is not counted.
+    pub(crate) fn uncounted(&self, set: &Arc<str>) {
+        if let Some(counts) = self.state().counts.get_mut(set) {
+            counts.decided = None;
+        }
+    }
+
     /// What was done for `set`.
     pub(crate) fn counts(&self, set: &str) -> Counts {
         self.state().counts.get(set).cloned().unwrap_or_default()
@@ -271,6 +278,11 @@ mod tests {
         assert_eq!((counts.started, counts.failed, counts.wanted), (1, 1, 1));
         assert!((0.04..4.0).contains(&counts.seconds), "{}", counts.seconds);
         assert_eq!(fleet.counts("other").started, 0);
+        // Another server decides meanwhile.
+        fleet.uncounted(&set);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        fleet.counted(&set, 2, 1);
+        assert_eq!(fleet.counts("spot").seconds.to_bits(), counts.seconds.to_bits());
     }
 
     #[test]

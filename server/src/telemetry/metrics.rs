@@ -1,6 +1,7 @@
 //! What one server does, for Prometheus, and whether it takes calls: plain HTTP on an address of its own, so that it can be
 //! kept from those who ask queries. Figures of queries name neither users nor SQL.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -197,7 +198,7 @@ impl Now {
 
     fn executors(&self, page: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let executors = self.engines.executors();
-        let mut states = std::collections::BTreeMap::new();
+        let mut states = BTreeMap::new();
         for executor in &executors {
             *states.entry((&*executor.set, executor.state)).or_insert(0_i64) += 1;
         }

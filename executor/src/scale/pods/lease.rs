@@ -205,3 +205,52 @@ impl Candidate {
         others
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::scale::pods::tests::scripted;
+
+    #[tokio::test]
+    async fn one_of_two_holds_the_lease_and_hears_what_the_other_wants() {
+        let client = scripted(|_| None);
+        let candidate = |me: &str| Candidate::new(Api::namespaced(client.clone(), "test"), "lakewing", me);
+        let (mut one, mut two) = (candidate("one"), candidate("two"));
+        let mut lease = serde_json::from_value(json!({ "metadata": { "uid": "1" } })).unwrap();
+        let wants = |waiting, tasks| Wants::from([("spot".to_owned(), Asked { waiting, tasks })]);
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        assert!(one.turn(&mut lease, &wants(1, 2), at(0)).holds);
+        let term = two.turn(&mut lease, &wants(3, 4), at(1));
+        assert!(!term.holds && term.holder == "one", "{term:?}");
+        assert_eq!(term.others, wants(1, 2));
+        assert_eq!(one.turn(&mut lease, &wants(0, 0), at(2)).others, wants(3, 4));
+        // The first is silent: the other waits until it must be dead, and forgets what it wanted.
+        assert!(!two.turn(&mut lease, &wants(3, 4), at(3)).holds);
+        assert!(!two.turn(&mut lease, &wants(3, 4), at(17)).holds);
+        let term = two.turn(&mut lease, &wants(3, 4), at(18));
+        assert!(term.holds && term.others.is_empty(), "{term:?}");
+        assert_eq!(term.owner.uid, "1");
+        assert!(!one.turn(&mut lease, &wants(0, 0), at(19)).holds);
+        // What is given back is taken at once.
+        lease.spec.as_mut().unwrap().holder_identity = None;
+        assert!(one.turn(&mut lease, &wants(0, 0), at(20)).holds);
+    }
+
+    #[tokio::test]
+    async fn the_lease_of_a_dead_server_passes_on() {
+        let lease = json!({ "metadata": { "uid": "1" }, "spec": { "holderIdentity": "dead", "leaseTransitions": 3 } });
+        let client = scripted(move |_| Some((200, lease.clone())));
+        let mut candidate = Candidate::new(Api::namespaced(client, "test"), "lakewing", "one");
+        candidate.held_for = Duration::from_millis(300);
+        let began = Instant::now();
+        while !candidate.look(&Wants::new()).await.unwrap().holds {
+            assert!(began.elapsed() < Duration::from_secs(10), "it never does");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(began.elapsed() >= candidate.held_for, "{:?}", began.elapsed());
+    }
+}
