@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use iceberg::spec::TableMetadata;
+use iceberg::spec::{MAIN_BRANCH, TableMetadata};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -82,6 +82,20 @@ pub trait CatalogClient: fmt::Debug + Send + Sync {
         })
     }
 
+    /// Whether [`CatalogClient::commit_all`] is there.
+    async fn commits_together(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// As [`CatalogClient::commit`], of several tables in one step: all of the commits take place or none.
+    async fn commit_all(&self, commits: &[(&TableName, &TableCommit)]) -> Result<()> {
+        let tables: Vec<String> = commits.iter().map(|(name, _)| name.to_string()).collect();
+        Err(Error::Unsupported {
+            table: tables.join(", "),
+            feature: "commits of several tables in one step".to_owned(),
+        })
+    }
+
     /// Takes the table out of the catalog, and with `purge` deletes its files.
     async fn drop_table(&self, name: &TableName, purge: bool) -> Result<()>;
 
@@ -139,6 +153,8 @@ pub struct StagedTable {
     /// How its rows become files.
     pub(crate) target: WriteTarget,
     pub(crate) format: StagedFormat,
+    /// The branch that its first rows go to.
+    pub(crate) branch: String,
 }
 
 /// What its format has to say of a staged table.
@@ -155,6 +171,33 @@ pub(crate) enum StagedFormat {
 }
 
 impl StagedTable {
+    /// One whose rows go to the branch main.
+    pub(crate) fn new(target: WriteTarget, format: StagedFormat) -> Self {
+        Self {
+            target,
+            format,
+            branch: MAIN_BRANCH.to_owned(),
+        }
+    }
+
+    /// Lets its first rows go to another branch: main has none then. Only new Iceberg tables have branches.
+    pub fn on_branch(mut self, name: &TableName, branch: &str) -> Result<Self> {
+        match self.format {
+            StagedFormat::Iceberg(_) => {
+                branch.clone_into(&mut self.branch);
+                Ok(self)
+            }
+            StagedFormat::Replacement(_) => Err(Error::Unsupported {
+                table: name.to_string(),
+                feature: "replacing it on a branch: INSERT OVERWRITE replaces its rows there".to_owned(),
+            }),
+            StagedFormat::Delta(_) | StagedFormat::DeltaReplacement(..) => Err(Error::Unsupported {
+                table: name.to_string(),
+                feature: "creating it on a branch, which Delta tables do not have".to_owned(),
+            }),
+        }
+    }
+
     /// How its rows become files.
     pub fn target(&self) -> &WriteTarget {
         &self.target

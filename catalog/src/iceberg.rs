@@ -21,6 +21,6 @@ pub(crate) mod schema;
 mod transform;
 mod values;
 
-pub(crate) use alter::alter;
+pub(crate) use alter::{alter, alter_together};
 pub(crate) use metadata::locate;
 pub(crate) use read::IcebergSnapshot;

@@ -147,7 +147,7 @@ impl Lakehouse {
     pub async fn relation(&self, name: &TableName, as_of: &AsOf) -> Result<Relation> {
         match self.client(&name.catalog)?.load(name).await? {
             Some(TableLocation::View(view)) => match as_of {
-                AsOf::Latest => Ok(Relation::View(view)),
+                AsOf::Latest | AsOf::Branch(_) => Ok(Relation::View(view)),
                 _ => Err(Error::Unsupported {
                     table: name.to_string(),
                     feature: "a table, since views have no versions: name the version in the view's query".to_owned(),

@@ -50,6 +50,9 @@ pub enum AsOf {
     Timestamp(i64),
     /// An Iceberg branch or tag.
     Ref(String),
+    /// The head of that branch in Iceberg tables that have it, and the newest of everything else. What is written to an
+    /// Iceberg table begins the branch there.
+    Branch(String),
 }
 
 #[derive(Debug, Clone)]
@@ -333,6 +336,14 @@ impl TableSnapshot {
             _ => return Ok(target),
         };
         Ok(target.keeping(stored))
+    }
+
+    /// The branch that rows are written to; `None` for what has no branches, and for versions that nobody writes behind.
+    pub fn branch(&self) -> Option<&str> {
+        match &self.format {
+            Format::Iceberg(snapshot) => snapshot.branch.as_deref(),
+            Format::Delta(_) => None,
+        }
     }
 
     /// Whether rows have ids that they keep wherever they are moved (row lineage, row tracking).

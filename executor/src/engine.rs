@@ -8,6 +8,7 @@ mod progress;
 mod retry;
 mod scan;
 mod streaming;
+mod temporal;
 mod windows;
 mod yielding;
 
@@ -26,6 +27,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::optimizer::Analyzer;
+use datafusion::optimizer::analyzer::AnalyzerRule;
 use datafusion::prelude::SessionConfig;
 
 use crate::cluster::members::Peer;
@@ -38,6 +41,7 @@ use crate::process::memory::{Memory, MemoryUse};
 use local::LocalEngine;
 use retry::{Attempt, Loss, Started};
 use streaming::StreamingEngine;
+use temporal::DatesAsTimestamps;
 use windows::WholeSorts;
 use yielding::Yielding;
 
@@ -134,9 +138,11 @@ impl Engines {
         // One file per spilled batch: two open files of one output can wait for each other without end
         // (apache/datafusion#24883).
         options.max_spill_file_size_bytes = ConfigNonZeroUsize::try_new(1)?;
+        let dates: Arc<dyn AnalyzerRule + Send + Sync> = Arc::new(DatesAsTimestamps);
         let base = SessionStateBuilder::new()
             .with_config(config)
             .with_default_features()
+            .with_analyzer_rules(std::iter::once(dates).chain(Analyzer::new().rules).collect())
             .with_runtime_env(Arc::clone(self.memory.runtime()))
             .with_query_planner(Arc::new(LakePlanner))
             .with_physical_optimizer_rule(Arc::new(Yielding))

@@ -1,7 +1,8 @@
-//! SQL functions that clients of other engines expect and DataFusion lacks. Sessions that plan and executors that run have
+//! SQL functions that clients of other engines expect and DataFusion lacks, or has in a form that does not fit tables. Sessions that plan and executors that run have
 //! the same ones: a plan names a function, and carries none.
 
 mod dates;
+mod now;
 
 use std::sync::Arc;
 
@@ -11,6 +12,9 @@ use datafusion::logical_expr::ScalarUDF;
 /// `builder` with these functions beside those that it has.
 pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     let functions = dates::functions().map(|function| Arc::new(ScalarUDF::new_from_shared_impl(function)));
-    builder.scalar_functions().get_or_insert_default().extend(functions);
+    let all = builder.scalar_functions().get_or_insert_default();
+    all.extend(functions);
+    // In the place of DataFusion's: the last one of a name holds.
+    all.push(Arc::new(ScalarUDF::new_from_impl(now::Now::default())));
     builder
 }

@@ -8,6 +8,7 @@ mod store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use catalog::AsOf;
 use datafusion::prelude::SessionConfig;
 use executor::ExecutorSet;
 
@@ -64,6 +65,14 @@ impl Session {
             .iter()
             .map(|setting| (setting.name, self.settings.get(setting)));
         names.into_iter().chain(settings).collect()
+    }
+
+    /// Which version names without one stand for.
+    pub(crate) fn newest(&self) -> AsOf {
+        match self.settings.branch() {
+            Some(branch) => AsOf::Branch(branch.to_owned()),
+            None => AsOf::Latest,
+        }
     }
 
     /// How DataFusion is told. `information_schema` is our own, not DataFusion's.

@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use harness::{Client, Cluster, Node, rows, same_rows};
 use k8s_openapi::api::coordination::v1::Lease;
 
-use crate::support::{PATIENCE, QUERY, QUICK, data, expected, server, until_pods};
+use crate::support::{PATIENCE, QUERY, QUICK, data, expected, server, until_pods, until_told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_at_no_pod_doubles_them_and_idleness_ends_them() -> Result<()> {
@@ -71,5 +71,17 @@ async fn a_burst_at_no_pod_doubles_them_and_idleness_ends_them() -> Result<()> {
         lake.server.output().contains("nothing to do for 3s"),
         "the log does not say why"
     );
-    Ok(())
+    until_told(&release, "LeaderElection", &["this server decides"]).await?;
+    let rounds = [
+        "has 0 executors, 1 are started",
+        "has 1 executors, 2 are",
+        "has 3 executors, 4 are",
+    ];
+    until_told(&release, "ScaledUp", &rounds).await?;
+    until_told(
+        &release,
+        "ScaledDown",
+        &["are asked to end: lakewing-default-", "nothing to do for 3s"],
+    )
+    .await
 }

@@ -8,7 +8,7 @@ use harness::{Cell, Cluster, Lake, Node, Release, rows, same_rows};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 
-use crate::support::{QUERY, QUICK, data, expected, ready, server, until, until_ready};
+use crate::support::{QUERY, QUICK, data, expected, ready, server, until, until_ready, until_told};
 
 /// Two executors that are always there.
 async fn two(cluster: &Cluster, name: &str, data: &std::path::Path) -> Result<(Release, Lake)> {
@@ -73,6 +73,7 @@ async fn pods_that_are_deleted_or_killed_are_replaced() -> Result<()> {
     replaced(&lake, &victim).await?;
     let why = format!("pod {victim} was killed: it used more memory than its limit");
     ensure!(lake.server.output().contains(&why), "the log does not say: {why}");
+    until_told(&release, "Failed", &[&why]).await?;
     let left = release.api::<Pod>().get_opt(&victim).await?;
     ensure!(left.is_none(), "the pod that was killed is left over");
     Ok(())

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use harness::{Cluster, Node, rows, same_rows};
 use tonic::Code;
 
-use crate::support::{QUERY, QUICK, data, executors, expected, server, until_pods};
+use crate::support::{QUERY, QUICK, data, executors, expected, server, until_pods, until_told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exhausted_quota_is_told_and_waited_for() -> Result<()> {
@@ -31,6 +31,7 @@ async fn an_exhausted_quota_is_told_and_waited_for() -> Result<()> {
     );
     let refused = lake.server.output().matches("a pod is not created").count();
     ensure!((1..=5).contains(&refused), "{refused} attempts in 12 s");
+    until_told(&release, "FailedCreate", &["the quota of the namespace is exhausted"]).await?;
 
     release.quota(1).await?;
     same_rows("within the quota", &expected, &rows(&client.query(QUERY).await?)?, true)?;
@@ -87,5 +88,6 @@ async fn pods_that_cannot_start_are_told_and_given_up() -> Result<()> {
         "the log does not say so"
     );
     ensure!(release.pods().await?.len() <= 1);
+    until_told(&release, "FailedStart", &["was given up after 2s"]).await?;
     Ok(())
 }

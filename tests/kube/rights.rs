@@ -30,7 +30,10 @@ async fn each_right_that_is_missing_is_named() -> Result<()> {
             let mut client = lake.client().await?;
             let named = format!("cannot {verb} resource \"{resource}\"");
             let why = "the server's account is not allowed what it needs";
-            if verb == "delete" {
+            if resource == "events" {
+                // They are for people: queries do without, and the log below says so.
+                same_rows(verb, &expected, &rows(&client.query(QUERY).await?)?, true)?;
+            } else if verb == "delete" {
                 // It is missed only when the pod shall go.
                 same_rows(verb, &expected, &rows(&client.query(QUERY).await?)?, true)?;
                 let began = Instant::now();

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use harness::{Cell, Client, Lake, LakeBuilder, Release, demo, rows};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
 
 pub(crate) const QUERY: &str = "SELECT l_returnflag, l_shipmode, sum(l_quantity), count(*), max(l_comment) \
                                 FROM lineitem GROUP BY l_returnflag, l_shipmode ORDER BY 1, 2";
@@ -110,4 +112,33 @@ pub(crate) async fn server(release: &Release, sets: &str, data: &Path) -> Result
 pub(crate) async fn expected(data: &Path) -> Result<Vec<Vec<Cell>>> {
     let lake = over(Lake::embedded(), data).start().await?;
     rows(&lake.client().await?.query(QUERY).await?)
+}
+
+/// Waits until the Events of the release's Lease have one of that reason with each of these texts.
+pub(crate) async fn until_told(release: &Release, reason: &str, texts: &[&str]) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let events = release
+            .api::<Event>()
+            .list(&ListParams::default())
+            .await?
+            .items
+            .into_iter();
+        let about = |event: &Event| {
+            let lease = event
+                .regarding
+                .as_ref()
+                .is_some_and(|lease| lease.kind.as_deref() == Some("Lease"));
+            lease && event.reason.as_deref() == Some(reason)
+        };
+        let notes: Vec<_> = events.filter(about).filter_map(|event| event.note).collect();
+        if texts.iter().all(|text| notes.iter().any(|note| note.contains(text))) {
+            return Ok(());
+        }
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "no event {reason} with {texts:?}: {notes:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

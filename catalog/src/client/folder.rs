@@ -119,10 +119,7 @@ impl CatalogClient for FolderClient {
             });
         }
         let (target, log) = delta::commit::create::stage(name, new, root)?;
-        Ok(StagedTable {
-            target,
-            format: StagedFormat::Delta(Box::new(log)),
-        })
+        Ok(StagedTable::new(target, StagedFormat::Delta(Box::new(log))))
     }
 
     async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()> {

@@ -66,6 +66,8 @@ struct Session {
     separator: String,
     /// Whether the service keeps views, as far as it says.
     has_views: bool,
+    /// Whether it commits several tables in one step.
+    has_transactions: bool,
     /// Whether it says what it offers.
     names_endpoints: bool,
 }
@@ -328,7 +330,8 @@ impl CatalogClient for RestClient {
         let StagedFormat::Iceberg(metadata) = &staged.format else {
             return Err(staged.foreign(name));
         };
-        let version = FirstVersion::write(&self.stores, name, metadata.as_ref().clone(), files).await?;
+        let first = (metadata.as_ref().clone(), staged.branch.as_str());
+        let version = FirstVersion::write(&self.stores, name, first, files).await?;
         let published = self.publish(name, &version).await;
         version.settle(&self.stores, published).await
     }
@@ -356,6 +359,14 @@ impl CatalogClient for RestClient {
     async fn rename_table(&self, from: &TableName, to: &TableName) -> Result<()> {
         check_new(&to.table)?;
         self.move_table(from, to).await
+    }
+
+    async fn commits_together(&self) -> Result<bool> {
+        Ok(self.session().await?.has_transactions)
+    }
+
+    async fn commit_all(&self, commits: &[(&TableName, &TableCommit)]) -> Result<()> {
+        self.update_tables(commits).await
     }
 
     async fn list_views(&self, namespace: &str) -> Result<Vec<String>> {
@@ -396,6 +407,8 @@ impl Session {
                 .to_owned(),
             has_views: (config.endpoints.as_ref())
                 .is_none_or(|endpoints| endpoints.iter().any(|endpoint| endpoint == views::ENDPOINT)),
+            has_transactions: (config.endpoints.as_ref())
+                .is_some_and(|endpoints| endpoints.iter().any(|endpoint| endpoint == write::TRANSACTIONS)),
             names_endpoints: config.endpoints.is_some(),
         }
     }

@@ -1,7 +1,7 @@
 //! A catalog in a SQL database: one row per name that points to an Iceberg table or view, or to a Delta table.
 //!
 //! PyIceberg and Java use the same tables, so each opens what the others made; rows of Delta tables have a type that
-//! they leave out. A commit is one statement: the primary key decides who created a table.
+//! they leave out. A commit is one statement, or a transaction of several: the primary key decides who created a table.
 
 mod database;
 mod properties;
@@ -15,7 +15,7 @@ use iceberg::spec::ViewMetadata;
 use uuid::Uuid;
 
 pub(super) use self::database::Database;
-use self::rows::{Kind, Pointer};
+use self::rows::{Kind, Pointer, Swap};
 use super::{
     CatalogClient, StagedFormat, StagedTable, TableLocation, already_exists, check_new, folder, no_such_table,
     no_such_view, not_empty, other_kind,
@@ -189,10 +189,7 @@ impl CatalogClient for SqlClient {
                 // The log of a table of that name that was dropped may still lie in the folder of the name.
                 let own = || format!("{}-{}", self.default_location(name), Uuid::new_v4().simple());
                 let (target, log) = delta::commit::create::stage(name, new, named.unwrap_or_else(own))?;
-                Ok(StagedTable {
-                    target,
-                    format: StagedFormat::Delta(Box::new(log)),
-                })
+                Ok(StagedTable::new(target, StagedFormat::Delta(Box::new(log))))
             }
         }
     }
@@ -200,7 +197,8 @@ impl CatalogClient for SqlClient {
     async fn create(&self, name: &TableName, staged: StagedTable, files: &[WrittenFile]) -> Result<()> {
         match &staged.format {
             StagedFormat::Iceberg(metadata) => {
-                let mut version = FirstVersion::write(&self.stores, name, metadata.as_ref().clone(), files).await?;
+                let first = (metadata.as_ref().clone(), staged.branch.as_str());
+                let mut version = FirstVersion::write(&self.stores, name, first, files).await?;
                 let published = match version.write_metadata(&self.stores, name).await {
                     Ok(location) => {
                         let kind = Kind::Table;
@@ -232,6 +230,32 @@ impl CatalogClient for SqlClient {
         };
         let from = pointer(&commit.base_location);
         self.publish(name, Some(&from), (pointer(&location), json)).await
+    }
+
+    async fn commits_together(&self) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn commit_all(&self, commits: &[(&TableName, &TableCommit)]) -> Result<()> {
+        let (mut swaps, mut files) = (Vec::new(), Vec::new());
+        for (name, commit) in commits {
+            let (location, json) = commit.metadata_file(name)?;
+            files.push((location.clone(), json));
+            swaps.push(Swap {
+                name,
+                from: &commit.base_location,
+                to: location,
+            });
+        }
+        let written = async {
+            for (location, json) in files {
+                write::put(&self.stores, &location, json).await?;
+            }
+            self.swap_all(&swaps).await
+        };
+        let landed = written.await;
+        let locations: Vec<String> = swaps.iter().map(|swap| swap.to.clone()).collect();
+        write::settle(&self.stores, &locations, landed).await
     }
 
     async fn drop_table(&self, name: &TableName, purge: bool) -> Result<()> {

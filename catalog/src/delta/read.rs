@@ -37,7 +37,7 @@ impl DeltaSnapshot {
     pub(crate) async fn at(table: String, location: &str, as_of: &AsOf, cache: &DeltaCache) -> Result<Self> {
         let log = Log::new(cache.stores(), &table, location)?;
         let version = match as_of {
-            AsOf::Latest => cache.latest(&log).await?,
+            AsOf::Latest | AsOf::Branch(_) => cache.latest(&log).await?,
             AsOf::Version(version) => history::of_number(&log, cache, *version).await?,
             AsOf::Timestamp(micros) => history::of_time(&log, cache, *micros).await?,
             AsOf::Ref(name) => {

@@ -6,6 +6,7 @@ mod columns;
 mod layout;
 mod refs;
 pub(crate) mod reused;
+mod together;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use iceberg::{TableRequirement, TableUpdate};
 use self::columns::{Columns, NewColumn, ids_of, invalid};
 use self::layout::{partition_spec, sort_order};
 use self::refs::{Refs, change_ref};
+pub(crate) use self::together::alter_together;
 use super::IcebergSnapshot;
 use super::commit::TableCommit;
 use super::commit::land::{Now, Pace, now};

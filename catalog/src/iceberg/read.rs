@@ -40,8 +40,8 @@ pub(crate) struct IcebergSnapshot {
     pub(super) table: String,
     pub(super) metadata: Arc<Metadata>,
     pub(super) snapshot: Option<SnapshotRef>,
-    /// The branch whose head it is; `None` for any other version, which nobody writes behind.
-    pub(super) branch: Option<String>,
+    /// The branch whose head it is, or that what is written behind it begins; `None` for any other version, which nobody writes behind.
+    pub(crate) branch: Option<String>,
     iceberg_schema: iceberg::spec::SchemaRef,
     schema: SchemaRef,
     columns: Arc<ColumnMapping>,
@@ -73,10 +73,16 @@ impl IcebergSnapshot {
                 };
                 (Some(by_id(&table, of, reference.snapshot_id)?), !reference.is_branch())
             }
+            AsOf::Branch(name) => match metadata.refs().get(name) {
+                Some(reference) if reference.is_branch() => (Some(by_id(&table, of, reference.snapshot_id)?), false),
+                Some(_) => return Err(unsupported(format!("{name} as a branch: it is a tag"))),
+                None => (of.current_snapshot().cloned(), false),
+            },
         };
         let branch = match as_of {
             AsOf::Latest => Some(MAIN_BRANCH.to_owned()),
             AsOf::Ref(name) => (!own_schema).then(|| name.clone()),
+            AsOf::Branch(name) => Some(name.clone()),
             AsOf::Version(_) | AsOf::Timestamp(_) => None,
         };
         let schema_id = snapshot.as_ref().and_then(|s| s.schema_id()).filter(|_| own_schema);

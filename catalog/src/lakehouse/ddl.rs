@@ -6,7 +6,7 @@ use super::Lakehouse;
 use crate::client::{StagedFormat, StagedTable, TableLocation, other_kind};
 use crate::delta::{self, DeltaSnapshot};
 use crate::error::{Error, Result};
-use crate::iceberg::{alter, commit};
+use crate::iceberg::{alter, alter_together, commit};
 use crate::name::TableName;
 use crate::snapshot::AsOf;
 use crate::write::alter::Alteration;
@@ -40,10 +40,7 @@ impl Lakehouse {
             Some(TableLocation::Delta { root }) => {
                 let base = self.delta_table(name, &root).await?;
                 let (target, log) = delta::commit::create::stage(name, new, root)?;
-                StagedTable {
-                    target,
-                    format: StagedFormat::DeltaReplacement(base, Box::new(log)),
-                }
+                StagedTable::new(target, StagedFormat::DeltaReplacement(base, Box::new(log)))
             }
         };
         match new.format {
@@ -89,6 +86,25 @@ impl Lakehouse {
                 delta::alter::alter(&base, alterations).await
             }
         }
+    }
+
+    /// Moves forward, or drops, a branch of every Iceberg table of the namespace that has it; the names of these tables.
+    /// Where the catalog can do that, all of them change in one step; every table is found fit before the first changes.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for any other change, and those of [`Lakehouse::alter`].
+    pub async fn alter_branch(&self, place: (&str, &str), alteration: &Alteration) -> Result<Vec<TableName>> {
+        let branch = match alteration {
+            Alteration::FastForward { to, .. } => to,
+            Alteration::DropRef { name, branch: true, .. } => name,
+            other => {
+                return Err(Error::Unsupported {
+                    table: place.1.to_owned(),
+                    feature: format!("{} of a whole namespace", other.feature()),
+                });
+            }
+        };
+        Box::pin(alter_together(self, place, branch, alteration)).await
     }
 
     pub(super) async fn delta_table(&self, name: &TableName, root: &str) -> Result<Arc<DeltaSnapshot>> {

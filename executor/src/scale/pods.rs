@@ -7,6 +7,7 @@
 //!   Autoscaler ────────────┴► create, delete ──► API server ──► watch ──► Fleet
 //! ```
 
+mod events;
 mod lease;
 mod meaning;
 mod template;
@@ -34,6 +35,7 @@ use super::fleet::Fleet;
 use crate::config::{Config, KubernetesConfig};
 use crate::error::{Error, Result};
 
+use events::{Events, Reason};
 use lease::{Candidate, TRUSTED_FOR, Term, Wants};
 use meaning::{Failure, failure};
 use template::{Ours, Template};
@@ -58,6 +60,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Pods {
     api: Api<Pod>,
     fleet: Arc<Fleet>,
+    events: Events,
     demand: Demand,
     sets: HashMap<Arc<str>, Set>,
     release: String,
@@ -129,9 +132,12 @@ impl Pods {
             };
             sets.insert(Arc::from(set.name.as_str()), made);
         }
+        let me = Uuid::new_v4().to_string();
+        let (events, told) = Events::new(namespace, &me);
         let pods = Arc::new(Self {
             api: Api::namespaced(client.clone(), namespace),
             fleet,
+            events,
             demand,
             sets,
             release: kubernetes.lease.clone(),
@@ -148,7 +154,11 @@ impl Pods {
             stop,
             tasks: TaskTracker::new(),
         });
-        let me = Uuid::new_v4().to_string();
+        let written = events::write(Api::namespaced(client.clone(), namespace), told);
+        let stopped = pods.stop.clone();
+        pods.tasks.spawn(async move {
+            stopped.run_until_cancelled(written).await;
+        });
         let candidate = Candidate::new(Api::namespaced(client, namespace), &pods.release, &me);
         info!(namespace, release = pods.release, server = me, "executors are pods");
         let campaigning = Arc::clone(&pods);
@@ -179,6 +189,19 @@ impl Pods {
         let holds = matches!(&self.state().term, Ok((term, _)) if term.holds);
         if !holds {
             self.poked.notify_one();
+        }
+    }
+
+    /// So many pods of `set` that has `there` are created now, and those named are asked to end.
+    pub(super) fn scaled(&self, set: &str, there: usize, start: usize, stop: &[String], reason: &str) {
+        if start > 0 {
+            let note = format!("set {set} has {there} executors, {start} are started: {reason}");
+            self.tell(Reason::ScaledUp, &note);
+        }
+        if !stop.is_empty() {
+            let stop = stop.join(", ");
+            let note = format!("set {set} has {there} executors, these are asked to end: {stop}: {reason}");
+            self.tell(Reason::ScaledDown, &note);
         }
     }
 
@@ -224,6 +247,7 @@ impl Pods {
             let timeout = set.pending_timeout;
             let why = format!("pod {name} was given up after {timeout:?}: {}", started.reason);
             warn!(pod = name, why, "a pod is deleted, since it does not get ready");
+            self.tell(Reason::FailedStart, &why);
             self.fleet.failed(&started.set, &why);
             self.stop(&name, &why);
         }
@@ -242,6 +266,7 @@ impl Pods {
                 Ok(_) | Err(Failure::Exists) => return,
                 Err(refused @ (Failure::Refused(_) | Failure::Missing(_))) => {
                     warn!(pod = name, why = refused.why(), "a pod is not created");
+                    self.tell(Reason::FailedCreate, refused.why());
                     self.fleet.ended(name);
                     self.fleet.failed(set, refused.why());
                     return;
@@ -339,6 +364,11 @@ impl Pods {
                         release = self.release,
                         "this server decides how many executors there are"
                     );
+                    self.events.tell(
+                        &term.owner,
+                        Reason::LeaderElection,
+                        "this server decides how many executors there are",
+                    );
                     // What another one did is not known here yet.
                     state.watched = Err("the pods are listed".to_owned());
                     self.relist.notify_one();
@@ -359,6 +389,15 @@ impl Pods {
                 state.term = Err(why);
                 self.relist.notify_one();
             }
+        }
+    }
+
+    /// Writes an Event, where this server is the one that decides: one of them is enough.
+    fn tell(&self, reason: Reason, note: &str) {
+        if let Ok((term, _)) = &self.state().term
+            && term.holds
+        {
+            self.events.tell(&term.owner, reason, note);
         }
     }
 

@@ -12,6 +12,11 @@ use crate::error::{Error, Result, meant};
 
 /// More rows per batch than this only cost memory.
 const BATCH_SIZE_MAX: usize = 65_536;
+const BRANCH: &str = "branch";
+/// The branch that every table has.
+const MAIN: &str = "main";
+/// A longer name is no branch's.
+const BRANCH_CHARS_MAX: usize = 128;
 const EXECUTOR_SET: &str = "executor_set";
 /// A longer name is no set's.
 const EXECUTOR_SET_CHARS_MAX: usize = 32;
@@ -44,6 +49,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: "8192",
         description: "rows that operators pass on at once; fewer answer sooner, more run faster",
         check: batch_size,
+    },
+    Setting {
+        name: BRANCH,
+        aliases: &[],
+        option: None,
+        default: MAIN,
+        description: "the branch of Iceberg tables that is read where they have it, and written to",
+        check: branch,
     },
     Setting {
         name: EXECUTOR_SET,
@@ -144,6 +157,12 @@ impl Settings {
         name.filter(|name| !name.is_empty())
     }
 
+    /// The branch that is read and written in the place of main, where one was named.
+    pub(crate) fn branch(&self) -> Option<&str> {
+        let name = self.0.get(BRANCH).map(String::as_str);
+        name.filter(|name| *name != MAIN)
+    }
+
     /// Whether maintenance refuses to delete what may still be in use.
     pub(crate) fn checks_retention(&self) -> bool {
         self.0.get(RETENTION_CHECK).is_none_or(|value| value != "off")
@@ -185,6 +204,13 @@ fn batch_size(value: &str) -> Result<(), String> {
     match value.parse::<usize>() {
         Ok(1..=BATCH_SIZE_MAX) => Ok(()),
         _ => Err(format!("it is a number from 1 to {BATCH_SIZE_MAX}")),
+    }
+}
+
+fn branch(value: &str) -> Result<(), String> {
+    match value.chars().count() {
+        1..=BRANCH_CHARS_MAX if !value.chars().any(char::is_control) => Ok(()),
+        _ => Err(format!("it is a name of 1 to {BRANCH_CHARS_MAX} characters")),
     }
 }
 
@@ -297,6 +323,7 @@ mod tests {
         check("batch_size", "many", "from 1 to 65536");
         check("time_zone", "Mars/Olympus", "such as Europe/Berlin");
         check("statement_timeout", "soon", "milliseconds");
+        check("branch", "", "1 to 128 characters");
         check("result_compression", "gzip", "none, lz4 or zstd");
     }
 }

@@ -4,6 +4,7 @@
 //! are in lower case unless quoted.
 
 mod alter;
+pub(in crate::sql) mod branch;
 pub(super) mod copy;
 mod create;
 mod cursor;
@@ -61,6 +62,8 @@ pub(crate) enum Ddl {
     },
     /// `DROP SCHEMA [IF EXISTS] name`. The schema has to be empty.
     DropSchema { name: Path, if_exists: bool },
+    /// `ALTER SCHEMA name FAST FORWARD main TO branch`, or `DROP BRANCH branch`, in all tables that have it.
+    AlterBranch { schema: Path, change: Alteration },
     /// GRANT and REVOKE.
     ChangeGrants(Box<ChangeGrants>),
 }
@@ -103,6 +106,10 @@ impl Ddl {
                 if_exists,
                 change,
             }
+        } else if cursor.any(&["ALTER SCHEMA", "ALTER NAMESPACE", "ALTER DATABASE"]) {
+            let schema = cursor.path()?;
+            let change = alter::of_branch(&mut cursor)?;
+            Self::AlterBranch { schema, change }
         } else if cursor.words("COMMENT ON") {
             Self::comment(&mut cursor)?
         } else if cursor.any(&["CREATE SCHEMA", "CREATE NAMESPACE", "CREATE DATABASE"]) {
@@ -182,6 +189,7 @@ impl Ddl {
         let lakehouse = planner.lakehouse();
         let guard = planner.guard();
         let by = (session.user.as_str(), guard.as_ref());
+        self.check_branch(session, planner).await?;
         match self {
             Self::CreateTable(table) => table.run(session, planner).await,
             Self::CreateView(view) => Box::pin(view.run(session, planner)).await,
@@ -238,6 +246,13 @@ impl Ddl {
                     Ok(lakehouse.client(&catalog)?.drop_namespace(&namespace).await?)
                 };
                 unless(dropped.await, if_exists, ErrorKind::NotFound, NAMES)
+            }
+            Self::AlterBranch { schema, change } => {
+                let (catalog, namespace) = namespace(&schema, session, lakehouse)?;
+                guard
+                    .require_on_schema(by.0, &catalog, &namespace, Privilege::Own)
+                    .await?;
+                branch::alter_all((&catalog, &namespace), &change, lakehouse).await
             }
             Self::ChangeGrants(change) => change.run(session, lakehouse, &guard).await,
         }

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use proto::ErrorKind;
 
+use super::ddl::branch::refused;
 use super::ddl::{forget, table_name};
 use super::execute;
 use super::parse::{self, name_parts, refusal};
@@ -167,6 +168,9 @@ async fn drop_view(session: &mut Session, name: &[String], if_exists: bool, plan
         return Ok(());
     }
     let kept = table_name(name, session);
+    if session.settings.branch().is_some() {
+        return Err(refused(&format!("dropping the view {kept}"), session));
+    }
     let guard = planner.guard();
     let dropped = async {
         guard.require(&session.user, "view", &kept, &[Privilege::Own]).await?;

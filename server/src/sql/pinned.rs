@@ -68,6 +68,8 @@ type Loaded<K, T> = Mutex<HashMap<K, Arc<OnceCell<Arc<T>>>>>;
 /// The tables that one statement has named so far.
 pub(crate) struct PinnedTables {
     lakehouse: Arc<Lakehouse>,
+    /// What the newest version of a table is to the session.
+    newest: AsOf,
     /// Who may read what.
     guard: Arc<Guard>,
     /// Names that may be a table function's: for them a missing table is no error.
@@ -89,15 +91,16 @@ pub(crate) struct PinnedTables {
 }
 
 impl PinnedTables {
-    /// For one statement, over everything in `lakehouse` that `guard` allows. Tables in `pins` have the version that
-    /// stands there.
+    /// For one statement, over everything in `lakehouse` that `guard` allows. `newest` is the version that tables without
+    /// one have; those in `pins` have the version that stands there.
     pub(crate) fn new(
         (lakehouse, guard): (Arc<Lakehouse>, Arc<Guard>),
         functions: HashSet<String>,
-        pins: &[TablePin],
+        (newest, pins): (AsOf, &[TablePin]),
     ) -> Self {
         Self {
             lakehouse,
+            newest,
             guard,
             functions,
             versions: Mutex::default(),
@@ -227,13 +230,21 @@ impl PinnedTables {
 
     fn pinned<'a>(&'a self, place: &'a Place, as_of: &'a AsOf) -> BoxFuture<'a, catalog::Result<Arc<Pinned>>> {
         let load = async move {
-            let newest = self.load(place, as_of).await;
+            let newest = self.load(place, self.meant(as_of)).await;
             match self.pins.get(place) {
                 Some(pin) if *as_of == AsOf::Latest => self.at_pin(place, pin, newest).await,
                 _ => newest,
             }
         };
         once(&self.tables, (place.clone(), as_of.clone()), load.boxed()).boxed()
+    }
+
+    /// What a statement of this session means by a version: where it says nothing, what the session does.
+    fn meant<'a>(&'a self, as_of: &'a AsOf) -> &'a AsOf {
+        match as_of {
+            AsOf::Latest => &self.newest,
+            other => other,
+        }
     }
 
     async fn load(&self, place: &Place, as_of: &AsOf) -> catalog::Result<Pinned> {

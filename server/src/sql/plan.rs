@@ -195,14 +195,14 @@ impl Planner {
         let tables = Arc::new(PinnedTables::new(
             (Arc::clone(&self.lakehouse), self.guard()),
             self.table_functions.clone(),
-            pins,
+            (session.newest(), pins),
         ));
         let place = (session.catalog.as_str(), session.namespace.as_str());
         let catalogs = PinnedCatalogs::new(Arc::clone(&tables), &session.user, place);
         let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
-        let mut state = self
-            .engines
-            .session_state(session.config()?, list, Arc::new(TypeNames))?;
+        let config = session.config()?;
+        let types = Arc::new(TypeNames::of(&config));
+        let mut state = self.engines.session_state(config, list, types)?;
         // What now() means for the whole statement.
         state.mark_start_execution();
         tables.begin((state.config().clone(), Arc::clone(state.runtime_env())));
@@ -212,9 +212,9 @@ impl Planner {
     /// A session for plans that name no table.
     pub(crate) fn state(&self, session: &Session) -> Result<SessionState> {
         let nothing = Arc::new(MemoryCatalogProviderList::new());
-        let mut state = self
-            .engines
-            .session_state(session.config()?, nothing, Arc::new(TypeNames))?;
+        let config = session.config()?;
+        let types = Arc::new(TypeNames::of(&config));
+        let mut state = self.engines.session_state(config, nothing, types)?;
         state.mark_start_execution();
         Ok(state)
     }
@@ -235,14 +235,16 @@ impl Plan {
     pub(crate) async fn into_write(self, session: &Session, lakehouse: &Lakehouse) -> Result<(SessionState, Written)> {
         if let Some(into) = &self.copies {
             let name = table_name(into, session);
-            let table = lakehouse.table(&name).await?;
+            let table = lakehouse.table_as_of(&name, &session.newest()).await?;
             let rows = upload::append(upload::named(self.plan)?, &table, &self.state)?;
-            return Ok((self.state, Written::Rows(Write::append(name, table, rows))));
+            let write = Write::append(name, table, rows, session)?;
+            return Ok((self.state, Written::Rows(write)));
         }
         if let Some(table) = self.creates.clone() {
             let schema = self.schema()?;
             let creation = Creation {
                 name: table_name(&table.name, session),
+                branch: session.settings.branch().map(str::to_owned),
                 table,
                 schema,
                 rows: self.plan,

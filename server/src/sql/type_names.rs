@@ -6,11 +6,24 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{DataType as Named, TimezoneInfo};
 
 /// Reads the further names; every other name is the engine's.
 #[derive(Debug)]
-pub(super) struct TypeNames;
+pub(super) struct TypeNames {
+    /// The zone of TIMESTAMP WITH TIME ZONE: the session's.
+    time_zone: Option<Arc<str>>,
+}
+
+impl TypeNames {
+    /// In a session with that configuration.
+    pub(super) fn of(config: &SessionConfig) -> Self {
+        Self {
+            time_zone: config.options().execution.time_zone.as_deref().map(Arc::from),
+        }
+    }
+}
 
 impl TypePlanner for TypeNames {
     fn plan_type_field(&self, named: &Named) -> Result<Option<FieldRef>> {
@@ -24,9 +37,9 @@ impl TypePlanner for TypeNames {
             | Named::Clob(_)
             | Named::Nvarchar(_) => DataType::Utf8View,
             Named::Datetime(precision) => DataType::Timestamp(unit(*precision), None),
-            // A precision that is no Arrow unit; the engine knows the others, and the session's time zone.
-            Named::Timestamp(Some(precision), zone) if !precision.is_multiple_of(3) && without_zone(*zone) => {
-                DataType::Timestamp(unit(Some(*precision)), None)
+            Named::Timestamp(precision, zone) => {
+                let zone = self.time_zone.clone().filter(|_| !without_zone(*zone));
+                DataType::Timestamp(unit(*precision), zone)
             }
             Named::Time(Some(precision), zone) if without_zone(*zone) => match unit(Some(*precision)) {
                 fine @ (TimeUnit::Microsecond | TimeUnit::Nanosecond) => DataType::Time64(fine),
@@ -38,13 +51,13 @@ impl TypePlanner for TypeNames {
     }
 }
 
-/// The coarsest unit that holds so many digits of a second.
+/// The coarsest unit that holds so many digits of a second; microseconds, as in tables, where none are told.
 fn unit(digits: Option<u64>) -> TimeUnit {
     match digits {
         Some(0) => TimeUnit::Second,
         Some(1..=3) => TimeUnit::Millisecond,
-        Some(4..=6) => TimeUnit::Microsecond,
-        None | Some(_) => TimeUnit::Nanosecond,
+        None | Some(4..=6) => TimeUnit::Microsecond,
+        Some(_) => TimeUnit::Nanosecond,
     }
 }
 

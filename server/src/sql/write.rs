@@ -37,6 +37,7 @@ pub(super) use rewrite::rewrite;
 pub(super) use rights::unread_target;
 
 use super::ddl::CreateTable;
+use super::ddl::branch::check_target;
 use super::pinned::PinnedTables;
 use crate::error::{Error, Result};
 use crate::session::{CURRENT_CATALOG, CURRENT_NAMESPACE, Session};
@@ -68,6 +69,8 @@ pub(crate) enum Written {
 pub(crate) struct Creation {
     /// The new table's name.
     pub(crate) name: TableName,
+    /// The branch that its rows go to, where it is not main.
+    pub(crate) branch: Option<String>,
     /// What the statement says of it.
     pub(crate) table: Box<CreateTable>,
     /// The columns of the rows.
@@ -160,9 +163,10 @@ pub(super) fn check(statement: &ast::Statement) -> Result<()> {
 
 impl Write {
     /// Rows, in the table's columns, that join it.
-    pub(crate) fn append(name: TableName, table: LakeTable, rows: LogicalPlan) -> Self {
+    pub(crate) fn append(name: TableName, table: LakeTable, rows: LogicalPlan, session: &Session) -> Result<Self> {
+        check_target(&name, &table, session)?;
         let change = RowPlan::Append(rows);
-        Self { name, table, change }
+        Ok(Self { name, table, change })
     }
 
     /// What `dml` does, of which `partitions` tells what it replaces.
@@ -186,6 +190,7 @@ impl Write {
                 ": its catalog would not know",
             ));
         }
+        check_target(&name, table, session)?;
         let table = table.clone();
         let input = || types::plain(dml.input.as_ref().clone());
         let change = match dml.op {

@@ -57,6 +57,7 @@ async fn a_login_has_a_session() {
         texts(&shown, 0),
         [
             "batch_size",
+            "branch",
             "catalog",
             "executor_set",
             "result_compression",
@@ -68,7 +69,7 @@ async fn a_login_has_a_session() {
     );
     assert_eq!(
         texts(&shown, 1),
-        ["8192", "delta", "", "none", "on", "shop", "0", "Asia/Tokyo"]
+        ["8192", "main", "delta", "", "none", "on", "shop", "0", "Asia/Tokyo"]
     );
     let (schema, _) = client.query("SELECT now()").await.unwrap();
     assert!(

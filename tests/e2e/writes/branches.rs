@@ -2,7 +2,7 @@
 //! it. And COPY INTO, which loads files in one commit.
 
 use anyhow::{Result, ensure};
-use harness::{Lake, Minio, RestCatalog};
+use harness::{Client, Lake, Minio, RestCatalog};
 use serde_json::json;
 use tonic::Code;
 
@@ -79,6 +79,130 @@ async fn write_audit_publish() -> Result<()> {
         .failure(&format!("INSERT INTO {t} FOR VERSION AS OF 'nobody' (id) VALUES (9)"))
         .await?;
     ensure!(failure.code() == Code::NotFound, "{failure:?}");
+    Ok(())
+}
+
+/// What a session on the branch `run` does to tables of the schema `s`, whose `t` holds the ids 1 and 2, and what others see.
+async fn session_on_a_branch(s: &str, on_branch: &mut Client, other: &mut Client) -> Result<()> {
+    let ids = |table: &str| format!("SELECT id FROM {s}.{table} ORDER BY id");
+    on_branch.query("SET branch = 'run'").await?;
+    ensure!(
+        texts(on_branch, &ids("t")).await? == [["1"], ["2"]],
+        "without the branch main is read"
+    );
+    update(on_branch, &format!("INSERT INTO {s}.t VALUES (3), (4)")).await?;
+    update(on_branch, &format!("DELETE FROM {s}.t WHERE id = 1")).await?;
+    update(on_branch, &format!("UPDATE {s}.t SET id = 5 WHERE id = 4")).await?;
+    update(on_branch, &format!("CREATE TABLE {s}.fresh AS SELECT id FROM {s}.t")).await?;
+    update(on_branch, &format!("INSERT INTO {s}.fresh VALUES (6)")).await?;
+    let twice = format!("INSERT OVERWRITE {s}.fresh SELECT DISTINCT id * 10 AS id FROM {s}.fresh");
+    update(on_branch, &twice).await?;
+    // What is all on the branch may go as it came.
+    for sql in ["CREATE TABLE S.tmp AS SELECT id FROM S.t", "DROP TABLE S.tmp PURGE"] {
+        update(on_branch, &sql.replace('S', s)).await?;
+    }
+    ensure!(texts(on_branch, &ids("t")).await? == [["2"], ["3"], ["5"]]);
+    ensure!(
+        texts(on_branch, &ids("v")).await? == [["2"], ["3"], ["5"]],
+        "also through a view"
+    );
+    ensure!(texts(on_branch, &ids("fresh")).await? == [["20"], ["30"], ["50"], ["60"]]);
+    ensure!(texts(other, &ids("t")).await? == [["1"], ["2"]]);
+    ensure!(texts(other, &ids("v")).await? == [["1"], ["2"]]);
+    ensure!(texts(other, &ids("fresh")).await?.is_empty());
+
+    for (sql, why) in [
+        ("DROP TABLE S.t", "dropping"),
+        ("ALTER TABLE S.t ADD COLUMN name STRING", "altering"),
+        ("ALTER TABLE S.t RENAME TO u", "altering"),
+        ("CREATE OR REPLACE TABLE S.t (id BIGINT)", "replacing"),
+        (
+            "CREATE OR REPLACE TABLE S.t AS SELECT 1 AS id",
+            "INSERT OVERWRITE replaces its rows there",
+        ),
+        ("CREATE OR REPLACE VIEW S.v AS SELECT 1 AS id", "changing the view"),
+        ("DROP VIEW S.v", "dropping the view"),
+    ] {
+        let failure = on_branch.failure(&sql.replace('S', s)).await?;
+        ensure!(failure.message().contains(why), "{sql}: {failure:?}");
+    }
+    // The same view changes nothing.
+    let same = format!("CREATE OR REPLACE VIEW {s}.v AS SELECT * FROM {s}.t");
+    on_branch.query(&same).await?;
+
+    // All tables of the schema or none: one of them has gone on meanwhile.
+    let publish = format!("ALTER SCHEMA {s} FAST FORWARD main TO run");
+    update(other, &format!("CREATE TABLE {s}.late AS SELECT 1 AS id")).await?;
+    update(on_branch, &format!("INSERT INTO {s}.late VALUES (2)")).await?;
+    update(other, &format!("INSERT INTO {s}.late VALUES (3)")).await?;
+    let failure = on_branch.failure(&publish).await?;
+    ensure!(
+        failure.message().contains("late: run does not descend from main"),
+        "{failure:?}"
+    );
+    ensure!(texts(other, &ids("t")).await? == [["1"], ["2"]]);
+    on_branch
+        .query(&format!("ALTER TABLE {s}.late DROP BRANCH run"))
+        .await?;
+    on_branch.query(&publish).await?;
+    ensure!(texts(other, &ids("t")).await? == [["2"], ["3"], ["5"]]);
+    let ended = format!("ALTER SCHEMA {s} DROP BRANCH run");
+    on_branch.query(&ended).await?;
+    let failure = on_branch.failure(&ended).await?;
+    ensure!(
+        failure.code() == Code::NotFound && failure.message().contains("no table of the schema shop has it"),
+        "{failure:?}"
+    );
+    on_branch.query(&ended.replace("BRANCH", "BRANCH IF EXISTS")).await?;
+    ensure!(texts(other, &ids("fresh")).await? == [["20"], ["30"], ["50"], ["60"]]);
+    on_branch.query("RESET branch").await?;
+    update(on_branch, &format!("DELETE FROM {s}.t WHERE id > 2")).await?;
+    ensure!(texts(other, &ids("t")).await? == [["2"]]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_write_to_a_branch() -> Result<()> {
+    let (data, minio) = (tempfile::tempdir()?, Minio::start().await?);
+    let rest = RestCatalog::start(&minio).await?;
+    let lake = Lake::embedded()
+        .data(data.path())
+        .section(&rest.section())
+        .section(&minio.storage())
+        .start()
+        .await?;
+    let (mut on_branch, mut other) = (lake.client().await?, lake.client().await?);
+    on_branch.login("auditor", "").await?;
+    for s in ["lake.shop", "rest.shop"] {
+        for sql in [
+            "CREATE SCHEMA IF NOT EXISTS S",
+            "CREATE TABLE S.t (id BIGINT)",
+            "INSERT INTO S.t VALUES (1), (2)",
+        ] {
+            other.query(&sql.replace('S', s)).await?;
+        }
+        let view = format!("CREATE VIEW {s}.v AS SELECT * FROM {s}.t");
+        on_branch.query(&view).await?;
+        session_on_a_branch(s, &mut on_branch, &mut other)
+            .await
+            .map_err(|error| error.context(s))?;
+    }
+
+    // A Delta table has no branches: it is read, and not written to.
+    let t = new_table(&mut other, CATALOGS[1].0, "plain").await?;
+    update(&mut other, &format!("INSERT INTO {t} (id) VALUES (1)")).await?;
+    on_branch.query("SET branch = 'run'").await?;
+    ensure!(texts(&mut on_branch, &format!("SELECT id FROM {t}")).await? == [["1"]]);
+    for sql in [
+        format!("INSERT INTO {t} (id) VALUES (2)"),
+        format!("DELETE FROM {t}"),
+        format!("TRUNCATE TABLE {t}"),
+        format!("CREATE TABLE {t}2 AS SELECT 1 AS id"),
+    ] {
+        let failure = on_branch.failure(&sql).await?;
+        ensure!(failure.message().contains("branches"), "{sql}: {failure:?}");
+    }
+    ensure!(texts(&mut other, &format!("SELECT id FROM {t}")).await? == [["1"]]);
     Ok(())
 }
 

@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 use crate::iceberg::commit::{FirstVersion, TableCommit};
 use crate::name::TableName;
 
+/// How a service says that it commits several tables in one step.
+pub(super) const TRANSACTIONS: &str = "POST /v1/{prefix}/transactions/commit";
+
 impl RestClient {
     /// Sends the commit that creates a table.
     pub(super) async fn publish(&self, name: &TableName, version: &FirstVersion) -> Result<()> {
@@ -41,7 +44,12 @@ impl RestClient {
     /// [`Error::CommitUnknown`].
     pub(super) async fn update_table(&self, name: &TableName, commit: &TableCommit) -> Result<()> {
         let (requirements, updates) = (commit.requirements.clone(), commit.updates.clone());
-        match self.send_commit(name, requirements, updates).await {
+        self.landed(name, self.send_commit(name, requirements, updates).await)
+    }
+
+    /// What the answer to a commit says.
+    fn landed(&self, name: &TableName, answer: Result<Answer>) -> Result<()> {
+        match answer {
             Ok(answer) if answer.status.is_success() => Ok(()),
             Ok(answer) if answer.status == StatusCode::CONFLICT => Err(Error::Conflict {
                 table: name.to_string(),
@@ -70,12 +78,34 @@ impl RestClient {
     ) -> Result<Answer> {
         let path = self.session().await?.table_path(name);
         let path = path.ok_or_else(|| self.namespace_missing(&name.namespace))?;
-        let request = CommitTableRequest {
+        self.post(&path, self.commit_request(name, requirements, updates)?)
+            .await
+    }
+
+    fn commit_request(
+        &self,
+        name: &TableName,
+        requirements: Vec<TableRequirement>,
+        updates: Vec<TableUpdate>,
+    ) -> Result<CommitTableRequest> {
+        Ok(CommitTableRequest {
             identifier: Some(TableIdent::new(self.levels(&name.namespace)?, name.table.clone())),
             requirements,
             updates,
+        })
+    }
+
+    /// Sends the commits of several tables as one. Errors are those of [`RestClient::update_table`], about the first.
+    pub(super) async fn update_tables(&self, commits: &[(&TableName, &TableCommit)]) -> Result<()> {
+        let Some((first, _)) = commits.first() else {
+            return Ok(());
         };
-        self.post(&path, request).await
+        let requests = commits
+            .iter()
+            .map(|(name, commit)| self.commit_request(name, commit.requirements.clone(), commit.updates.clone()));
+        let requests: Vec<CommitTableRequest> = requests.collect::<Result<_>>()?;
+        let body = serde_json::json!({ "table-changes": requests });
+        self.landed(first, self.post("transactions/commit", body).await)
     }
 
     pub(super) async fn delete_namespace(&self, namespace: &str) -> Result<()> {

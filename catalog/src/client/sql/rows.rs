@@ -3,7 +3,7 @@
 use std::fmt;
 
 use sqlx::Row as _;
-use sqlx::any::AnyRow;
+use sqlx::any::{Any, AnyArguments, AnyRow};
 use sqlx::error::DatabaseError;
 
 use super::{SqlClient, already_exists};
@@ -48,6 +48,15 @@ impl fmt::Display for Kind {
 pub(super) struct Pointer {
     pub(super) location: String,
     pub(super) kind: Kind,
+}
+
+/// A row that is to point to another metadata file.
+#[derive(Debug)]
+pub(super) struct Swap<'a> {
+    pub(super) name: &'a TableName,
+    /// The file that was read.
+    pub(super) from: &'a str,
+    pub(super) to: String,
 }
 
 impl SqlClient {
@@ -171,31 +180,67 @@ impl SqlClient {
 
     /// Points the row to another metadata file, if it still points to the one that was read.
     pub(super) async fn swap(&self, name: &TableName, from: &Pointer, to: &str) -> Result<()> {
-        let conflict = || Error::Conflict {
-            table: name.to_string(),
+        let statement = self.swap_statement(from.kind).await?;
+        let swap = Swap {
+            name,
+            from: &from.location,
+            to: to.to_owned(),
         };
-        let statement = format!(
-            "UPDATE iceberg_tables SET metadata_location = $5, previous_metadata_location = $4 WHERE catalog_name = $1 \
-             AND table_namespace = $2 AND table_name = $3 AND metadata_location = $4 AND {} = '{}'",
-            self.type_column().await?,
-            from.kind
-        );
         let pool = &self.database.connected().await?.pool;
-        let mut query = sqlx::query(&statement).bind(&self.rows_of);
-        for argument in [name.namespace.as_str(), &name.table, &from.location, to] {
-            query = query.bind(argument);
+        match self.bound(&statement, &swap).execute(pool).await {
+            Ok(done) if done.rows_affected() == 1 => Ok(()),
+            Ok(_) => Err(conflict(name)),
+            Err(error) => self.settle_swap(&swap, &error).await,
         }
-        let error = match query.execute(pool).await {
-            Ok(done) if done.rows_affected() == 1 => return Ok(()),
-            Ok(_) => return Err(conflict()),
-            Err(error) => error,
+    }
+
+    /// As [`SqlClient::swap`], of several tables: all of them or none.
+    pub(super) async fn swap_all(&self, swaps: &[Swap<'_>]) -> Result<()> {
+        let statement = self.swap_statement(Kind::Table).await?;
+        let pool = &self.database.connected().await?.pool;
+        let done = async {
+            let mut transaction = pool.begin().await?;
+            for swap in swaps {
+                let done = self.bound(&statement, swap).execute(&mut *transaction).await?;
+                if done.rows_affected() != 1 {
+                    transaction.rollback().await?;
+                    return Ok(Some(swap));
+                }
+            }
+            transaction.commit().await.map(|()| None)
         };
+        match (done.await, swaps.first()) {
+            (Ok(None), _) => Ok(()),
+            (Ok(Some(late)), _) => Err(conflict(late.name)),
+            // One tells of all of them.
+            (Err(error), Some(first)) => self.settle_swap(first, &error).await,
+            (Err(error), None) => Err(self.database.failed("commit to", &error)),
+        }
+    }
+
+    async fn swap_statement(&self, kind: Kind) -> Result<String> {
+        let type_column = self.type_column().await?;
+        Ok(format!(
+            "UPDATE iceberg_tables SET metadata_location = $5, previous_metadata_location = $4 WHERE catalog_name = $1 \
+             AND table_namespace = $2 AND table_name = $3 AND metadata_location = $4 AND {type_column} = '{kind}'"
+        ))
+    }
+
+    /// `statement` about one row.
+    fn bound<'q>(&'q self, statement: &'q str, swap: &'q Swap<'_>) -> sqlx::query::Query<'q, Any, AnyArguments<'q>> {
+        let query = sqlx::query(statement).bind(&self.rows_of);
+        let query = query.bind(&swap.name.namespace).bind(&swap.name.table);
+        query.bind(swap.from).bind(&swap.to)
+    }
+
+    /// What became of a swap that ended with `error`.
+    async fn settle_swap(&self, swap: &Swap<'_>, error: &sqlx::Error) -> Result<()> {
         match error.as_database_error() {
-            Some(refusal) if is_busy(refusal) => Err(conflict()),
-            Some(refusal) if !is_shutdown(refusal) => Err(self.database.failed("commit to", &error)),
-            _ => match self.pointer(name).await {
-                Ok(Some(found)) if found.location == to => Ok(()),
-                _ => Err(unknown(name, &error)),
+            Some(refusal) if is_busy(refusal) => Err(conflict(swap.name)),
+            Some(refusal) if !is_shutdown(refusal) => Err(self.database.failed("commit to", error)),
+            _ => match self.pointer(swap.name).await {
+                Ok(Some(found)) if found.location == swap.to => Ok(()),
+                _ => Err(unknown(swap.name, error)),
             },
         }
     }
@@ -245,6 +290,12 @@ impl SqlClient {
         let done = query.execute(pool).await;
         done.map(|done| done.rows_affected())
             .map_err(|error| self.database.failed(action, &error))
+    }
+}
+
+fn conflict(name: &TableName) -> Error {
+    Error::Conflict {
+        table: name.to_string(),
     }
 }
 

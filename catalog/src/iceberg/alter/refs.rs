@@ -97,13 +97,19 @@ fn create(
     builder.set_ref(name, reference).map_err(failed)
 }
 
-/// `branch` at the head of the branch `to`, which has to descend from it.
+/// `branch` at the head of the branch `to`, which has to descend from it. A table whose rows are
+/// all on branches has no main yet: it begins there.
 fn moved_forward(metadata: &TableMetadata, refs: &Refs, branch: &str, to: &str) -> Result<SnapshotReference> {
     let head = |name: &str| {
         let found = refs.get(name).filter(|reference| reference.is_branch());
         found.ok_or_else(|| missing("branch", name))
     };
-    let (from, to_head) = (head(branch)?, head(to)?);
+    let to_head = head(to)?;
+    if branch == iceberg::spec::MAIN_BRANCH && !refs.contains_key(branch) {
+        let retention = SnapshotRetention::branch(None, None, None);
+        return Ok(SnapshotReference::new(to_head.snapshot_id, retention));
+    }
+    let from = head(branch)?;
     let mut next = metadata.snapshot_by_id(to_head.snapshot_id);
     while let Some(snapshot) = next.filter(|snapshot| snapshot.snapshot_id() != from.snapshot_id) {
         next = snapshot

@@ -10,9 +10,9 @@ use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::ScalarValue;
 use iceberg::TableUpdate;
 use iceberg::spec::{
-    FormatVersion, ListType, Literal, MAIN_BRANCH, MapType, NestedField, NestedFieldRef, NullOrder, PartitionSpec,
-    PrimitiveType, Schema, SortDirection, SortField, SortOrder, StructType, TableMetadata, TableMetadataBuilder,
-    Transform, Type, UnboundPartitionField, UnboundPartitionSpec,
+    FormatVersion, ListType, Literal, MapType, NestedField, NestedFieldRef, NullOrder, PartitionSpec, PrimitiveType,
+    Schema, SortDirection, SortField, SortOrder, StructType, TableMetadata, TableMetadataBuilder, Transform, Type,
+    UnboundPartitionField, UnboundPartitionSpec,
 };
 use uuid::Uuid;
 
@@ -287,10 +287,8 @@ pub(crate) fn sort_order(new: &NewTable, schema: &Schema) -> Result<SortOrder> {
 /// A table that the catalog may publish later, under the metadata that it agreed to.
 pub(crate) fn stage(name: &TableName, new: &NewTable, metadata: TableMetadata) -> Result<StagedTable> {
     let columns = schema::arrow_schema(metadata.current_schema());
-    Ok(StagedTable {
-        target: target::of(&name.to_string(), &metadata, &columns)?.with_rows_max(new.file_rows_max),
-        format: StagedFormat::Iceberg(Box::new(metadata)),
-    })
+    let target = target::of(&name.to_string(), &metadata, &columns)?.with_rows_max(new.file_rows_max);
+    Ok(StagedTable::new(target, StagedFormat::Iceberg(Box::new(metadata))))
 }
 
 /// The first version of a table, written but not published.
@@ -304,11 +302,11 @@ pub(crate) struct FirstVersion {
 }
 
 impl FirstVersion {
-    /// Writes the manifest and the manifest list of `files`.
+    /// Writes the manifest and the manifest list of `files`, the first snapshot of that branch.
     pub(crate) async fn write(
         stores: &Stores,
         name: &TableName,
-        metadata: TableMetadata,
+        (metadata, branch): (TableMetadata, &str),
         files: &[WrittenFile],
     ) -> Result<Self> {
         let mut version = Self {
@@ -317,13 +315,19 @@ impl FirstVersion {
             written: Vec::new(),
         };
         if !files.is_empty() {
-            let written = version.write_snapshot(stores, name, files).await;
+            let written = version.write_snapshot(stores, name, branch, files).await;
             write::settle(stores, &version.written, written).await?;
         }
         Ok(version)
     }
 
-    async fn write_snapshot(&mut self, stores: &Stores, name: &TableName, files: &[WrittenFile]) -> Result<()> {
+    async fn write_snapshot(
+        &mut self,
+        stores: &Stores,
+        name: &TableName,
+        branch: &str,
+        files: &[WrittenFile],
+    ) -> Result<()> {
         let attempt = Uuid::new_v4();
         let table = name.to_string();
         let mut producer = Producer {
@@ -347,7 +351,7 @@ impl FirstVersion {
         self.written = producer.written;
         let builder = self.metadata.clone().into_builder(None);
         let built = builder
-            .set_branch_snapshot(snapshot?, MAIN_BRANCH)
+            .set_branch_snapshot(snapshot?, branch)
             .and_then(TableMetadataBuilder::build)
             .map_err(|error| failed(name, error))?;
         self.metadata = built.metadata;

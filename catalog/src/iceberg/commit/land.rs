@@ -295,9 +295,12 @@ impl Landing<'_> {
     /// `written`.
     async fn build(&self, now: &Now, written: &mut Vec<String>) -> Result<TableCommit> {
         let (table, metadata) = (self.name.to_string(), &now.metadata.table);
+        let mut refs = now.metadata.refs();
         let as_of = match self.branch {
             MAIN_BRANCH => AsOf::Latest,
-            branch => AsOf::Ref(branch.to_owned()),
+            // A branch that the change was computed on has to be there still; another one begins here.
+            branch if self.base.metadata.refs().contains_key(branch) => AsOf::Ref(branch.to_owned()),
+            branch => AsOf::Branch(branch.to_owned()),
         };
         let manifests = self.lakehouse.manifests().clone();
         let head = IcebergSnapshot::at(table.clone(), Arc::clone(&now.metadata), &as_of, manifests)?;
@@ -323,10 +326,9 @@ impl Landing<'_> {
         let snapshot = producer.produce(self.change, &touched).await;
         written.append(&mut producer.written);
         let snapshot = snapshot?;
-        let retention = match now.metadata.refs().remove(self.branch) {
-            Some(reference) => reference.retention,
-            None => SnapshotRetention::branch(None, None, None),
-        };
+        let found = refs.remove(self.branch);
+        let found_id = found.as_ref().map(|reference| reference.snapshot_id);
+        let retention = found.map_or(SnapshotRetention::branch(None, None, None), |found| found.retention);
         Ok(TableCommit {
             base: Arc::clone(&now.metadata),
             base_location: now.location.clone(),
@@ -334,7 +336,7 @@ impl Landing<'_> {
                 TableRequirement::UuidMatch { uuid: metadata.uuid() },
                 TableRequirement::RefSnapshotIdMatch {
                     r#ref: self.branch.to_owned(),
-                    snapshot_id: head.id(),
+                    snapshot_id: found_id,
                 },
                 TableRequirement::CurrentSchemaIdMatch {
                     current_schema_id: metadata.current_schema_id(),

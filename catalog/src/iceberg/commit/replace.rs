@@ -46,10 +46,10 @@ pub(crate) async fn stage_replacement(lakehouse: &Lakehouse, name: &TableName, n
         metadata: built.metadata,
         updates,
     };
-    Ok(StagedTable {
+    Ok(StagedTable::new(
         target,
-        format: StagedFormat::Replacement(Box::new(replacement)),
-    })
+        StagedFormat::Replacement(Box::new(replacement)),
+    ))
 }
 
 fn of(
@@ -104,7 +104,7 @@ pub(crate) async fn replace(
     files: &[WrittenFile],
 ) -> Result<()> {
     let stores = lakehouse.stores();
-    let version = FirstVersion::write(stores, name, replacement.metadata, files).await?;
+    let version = FirstVersion::write(stores, name, (replacement.metadata, MAIN_BRANCH), files).await?;
     let base = &replacement.base.table;
     let mut updates = replacement.updates;
     updates.extend(version.updates.iter().cloned());

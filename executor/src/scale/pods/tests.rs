@@ -305,6 +305,7 @@ async fn a_pod_whose_creation_is_unknown_is_asked_for_by_the_same_name() {
         let is_watch = request.uri().query().is_some_and(|query| query.contains("watch"));
         match (request.method().as_str(), request.uri().path().rsplit('/').next()) {
             (_, Some("lakewing")) => Some((200, lease)),
+            ("POST", Some("events")) => Some((201, json!({}))),
             ("GET", _) if is_watch => Some((200, Value::Null)),
             ("GET", _) => Some((200, json!({ "metadata": { "resourceVersion": "1" }, "items": [] }))),
             ("POST", _) => match seen.fetch_add(1, Ordering::Relaxed) {
@@ -434,6 +435,7 @@ async fn what_is_there_is_adopted_and_what_has_ended_is_removed() {
 #[tokio::test]
 async fn a_refused_pod_is_not_there_and_told() {
     let client = scripted(|request| match request.method().as_str() {
+        // That Events cannot be written changes nothing.
         "POST" => status(403, "Forbidden", "pods is forbidden: exceeded quota: pods"),
         _ => reading(request, &json!([])),
     });

@@ -10,6 +10,7 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use tracing::{info, warn};
 use url::Url;
 
+use super::events::Reason;
 use super::meaning::{Failure, Meaning, failure, meaning};
 use super::{MANAGED, MANAGER, Pods, RELEASE, RETRY, SET, within};
 
@@ -102,6 +103,7 @@ impl Pods {
             Meaning::Stuck(why) => {
                 if told.as_ref() != Some(&why) {
                     warn!(pod = name, why, "a pod does not start");
+                    self.tell(Reason::FailedStart, &why);
                     self.fleet.explain(name, &why);
                     self.fleet.failed(set, &why);
                 }
@@ -113,6 +115,7 @@ impl Pods {
             Meaning::Leaves(why) => {
                 if !self.fleet.all().get(name).is_some_and(|started| started.leaving) {
                     info!(pod = name, why, "an executor pod leaves");
+                    self.tell(Reason::Draining, &why);
                 }
                 self.fleet.leaves(name, &why);
             }
@@ -121,6 +124,7 @@ impl Pods {
                     && let Some(why) = why
                 {
                     warn!(pod = name, why, "an executor pod ended by itself");
+                    self.tell(Reason::Failed, &why);
                     self.fleet.failed(set, &why);
                 }
                 self.fleet.ended(name);

@@ -28,6 +28,10 @@ impl Queries {
             Err(error) if exists(&error) => return Ok(0),
             staged => staged?,
         };
+        let staged = match &creation.branch {
+            Some(branch) => staged.on_branch(name, branch)?,
+            None => staged,
+        };
         let writing = Writing {
             queries: self,
             query,

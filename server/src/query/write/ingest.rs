@@ -50,12 +50,12 @@ impl Queries {
 
     async fn ingest_rows(&self, session: &Session, query: &RunningQuery, ingest: Ingest) -> Result<i64> {
         let state = self.planner.state(session)?;
-        let write = unless_ended(query, self.destination(&session.user, &state, ingest)).await?;
+        let write = unless_ended(query, self.destination(session, &state, ingest)).await?;
         Box::pin(self.carry_out(query, state, write, true)).await
     }
 
     /// What is to be done with the rows.
-    async fn destination(&self, user: &str, state: &SessionState, ingest: Ingest) -> Result<Written> {
+    async fn destination(&self, session: &Session, state: &SessionState, ingest: Ingest) -> Result<Written> {
         let Ingest {
             name,
             creates,
@@ -63,9 +63,9 @@ impl Queries {
             rows,
         } = ingest;
         // Who may not know of a table is told of one that exists only where it is in the way.
-        let guard = self.access.guard();
+        let (guard, user) = (self.access.guard(), session.user.as_str());
         let found = match guard.sees(user, &name).await? {
-            true => self.lakehouse.table(&name).await,
+            true => self.lakehouse.table_as_of(&name, &session.newest()).await,
             false => Err(missing("table", &name)),
         };
         let table = match found {
@@ -83,11 +83,12 @@ impl Queries {
             (Some(table), IfExists::Append) => {
                 guard.require(user, "table", &name, &[Privilege::Insert]).await?;
                 let rows = upload::append(upload::plan(rows)?, &table, state)?;
-                Ok(Written::Rows(Write::append(name, table, rows)))
+                Ok(Written::Rows(Write::append(name, table, rows, session)?))
             }
             (existing, _) => Ok(Written::New(Creation {
                 table: Box::new(upload::definition(&name, existing.is_some())),
                 name,
+                branch: session.settings.branch().map(str::to_owned),
                 schema: Arc::clone(&schema),
                 rows: upload::plan(rows)?,
             })),

@@ -94,6 +94,14 @@ fn partition_ref((column, transform): (Path, Transform)) -> PartitionFieldRef {
     }
 }
 
+/// What stands behind ALTER SCHEMA and its name: a change of a branch of its tables.
+pub(super) fn of_branch(cursor: &mut Cursor) -> Result<Alteration> {
+    match reference(cursor)? {
+        Some(change @ (Alteration::FastForward { .. } | Alteration::DropRef { branch: true, .. })) => Ok(change),
+        _ => Err(cursor.wanted("FAST FORWARD main TO branch, or DROP BRANCH branch")),
+    }
+}
+
 /// Changes of branches and tags.
 fn reference(cursor: &mut Cursor) -> Result<Option<Alteration>> {
     if cursor.any(&["FAST FORWARD BRANCH", "FAST FORWARD"]) {

@@ -114,7 +114,7 @@ impl fmt::Display for Function {
 pub(crate) struct CreateFunction {
     /// Its name as it was written.
     name: Path,
-    or_replace: bool,
+    pub(super) or_replace: bool,
     if_not_exists: bool,
     /// Its place is that of the session once it is made.
     function: Function,

@@ -24,6 +24,9 @@ logger = AdapterLogger("Lakewing")
 
 FORMATS = ("iceberg", "delta")
 
+#: The branch that every table has.
+MAIN = "main"
+
 
 @dataclass
 class LakewingCredentials(Credentials):
@@ -39,6 +42,7 @@ class LakewingCredentials(Credentials):
     oauth_client_secret: Optional[str] = None
     oauth_scope: Optional[str] = None
     executor_set: Optional[str] = None
+    branch: str = MAIN
     tls: bool = False
     tls_ca: Optional[str] = None
     tls_certificate: Optional[str] = None
@@ -81,6 +85,7 @@ class LakewingCredentials(Credentials):
             "oauth_token_uri",
             "oauth_client_id",
             "executor_set",
+            "branch",
             "table_format",
             "session",
             "query_tags",
@@ -148,6 +153,8 @@ class LakewingConnectionManager(SQLConnectionManager):
             settings = dict(credentials.session)
             if credentials.executor_set:
                 settings["executor_set"] = credentials.executor_set
+            if credentials.branch != MAIN:
+                settings["branch"] = credentials.branch
             for name, value in settings.items():
                 text = str(value).replace("'", "''")
                 cursor.execute(f"set {name} = '{text}'")

@@ -18,7 +18,7 @@ from dbt.adapters.contracts.connection import AdapterResponse
 from dbt.adapters.contracts.relation import RelationConfig
 from dbt.adapters.lakewing.catalogs import DeltaCatalog, IcebergCatalog
 from dbt.adapters.lakewing.column import LakewingColumn
-from dbt.adapters.lakewing.connections import FORMATS, LakewingConnectionManager
+from dbt.adapters.lakewing.connections import FORMATS, MAIN, LakewingConnectionManager
 from dbt.adapters.lakewing.python_models import Frame, run
 from dbt.adapters.lakewing.relation import LakewingRelation
 from dbt.adapters.lakewing.seeds import arrow_table
@@ -71,6 +71,12 @@ class LakewingAdapter(SQLAdapter):
             Capability.MicrobatchConcurrency: CapabilitySupport(support=Support.Full),
         }
     )
+
+    @available
+    def is_on_branch(self) -> bool:
+        """Whether the target writes to a branch, beside what others read."""
+        on_branch: bool = self.config.credentials.branch != MAIN
+        return on_branch
 
     def standardize_grants_dict(self, grants_table: agate.Table) -> dict:
         """The grants by privilege, as a project writes them; what an owner may do is none of them."""

@@ -45,6 +45,10 @@
     {% do lakewing__put_in_place(existing, built, target) %}
   {% else %}
     {% set temporary = make_temp_relation(target) %}
+    {% if adapter.is_on_branch() %}
+      {# One that a failure has left there could not be replaced. #}
+      {% do adapter.drop_relation(temporary) %}
+    {% endif %}
     {% call statement('temporary', language=model['language']) -%}
       {{ lakewing__rows_into(True, temporary, compiled_code) }}
     {%- endcall %}
@@ -67,22 +71,29 @@
 
 {#
   Where a table is built anew. Readers see the old rows until they see the new ones: a table is replaced by one commit, or,
-  where a contract or another kind of relation stands in between, built under another name that is then changed.
+  where a contract or another kind of relation stands in between, built under another name that is then changed. On a
+  branch only rows can be replaced: those of a table that was built under another name.
 #}
 {% macro lakewing__place_to_build(existing, target) %}
   {% set contract = config.get('contract') %}
-  {% if existing is none or (existing.is_table and not (contract and contract.enforced)) %}
+  {% if existing is none or
+        (existing.is_table and not (contract and contract.enforced) and not adapter.is_on_branch()) %}
     {{ return(target) }}
   {% endif %}
   {% set intermediate = make_intermediate_relation(target) %}
   {% do adapter.drop_relation(intermediate) %}
-  {% do adapter.drop_relation(make_backup_relation(target, existing.type)) %}
+  {% if not adapter.is_on_branch() %}
+    {% do adapter.drop_relation(make_backup_relation(target, existing.type)) %}
+  {% endif %}
   {{ return(intermediate) }}
 {% endmacro %}
 
 {# What was built gets the name of the model. #}
 {% macro lakewing__put_in_place(existing, built, target) %}
-  {% if built.identifier != target.identifier %}
+  {% if built.identifier != target.identifier and adapter.is_on_branch() %}
+    {% do lakewing__replace_rows(existing, built) %}
+    {% do adapter.drop_relation(built) %}
+  {% elif built.identifier != target.identifier %}
     {% set backup = make_backup_relation(target, existing.type) %}
     {% do adapter.rename_relation(existing, backup) %}
     {% do adapter.rename_relation(built, target) %}

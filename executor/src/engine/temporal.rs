@@ -1,0 +1,123 @@
+//! A DATE beside a TIMESTAMP. DataFusion (55.2) makes nanoseconds of both, which end in the year 2262, and tables use the
+//! year 9999 for "until further notice". Here the date gets the unit of the timestamps beside it, before DataFusion's own
+//! rule sees them.
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::DFSchema;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast};
+use datafusion::optimizer::analyzer::AnalyzerRule;
+
+/// Functions whose arguments become one type.
+const OF_ONE_TYPE: [&str; 6] = ["coalesce", "greatest", "ifnull", "least", "nullif", "nvl"];
+
+/// Casts dates that are compared with timestamps, or may be in their place.
+#[derive(Debug)]
+pub(super) struct DatesAsTimestamps;
+
+impl AnalyzerRule for DatesAsTimestamps {
+    fn name(&self) -> &str {
+        "dates_as_timestamps"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let analyzed = plan.transform_up_with_subqueries(|plan| {
+            let mut schema = merge_schema(&plan.inputs());
+            if let LogicalPlan::TableScan(scan) = &plan {
+                let source = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;
+                schema.merge(&source);
+            }
+            let names = NamePreserver::new(&plan);
+            let mapped = plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let with_casts = expr.transform_up(|expr| in_expr(expr, &schema))?;
+                Ok(with_casts.update_data(|expr| name.restore(expr)))
+            })?;
+            match mapped.transformed {
+                true => mapped.map_data(LogicalPlan::recompute_schema),
+                false => Ok(mapped),
+            }
+        })?;
+        Ok(analyzed.data)
+    }
+}
+
+/// Casts the dates among those parts of an expression that become one type.
+fn in_expr(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let mut changed = false;
+    match &mut expr {
+        Expr::BinaryExpr(binary) if binary.op.supports_propagation() => {
+            changed |= unify(&mut [&mut binary.left, &mut binary.right], schema);
+        }
+        Expr::Between(between) => {
+            changed |= unify(&mut [&mut between.expr, &mut between.low, &mut between.high], schema);
+        }
+        Expr::InList(list) => {
+            let mut parts: Vec<&mut Expr> = list.list.iter_mut().collect();
+            parts.push(&mut list.expr);
+            changed |= unify(&mut parts, schema);
+        }
+        Expr::Case(case) => {
+            let (mut whens, mut results): (Vec<&mut Expr>, Vec<&mut Expr>) = case
+                .when_then_expr
+                .iter_mut()
+                .map(|(when, then)| (when.as_mut(), then.as_mut()))
+                .unzip();
+            results.extend(case.else_expr.as_deref_mut());
+            changed |= unify(&mut results, schema);
+            if let Some(operand) = case.expr.as_deref_mut() {
+                whens.push(operand);
+                changed |= unify(&mut whens, schema);
+            }
+        }
+        Expr::ScalarFunction(function) if OF_ONE_TYPE.contains(&function.name()) => {
+            let mut parts: Vec<&mut Expr> = function.args.iter_mut().collect();
+            changed |= unify(&mut parts, schema);
+        }
+        _ => {}
+    }
+    Ok(match changed {
+        true => Transformed::yes(expr),
+        false => Transformed::no(expr),
+    })
+}
+
+/// Makes the dates among `parts` timestamps of the unit that the timestamps among them have; whether there were any.
+/// Beside nanoseconds, and timestamps with a time zone, they are left to DataFusion.
+fn unify(parts: &mut [&mut Expr], schema: &DFSchema) -> bool {
+    // What has no type yet is told of by DataFusion.
+    let types: Vec<Option<DataType>> = parts.iter().map(|part| part.get_type(schema).ok()).collect();
+    let units = types.iter().flatten().filter_map(|data_type| match data_type {
+        DataType::Timestamp(unit, None) => Some(*unit),
+        _ => None,
+    });
+    let Some(unit) = units.max_by_key(|unit| digits(*unit)) else {
+        return false;
+    };
+    let zoned = |data_type: &DataType| matches!(data_type, DataType::Timestamp(_, Some(_)));
+    if unit == TimeUnit::Nanosecond || types.iter().flatten().any(zoned) {
+        return false;
+    }
+    let mut changed = false;
+    for (part, data_type) in parts.iter_mut().zip(types) {
+        if matches!(data_type, Some(DataType::Date32 | DataType::Date64)) {
+            let date = std::mem::take(*part);
+            **part = cast(date, DataType::Timestamp(unit, None));
+            changed = true;
+        }
+    }
+    changed
+}
+
+fn digits(unit: TimeUnit) -> u8 {
+    match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond => 6,
+        TimeUnit::Nanosecond => 9,
+    }
+}
