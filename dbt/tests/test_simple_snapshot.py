@@ -51,7 +51,6 @@ class TestSnapshotNewRecordCheckMode(BaseSnapshotNewRecordCheckMode):
     pass
 
 
-@pytest.mark.skip(reason="dates beyond 2262 cannot stand beside timestamps")
 class TestSnapshotNewRecordDbtValidToCurrent(BaseSnapshotNewRecordDbtValidToCurrent):
     pass
 

@@ -10,10 +10,12 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::SessionContext;
 use futures::stream;
+use iceberg::TableUpdate;
 use sqlx::Connection;
 
 use super::*;
 use crate::config::{Config, Secret};
+use crate::iceberg::commit::land::now;
 use crate::lakehouse::Lakehouse;
 use crate::view::{DIALECT, ViewText};
 use crate::write::create_table;
@@ -199,6 +201,51 @@ async fn of_many_creators_one_wins() {
 }
 
 /// A catalog of Java's first layout has no column that tells views from tables; a later one has views.
+#[tokio::test]
+async fn several_tables_change_together_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let lakehouse = lakehouse(folder.path());
+    let client = lakehouse.client("lake").unwrap();
+    client.create_namespace("sales", &[]).await.unwrap();
+    let names = ["a", "b"].map(|table| TableName::new("lake", "sales", table));
+    for name in &names {
+        let new = new_table();
+        create_table(&lakehouse, name, &new, rows(&new, 0..5)).await.unwrap();
+    }
+    let marked = async |name: &TableName, mark: &str| {
+        let now = now(&lakehouse, name).await.unwrap();
+        TableCommit {
+            base: now.metadata,
+            base_location: now.location,
+            requirements: Vec::new(),
+            updates: vec![TableUpdate::SetProperties {
+                updates: HashMap::from([("mark".to_owned(), mark.to_owned())]),
+            }],
+        }
+    };
+    let marks = async || {
+        let mut marks = Vec::new();
+        for name in &names {
+            marks.push(lakehouse.table(name).await.unwrap().snapshot().property("mark"));
+        }
+        marks
+    };
+    let [a, b] = &names;
+    let first = (marked(a, "1").await, marked(b, "1").await);
+    client.commit_all(&[(a, &first.0), (b, &first.1)]).await.unwrap();
+    assert_eq!(marks().await, [Some("1".to_owned()), Some("1".to_owned())]);
+
+    let before = objects(folder.path());
+    let second = marked(a, "2").await;
+    let error = client.commit_all(&[(a, &second), (b, &first.1)]).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Conflict { table } if *table == b.to_string()),
+        "{error:?}"
+    );
+    assert_eq!(marks().await, [Some("1".to_owned()), Some("1".to_owned())]);
+    assert_eq!(objects(folder.path()), before, "files are left behind");
+}
+
 #[tokio::test]
 async fn other_layouts_of_a_sql_catalog_are_read() {
     let folder = tempfile::tempdir().unwrap();

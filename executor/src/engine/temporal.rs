@@ -2,14 +2,16 @@
 //! year 9999 for "until further notice". Here the date gets the unit of the timestamps beside it, before DataFusion's own
 //! rule sees them.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection, Union, cast};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
 /// Functions whose arguments become one type.
@@ -26,6 +28,9 @@ impl AnalyzerRule for DatesAsTimestamps {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let analyzed = plan.transform_up_with_subqueries(|plan| {
+            if let LogicalPlan::Union(union) = plan {
+                return in_union(union);
+            }
             let mut schema = merge_schema(&plan.inputs());
             if let LogicalPlan::TableScan(scan) = &plan {
                 let source = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;
@@ -86,31 +91,88 @@ fn in_expr(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
+/// Casts the columns of dates that stand in the place of timestamps in other inputs.
+fn in_union(union: Union) -> Result<Transformed<LogicalPlan>> {
+    let width = union.schema.fields().len();
+    let units: Vec<Option<TimeUnit>> = (0..width)
+        .map(|index| unit_beside(union.inputs.iter().flat_map(|input| leaves(input, index))))
+        .collect();
+    let mut changed = false;
+    let mut inputs = Vec::with_capacity(union.inputs.len());
+    for input in union.inputs {
+        let columns = input.schema().iter().zip(&units).enumerate();
+        let mut casts = false;
+        let exprs: Vec<Expr> = columns
+            .map(|(index, ((qualifier, field), unit))| {
+                let column = Expr::Column(Column::from((qualifier, field)));
+                match unit {
+                    Some(unit) if leaves(&input, index).any(|data_type| is_date(&data_type)) => {
+                        casts = true;
+                        let moment = cast(column, DataType::Timestamp(*unit, None));
+                        moment.alias_qualified(qualifier.cloned(), field.name())
+                    }
+                    _ => column,
+                }
+            })
+            .collect();
+        changed |= casts;
+        inputs.push(match casts {
+            true => Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, input)?)),
+            false => input,
+        });
+    }
+    let union = Union::try_new_with_loose_types(inputs)?;
+    Ok(match changed {
+        true => Transformed::yes(LogicalPlan::Union(union)),
+        false => Transformed::no(LogicalPlan::Union(union)),
+    })
+}
+
+/// The types that a column of a plan is made of: of unions in it, which have no common type yet, those of their inputs.
+fn leaves(plan: &LogicalPlan, index: usize) -> Box<dyn Iterator<Item = DataType> + '_> {
+    match plan {
+        LogicalPlan::Union(union) => Box::new(union.inputs.iter().flat_map(move |input| leaves(input, index))),
+        plan => {
+            let fields = plan.schema().fields();
+            Box::new(fields.get(index).map(|field| field.data_type().clone()).into_iter())
+        }
+    }
+}
+
+fn is_date(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Date32 | DataType::Date64)
+}
+
+/// The unit that dates among these types get: the finest of the timestamps. Beside nanoseconds, and timestamps with a time
+/// zone, they are left to DataFusion.
+fn unit_beside(types: impl Iterator<Item = DataType>) -> Option<TimeUnit> {
+    let (mut finest, mut dates) = (None, false);
+    for data_type in types {
+        match data_type {
+            DataType::Timestamp(TimeUnit::Nanosecond, _) | DataType::Timestamp(_, Some(_)) => return None,
+            DataType::Timestamp(unit, None) => {
+                finest = finest.into_iter().chain([unit]).max_by_key(|unit| digits(*unit));
+            }
+            other => dates |= is_date(&other),
+        }
+    }
+    finest.filter(|_| dates)
+}
+
 /// Makes the dates among `parts` timestamps of the unit that the timestamps among them have; whether there were any.
-/// Beside nanoseconds, and timestamps with a time zone, they are left to DataFusion.
 fn unify(parts: &mut [&mut Expr], schema: &DFSchema) -> bool {
     // What has no type yet is told of by DataFusion.
     let types: Vec<Option<DataType>> = parts.iter().map(|part| part.get_type(schema).ok()).collect();
-    let units = types.iter().flatten().filter_map(|data_type| match data_type {
-        DataType::Timestamp(unit, None) => Some(*unit),
-        _ => None,
-    });
-    let Some(unit) = units.max_by_key(|unit| digits(*unit)) else {
+    let Some(unit) = unit_beside(types.iter().flatten().cloned()) else {
         return false;
     };
-    let zoned = |data_type: &DataType| matches!(data_type, DataType::Timestamp(_, Some(_)));
-    if unit == TimeUnit::Nanosecond || types.iter().flatten().any(zoned) {
-        return false;
-    }
-    let mut changed = false;
-    for (part, data_type) in parts.iter_mut().zip(types) {
-        if matches!(data_type, Some(DataType::Date32 | DataType::Date64)) {
+    for (part, data_type) in parts.iter_mut().zip(&types) {
+        if data_type.as_ref().is_some_and(is_date) {
             let date = std::mem::take(*part);
             **part = cast(date, DataType::Timestamp(unit, None));
-            changed = true;
         }
     }
-    changed
+    true
 }
 
 fn digits(unit: TimeUnit) -> u8 {

@@ -341,7 +341,26 @@ async fn views_of_a_rest_catalog() -> Result<()> {
         second["default-catalog"] == "rest" && metadata["properties"].get("comment").is_none(),
         "{metadata}"
     );
+    replaced_by_what_was(&mut client).await?;
     made_by_spark(&mut client, &rest).await
+}
+
+/// A view replaced by itself, by another query of the same columns, and by what it was before.
+async fn replaced_by_what_was(client: &mut Client) -> Result<()> {
+    for (query, rows) in [
+        ("SELECT 1 AS x", "1"),
+        ("SELECT 1 AS x", "1"),
+        ("SELECT 2 AS x", "2"),
+        ("SELECT 1 AS x", "1"),
+        ("SELECT 'a' AS y", "a"),
+        ("SELECT 2 AS x", "2"),
+    ] {
+        let sql = format!("CREATE OR REPLACE VIEW rest.s.again AS {query}");
+        client.query(&sql).await.map_err(|error| error.context(sql))?;
+        let found = texts(client, "SELECT * FROM rest.s.again").await?;
+        ensure!(found == [[rows]], "{query}: {found:?}");
+    }
+    Ok(())
 }
 
 /// What PyIceberg's session is asked to do with a view of the schema `s`.

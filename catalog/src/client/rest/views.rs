@@ -98,7 +98,10 @@ impl RestClient {
             return self.made(name, &answer).await;
         };
         let (_, updates) = version.replace(name, &base)?;
-        self.update_view(name, &path, &base, &updates).await
+        match updates.is_empty() {
+            true => Ok(()),
+            false => self.update_view(name, &path, &base, &updates).await,
+        }
     }
 
     /// Gives a view another description, or none.

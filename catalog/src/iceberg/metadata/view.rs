@@ -104,8 +104,43 @@ impl NewVersion {
             table: name.to_string(),
             feature: format!("another way than CREATE OR REPLACE VIEW: {}", error.message()),
         })?;
-        Ok((built.metadata, built.changes))
+        Ok((built.metadata, named_by_id(base, built.changes)))
     }
+}
+
+/// "The one that was added last", in the place of an id.
+const LAST_ADDED: i32 = -1;
+
+/// The `changes` of `base`, which name by its id what `base` has already. The crate adds such a schema or version again and
+/// then speaks of the one that was added last; a catalog that knows it by then adds nothing, and refuses.
+fn named_by_id(base: &ViewMetadata, changes: Vec<ViewUpdate>) -> Vec<ViewUpdate> {
+    let (mut known_schema, mut known_version) = (None, None);
+    let mut named = Vec::with_capacity(changes.len());
+    for change in changes {
+        named.push(match change {
+            ViewUpdate::AddSchema { schema, .. } if base.schema_by_id(schema.schema_id()).is_some() => {
+                known_schema = Some(schema.schema_id());
+                continue;
+            }
+            ViewUpdate::AddViewVersion { view_version } if base.version_by_id(view_version.version_id()).is_some() => {
+                known_version = Some(view_version.version_id());
+                continue;
+            }
+            ViewUpdate::AddViewVersion { view_version } if view_version.schema_id() == LAST_ADDED => {
+                let schema = known_schema.unwrap_or(LAST_ADDED);
+                ViewUpdate::AddViewVersion {
+                    view_version: view_version.with_schema_id(schema),
+                }
+            }
+            ViewUpdate::SetCurrentViewVersion {
+                view_version_id: LAST_ADDED,
+            } => ViewUpdate::SetCurrentViewVersion {
+                view_version_id: known_version.unwrap_or(LAST_ADDED),
+            },
+            other => other,
+        });
+    }
+    named
 }
 
 /// The metadata of the view `base` with another description, and the changes that lead there.

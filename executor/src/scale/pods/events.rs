@@ -68,7 +68,7 @@ impl Events {
         note.truncate(note.floor_char_boundary(NOTE_BYTES_MAX));
         let event = Event {
             metadata: ObjectMeta {
-                generate_name: Some(format!("{}.", lease.name)),
+                generate_name: Some(format!("{}-", lease.name)),
                 namespace: Some(self.namespace.clone()),
                 ..ObjectMeta::default()
             },
@@ -94,17 +94,15 @@ impl Events {
     }
 }
 
-/// Writes what is told, one after the other, until nobody tells any more. What cannot be written is lost.
+/// Writes what is told, one after the other, until nobody tells any more. What cannot be written is lost; the log says so
+/// once, until one is written again.
 pub(super) async fn write(api: Api<Event>, mut told: Receiver<Event>) {
-    let mut failing = None;
+    let mut fails = false;
     while let Some(event) = told.recv().await {
         let failed = within(api.create(&PostParams::default(), &event)).await.err();
-        let why = failed.map(|failure| failure.why().to_owned());
-        if let Some(why) = &why
-            && failing.as_ref() != Some(why)
-        {
-            warn!(why, "events of the release are not written");
+        if let Some(failure) = failed.as_ref().filter(|_| !fails) {
+            warn!(why = failure.why(), "events of the release are not written");
         }
-        failing = why;
+        fails = failed.is_some();
     }
 }
