@@ -42,10 +42,8 @@ impl AnalyzerRule for DatesAsTimestamps {
                 let with_casts = expr.transform_up(|expr| in_expr(expr, &schema))?;
                 Ok(with_casts.update_data(|expr| name.restore(expr)))
             })?;
-            match mapped.transformed {
-                true => mapped.map_data(LogicalPlan::recompute_schema),
-                false => Ok(mapped),
-            }
+            // What lies below may have changed its types.
+            mapped.map_data(LogicalPlan::recompute_schema)
         })?;
         Ok(analyzed.data)
     }
