@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 from dbt.tests.adapter.simple_snapshot import (
     fixtures,
     test_ephemeral_snapshot_hard_deletes,

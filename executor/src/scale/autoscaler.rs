@@ -238,7 +238,7 @@ impl Scaler {
             let (there, start, stop) = (load.executors.len(), decision.start, decision.stop.len());
             info!(set = %name, there, start, stop, wanted = decision.wanted, reason, "executors are scaled");
             if let Launcher::Pods(pods) = &self.launcher {
-                pods.scaled(name, there, start, &decision.stop, &reason);
+                pods.scaled((&**name, there), start, &decision.stop, &reason);
             }
         } else if news {
             info!(set = %name, there = load.executors.len(), wanted = decision.wanted, reason, "executors stay as they are");

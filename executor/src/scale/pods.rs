@@ -193,7 +193,7 @@ impl Pods {
     }
 
     /// So many pods of `set` that has `there` are created now, and those named are asked to end.
-    pub(super) fn scaled(&self, set: &str, there: usize, start: usize, stop: &[String], reason: &str) {
+    pub(super) fn scaled(&self, (set, there): (&str, usize), start: usize, stop: &[String], reason: &str) {
         if start > 0 {
             let note = format!("set {set} has {there} executors, {start} are started: {reason}");
             self.tell(Reason::ScaledUp, &note);

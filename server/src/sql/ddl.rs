@@ -248,11 +248,7 @@ impl Ddl {
                 unless(dropped.await, if_exists, ErrorKind::NotFound, NAMES)
             }
             Self::AlterBranch { schema, change } => {
-                let (catalog, namespace) = namespace(&schema, session, lakehouse)?;
-                guard
-                    .require_on_schema(by.0, &catalog, &namespace, Privilege::Own)
-                    .await?;
-                branch::alter_all((&catalog, &namespace), &change, lakehouse).await
+                branch::alter_all(&namespace(&schema, session, lakehouse)?, &change, lakehouse, by).await
             }
             Self::ChangeGrants(change) => change.run(session, lakehouse, &guard).await,
         }

@@ -7,6 +7,7 @@ use catalog::{AsOf, LakeTable, Lakehouse, Relation, TableName};
 
 use super::alter::Change;
 use super::{Ddl, table_name};
+use crate::access::{Guard, Privilege};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::sql::plan::Planner;
@@ -29,8 +30,16 @@ pub(in crate::sql) fn refused(what: &str, session: &Session) -> Error {
 }
 
 /// Changes a branch of all tables of a schema that have it.
-pub(super) async fn alter_all(place: (&str, &str), change: &Alteration, lakehouse: &Lakehouse) -> Result<()> {
-    let changed = lakehouse.alter_branch(place, change).await?;
+pub(super) async fn alter_all(
+    (catalog, namespace): &(String, String),
+    change: &Alteration,
+    lakehouse: &Lakehouse,
+    (user, guard): (&str, &Guard),
+) -> Result<()> {
+    guard
+        .require_on_schema(user, catalog, namespace, Privilege::Own)
+        .await?;
+    let changed = lakehouse.alter_branch((catalog, namespace), change).await?;
     match change {
         Alteration::FastForward { to: name, .. }
         | Alteration::DropRef {
@@ -38,7 +47,7 @@ pub(super) async fn alter_all(place: (&str, &str), change: &Alteration, lakehous
         } if changed.is_empty() => Err(catalog::Error::NotFound {
             what: "branch",
             name: name.clone(),
-            hint: Some(format!("no table of the schema {} has it", place.1)),
+            hint: Some(format!("no table of the schema {namespace} has it")),
         }
         .into()),
         _ => Ok(()),
