@@ -129,7 +129,12 @@ async fn session_on_a_branch(s: &str, on_branch: &mut Client, other: &mut Client
     // The same view changes nothing.
     let same = format!("CREATE OR REPLACE VIEW {s}.v AS SELECT * FROM {s}.t");
     on_branch.query(&same).await?;
+    published(s, on_branch, other).await
+}
 
+/// How the session publishes what it did.
+async fn published(s: &str, on_branch: &mut Client, other: &mut Client) -> Result<()> {
+    let ids = |table: &str| format!("SELECT id FROM {s}.{table} ORDER BY id");
     // All tables of the schema or none: one of them has gone on meanwhile.
     let publish = format!("ALTER SCHEMA {s} FAST FORWARD main TO run");
     update(other, &format!("CREATE TABLE {s}.late AS SELECT 1 AS id")).await?;
