@@ -1,5 +1,5 @@
-//! SQL functions that clients of other engines expect and DataFusion lacks, or has in a form that does not fit tables. Sessions that plan and executors that run have
-//! the same ones: a plan names a function, and carries none.
+//! SQL functions that clients of other engines expect and DataFusion lacks, or has in a form that does not fit tables.
+//! Sessions that plan and executors that run have the same ones: a plan names a function, and carries none.
 
 mod dates;
 mod now;

@@ -104,7 +104,7 @@ fn in_union(union: Union) -> Result<Transformed<LogicalPlan>> {
             .map(|(index, ((qualifier, field), unit))| {
                 let column = Expr::Column(Column::from((qualifier, field)));
                 match unit {
-                    Some(unit) if leaves(&input, index).any(|data_type| is_date(&data_type)) => {
+                    Some(unit) if leaves(&input, index).any(|data_type| is_cast(&data_type)) => {
                         casts = true;
                         let moment = cast(column, DataType::Timestamp(*unit, None));
                         moment.alias_qualified(qualifier.cloned(), field.name())
@@ -141,14 +141,19 @@ fn is_date(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Date32 | DataType::Date64)
 }
 
-/// The unit that dates among these types get: the finest of the timestamps. Beside nanoseconds, and timestamps with a time
-/// zone, they are left to DataFusion.
+/// Whether a type becomes a timestamp without a zone beside others: dates, and, as DataFusion does where there are dates,
+/// timestamps with a time zone.
+fn is_cast(data_type: &DataType) -> bool {
+    is_date(data_type) || matches!(data_type, DataType::Timestamp(_, Some(_)))
+}
+
+/// The unit that dates among these types get: the finest of the timestamps. Beside nanoseconds they are left to DataFusion.
 fn unit_beside(types: impl Iterator<Item = DataType>) -> Option<TimeUnit> {
     let (mut finest, mut dates) = (None, false);
     for data_type in types {
         match data_type {
-            DataType::Timestamp(TimeUnit::Nanosecond, _) | DataType::Timestamp(_, Some(_)) => return None,
-            DataType::Timestamp(unit, None) => {
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => return None,
+            DataType::Timestamp(unit, _) => {
                 finest = finest.into_iter().chain([unit]).max_by_key(|unit| digits(*unit));
             }
             other => dates |= is_date(&other),
@@ -165,7 +170,7 @@ fn unify(parts: &mut [&mut Expr], schema: &DFSchema) -> bool {
         return false;
     };
     for (part, data_type) in parts.iter_mut().zip(&types) {
-        if data_type.as_ref().is_some_and(is_date) {
+        if data_type.as_ref().is_some_and(is_cast) {
             let date = std::mem::take(*part);
             **part = cast(date, DataType::Timestamp(unit, None));
         }
