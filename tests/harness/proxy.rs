@@ -5,12 +5,16 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+
+/// How long the rest of a request that is refused is read for.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// A running proxy. Dropping it ends all of its connections.
 pub struct Proxy {
@@ -121,7 +125,8 @@ async fn pass(
     }
 }
 
-/// Answers one request, of which nothing is read but its beginning.
+/// Answers one request by its beginning. What follows is read and left: a socket that is closed with bytes unread is reset,
+/// and takes the answer with it (RFC 9112, section 9.6).
 async fn refuse(client: &mut TcpStream, status: &str) -> std::io::Result<()> {
     let mut head = vec![0; 64 << 10];
     let _read = client.read(&mut head).await?;
@@ -135,7 +140,12 @@ async fn refuse(client: &mut TcpStream, status: &str) -> std::io::Result<()> {
         "HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     );
     client.write_all(answer.as_bytes()).await?;
-    client.shutdown().await
+    client.shutdown().await?;
+    let mut nowhere = tokio::io::sink();
+    tokio::time::timeout(LINGER, tokio::io::copy(client, &mut nowhere))
+        .await
+        .map_err(std::io::Error::other)??;
+    Ok(())
 }
 
 impl Drop for Proxy {
