@@ -102,22 +102,19 @@ async fn what_lakewing_wrote() -> Result<()> {
     }
     let request = json!({
         "folder": scratch.path(), "tables": tables, "columns": ["id", "text", "day"],
-        "append": "11L, 'spark', DATE'2026-01-03'",
+        "append": "11L, 'spark', DATE'2026-01-03'", "lineage": {
+            "v3": ["_row_id", "_last_updated_sequence_number"],
+            "tracked": ["_metadata.row_id", "_metadata.row_commit_version"],
+        },
     });
     let read = spark("spark_reads.py", request).await?;
     for (name, catalog, _) in kinds {
-        let answer = client
-            .query(&format!("SELECT id, text, day FROM {catalog}.spark.{name}"))
-            .await?;
-        let text = |cell| match cell {
-            Cell::Null => "NULL".to_owned(),
-            Cell::Float(number) => number.to_string(),
-            Cell::Text(text) => text,
-        };
-        let own = rows(&answer)?.into_iter();
-        let mut own: Vec<Vec<String>> = own.map(|row| row.into_iter().map(text).collect()).collect();
-        own.sort();
-        let count = 6 + usize::from(name == "tracked") + usize::from(catalog == "delta");
+        let own = sorted(
+            &mut client,
+            &format!("SELECT id, text, day FROM {catalog}.spark.{name}"),
+        )
+        .await?;
+        let count = 7 + usize::from(catalog == "delta");
         ensure!(own.len() == count, "{name}: {own:?}");
         ensure!(
             read[name] == json!(own),
@@ -125,7 +122,33 @@ async fn what_lakewing_wrote() -> Result<()> {
             read[name]
         );
     }
+    // Whoever changed them, rows are the same rows.
+    for (name, catalog) in [("v3", "lake"), ("tracked", "delta")] {
+        let rows = format!("SELECT id, _row_id, _last_updated_sequence_number FROM {catalog}.spark.{name}$rows");
+        let own = sorted(&mut client, &rows).await?;
+        let spark = &read["lineage"][name];
+        ensure!(*spark == json!(own), "{name}: Spark reads {spark}, Lakewing {own:?}");
+    }
+    // Both hash values alike, so that what they keep of the same rows is the same to the last bit.
+    for name in ["v2", "v3"] {
+        let sketches = &read["sketches"][name];
+        let columns = sketches[0].as_object().map_or(0, serde_json::Map::len);
+        ensure!(columns == 3 && sketches[0] == sketches[1], "{name}: {sketches}");
+    }
     Ok(())
+}
+
+/// The rows of a query as texts, sorted.
+async fn sorted(client: &mut Client, sql: &str) -> Result<Vec<Vec<String>>> {
+    let text = |cell| match cell {
+        Cell::Null => "NULL".to_owned(),
+        Cell::Float(number) => number.to_string(),
+        Cell::Text(text) => text,
+    };
+    let own = rows(&client.query(sql).await?)?.into_iter();
+    let mut own: Vec<Vec<String>> = own.map(|row| row.into_iter().map(text).collect()).collect();
+    own.sort();
+    Ok(own)
 }
 
 /// Makes a table of that name in a catalog, with these properties: where it lies, for Spark.
@@ -146,10 +169,16 @@ async fn written_by_lakewing(
         ));
     }
     statements.push(format!("OPTIMIZE {table}"));
-    if name != "tracked" {
-        statements.push(format!("DELETE FROM {table} WHERE id = 3"));
-    }
+    statements.push(format!("DELETE FROM {table} WHERE id = 3"));
+    statements.push(format!("UPDATE {table} SET text = 'u' || text WHERE id = 4"));
+    statements.push(format!(
+        "MERGE INTO {table} USING (SELECT 5 AS i UNION ALL SELECT 6) AS s ON id = i WHEN MATCHED THEN UPDATE SET text = 'm' \
+         WHEN NOT MATCHED THEN INSERT VALUES (i, 'new', DATE '2026-01-02')"
+    ));
     statements.push(format!("INSERT INTO {table} VALUES (10, NULL, NULL)"));
+    if catalog == "lake" {
+        statements.push(format!("ANALYZE TABLE {table} COMPUTE STATISTICS"));
+    }
     for sql in statements {
         client.query(&sql).await.with_context(|| sql.clone())?;
     }

@@ -23,6 +23,7 @@ pub mod write;
 pub use config::{CatalogConfig, Config, Secret, StorageProfile};
 pub use error::{Error, Result};
 pub use files::{FileKind, FilesTable};
+pub use iceberg::maintain::theta_sketch;
 pub use lakehouse::{Lakehouse, PathFormat, Relation};
 pub use name::TableName;
 pub use scan::codec::LakeCodec;

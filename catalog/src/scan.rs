@@ -12,7 +12,7 @@ pub(crate) mod row_metadata;
 pub(crate) mod source;
 mod statistics;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
@@ -101,6 +101,7 @@ pub(crate) async fn plan(
         projection: &projection,
         rows: &rows,
         columns: list.columns,
+        distinct: list.distinct,
         pruned: list.pruned,
         deletes,
     };
@@ -233,6 +234,8 @@ struct Scan<'a> {
     /// What is asked besides, and where it is found.
     rows: &'a RowMetadata,
     columns: Arc<ColumnMapping>,
+    /// Estimates of the number of distinct values, by position in the table.
+    distinct: Arc<BTreeMap<usize, u64>>,
     /// Of the whole list; every scan tells its own share of the files.
     pruned: Pruned,
     deletes: &'a Arc<DeleteCache>,
@@ -244,6 +247,7 @@ impl Scan<'_> {
     fn of_delete_files<'b>(&'b self, asked: &'b RowMetadata) -> Scan<'b> {
         Scan {
             columns: Arc::clone(&self.columns),
+            distinct: Arc::default(),
             pruned: Pruned::default(),
             rows: asked,
             ..*self
@@ -286,7 +290,7 @@ impl Scan<'_> {
         let source = LakeParquetSource::try_new(parquet, self.snapshot.table(), Arc::clone(&self.columns), access)?
             .with_pruned(pruned);
         let width = table_schema.table_schema().fields().len();
-        let statistics = statistics::of_scan(&files, positions, width);
+        let statistics = statistics::of_scan(&files, positions, &self.distinct, width);
         let with_statistics = files.len().saturating_mul(positions.len()) <= FILE_STATISTICS_MAX;
         let files = files.into_iter().map(|file| {
             let bounds = with_statistics.then(|| statistics::of_file(&file, positions, width));

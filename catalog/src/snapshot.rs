@@ -127,6 +127,8 @@ pub(crate) struct FileList {
     pub(crate) equality_deletes: Vec<EqualityDeleteFile>,
     /// How columns are found in every file of the list, equality delete files included.
     pub(crate) columns: Arc<ColumnMapping>,
+    /// Estimates of the number of distinct values in the whole table, by the column's position, where they are known.
+    pub(crate) distinct: Arc<BTreeMap<usize, u64>>,
     /// What planning looked at and dropped.
     pub(crate) pruned: Pruned,
 }
@@ -326,9 +328,10 @@ impl TableSnapshot {
         }
     }
 
-    /// The same for rows that move into other files: where they have ids, two columns of them stand behind those of the
-    /// table (`_row_id` and `_last_updated_sequence_number`), and files keep them.
-    pub(crate) fn rewrite_target(&self) -> Result<WriteTarget> {
+    /// The same for rows that move into other files, or are changed: where they have ids, two columns of them stand behind
+    /// those of the table (`_row_id` and `_last_updated_sequence_number`), and files keep them. NULL is what the new file
+    /// gives.
+    pub fn rewrite_target(&self) -> Result<WriteTarget> {
         let target = self.write_target()?;
         let stored = match &self.format {
             Format::Iceberg(_) if self.tracks_rows() => IcebergSnapshot::stored_columns(),
@@ -384,6 +387,19 @@ impl TableSnapshot {
         match &self.format {
             Format::Iceberg(snapshot) => snapshot.commit(lakehouse, name, change).await,
             Format::Delta(snapshot) => snapshot.commit(lakehouse, name, change).await,
+        }
+    }
+
+    /// The columns whose distinct values ANALYZE counts: `wanted`, or all that can be counted.
+    pub fn sketched_columns(&self, wanted: Option<&[String]>) -> Result<Vec<String>> {
+        match &self.format {
+            Format::Iceberg(snapshot) => snapshot.sketched_columns(wanted),
+            Format::Delta(_) => Err(Error::Unsupported {
+                table: self.table.to_string(),
+                feature: "ANALYZE: Delta tables keep no numbers of distinct values, and bounds and counts are written \
+                          with every file"
+                    .to_owned(),
+            }),
         }
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod message;
 mod parquet;
 mod partition;
 pub mod plan;
+pub(crate) mod puffin;
 pub mod replaced;
 pub mod target;
 pub(crate) mod vector;

@@ -16,5 +16,7 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
     all.extend(functions);
     // In the place of DataFusion's: the last one of a name holds.
     all.push(Arc::new(ScalarUDF::new_from_impl(now::Now::default())));
+    let aggregates = builder.aggregate_functions().get_or_insert_default();
+    aggregates.push(Arc::new(catalog::theta_sketch()));
     builder
 }

@@ -76,6 +76,7 @@ impl App {
         let running = queries.registry().clone();
         let sessions = Sessions::new(config.starting_catalog()?, config.default_namespace);
         lifecycle.spawn_until_stop(auth.watch());
+        lifecycle.spawn_until_stop(queries.clone().sweep_temporary());
         let watched = (queries.clone(), Arc::clone(&lakehouse), Arc::clone(&engines));
         let metrics = metrics::serve(&config.metrics, watched, lifecycle.stop()).await?;
         let rooms = Rooms {

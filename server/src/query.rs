@@ -6,6 +6,7 @@ mod run;
 pub mod spool;
 mod stored;
 mod tally;
+mod temporary;
 mod write;
 
 use std::panic::AssertUnwindSafe;
@@ -26,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::shutdown::Lifecycle;
 use crate::sql::command::Command;
+use crate::sql::ddl::Ddl;
 use crate::sql::parse::Statement;
 use crate::sql::plan::{Plan, Planner};
 
@@ -104,8 +106,8 @@ pub(crate) enum Outcome {
     Query,
     /// Something that leaves no trace in the session.
     Done,
-    /// The session is another one now.
-    Changed(Session),
+    /// The session is another one now, and so many rows were written for it.
+    Changed(Session, i64),
     /// So many rows were written, changed or deleted; -1 where they were not counted.
     Written(i64),
     /// The query tells what was done, to so many files.
@@ -254,6 +256,14 @@ impl Queries {
         (sql, bound): (&str, Bound),
     ) -> Result<Outcome> {
         match Statement::parse(sql)? {
+            Statement::Write {
+                creation: Some(table), ..
+            }
+            | Statement::Ddl(Ddl::CreateTable(table))
+                if table.temporary =>
+            {
+                self.create_temporary(session, origin, (sql, bound), &table).await
+            }
             Statement::Write { .. } => self.write(session, origin, sql, bound).await.map(Outcome::Written),
             Statement::Maintain(_) => {
                 let (told, files) = Box::pin(self.maintain(session, origin, sql)).await?;
@@ -261,11 +271,15 @@ impl Queries {
             }
             Statement::Command(command) => {
                 let changed = guarded(Box::pin(command.apply(session.clone(), fresh, &self.planner))).await?;
+                self.drop_forgotten(session, &changed).await;
                 // What a catalog keeps, such as a view, is dropped without a trace in the session.
                 match changed == *session {
                     true => Ok(Outcome::Done),
-                    false => Ok(Outcome::Changed(changed)),
+                    false => Ok(Outcome::Changed(changed, 0)),
                 }
+            }
+            Statement::Ddl(Ddl::DropTable { name, .. }) if session.temporary(&name).is_some() => {
+                self.drop_temporary(session, &name.concat()).await
             }
             Statement::Ddl(ddl) => {
                 guarded(Box::pin(ddl.run(session, &self.planner))).await?;

@@ -4,18 +4,20 @@
 mod definitions;
 mod settings;
 mod store;
+mod temporary;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use catalog::AsOf;
+use catalog::{AsOf, TableName};
 use datafusion::prelude::SessionConfig;
 use executor::ExecutorSet;
 
 pub(crate) use definitions::{NamedStatement, TemporaryView};
 use settings::Settings;
 pub(crate) use settings::{SETTINGS, Setting};
-pub(crate) use store::Sessions;
+pub(crate) use store::{Sessions, no_session};
+pub(crate) use temporary::{TEMPORARY_LIFE, TEMPORARY_SCHEMA, temporary_age, temporary_name};
 
 /// The part of a login that changes what a statement means. A value: a statement keeps the one it began with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) views: BTreeMap<String, TemporaryView>,
     /// What PREPARE named, by name.
     pub(crate) statements: BTreeMap<String, NamedStatement>,
+    /// Temporary tables by name.
+    pub(crate) tables: BTreeMap<String, TableName>,
 }
 
 /// What the engine is told that names without a catalog begin with. Only the statement's own catalogs know what it
@@ -50,6 +54,15 @@ impl Session {
             settings: Settings::default(),
             views: BTreeMap::new(),
             statements: BTreeMap::new(),
+            tables: BTreeMap::new(),
+        }
+    }
+
+    /// The temporary table that a name stands for.
+    pub(crate) fn temporary(&self, name: &[String]) -> Option<&TableName> {
+        match name {
+            [name] => self.tables.get(name),
+            _ => None,
         }
     }
 
@@ -72,6 +85,14 @@ impl Session {
         match self.settings.branch() {
             Some(branch) => AsOf::Branch(branch.to_owned()),
             None => AsOf::Latest,
+        }
+    }
+
+    /// Which version of that table its name stands for. Temporary tables have no branches.
+    pub(crate) fn newest_of(&self, name: &TableName) -> AsOf {
+        match temporary_age(name) {
+            Some(_) => AsOf::Latest,
+            None => self.newest(),
         }
     }
 
@@ -100,6 +121,7 @@ impl From<Session> for proto::Session {
             settings,
             views,
             statements,
+            tables,
         } = session;
         Self {
             user,
@@ -110,6 +132,10 @@ impl From<Session> for proto::Session {
             statements: statements
                 .into_iter()
                 .map(|(name, named)| (name, named.into()))
+                .collect(),
+            tables: tables
+                .into_iter()
+                .map(|(name, table)| (name, definitions::written(table)))
                 .collect(),
         }
     }
@@ -124,6 +150,7 @@ impl From<proto::Session> for Session {
             settings,
             views,
             statements,
+            tables,
         } = session;
         Self {
             user,
@@ -134,6 +161,10 @@ impl From<proto::Session> for Session {
             statements: statements
                 .into_iter()
                 .map(|(name, named)| (name, named.into()))
+                .collect(),
+            tables: tables
+                .into_iter()
+                .map(|(name, table)| (name, definitions::read(table)))
                 .collect(),
         }
     }

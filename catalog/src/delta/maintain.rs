@@ -51,10 +51,7 @@ impl DeltaSnapshot {
             Maintenance::Checkpoint => {
                 self.check_protocol()?;
                 checkpoint::write(&self.log, self.version.number()).await?;
-                Ok(Maintained {
-                    counts: vec![("checkpoint_version", self.version.number())],
-                    files: None,
-                })
+                Ok(Maintained::Counts(vec![("checkpoint_version", self.version.number())]))
             }
             Maintenance::ExpireSnapshots { .. } => {
                 refused("expire_snapshots of a Delta table: its log ends by itself, and VACUUM deletes files")
@@ -89,16 +86,13 @@ impl DeltaSnapshot {
         }
         let files: Vec<String> = found.into_keys().collect();
         if dry_run {
-            return Ok(Maintained {
-                counts: Vec::new(),
-                files: Some(files),
-            });
+            return Ok(Maintained::WouldDelete(files));
         }
         delete_all(self.cache.stores(), &files).await;
-        Ok(Maintained {
-            counts: vec![("deleted_files_count", u64::try_from(files.len()).unwrap_or(u64::MAX))],
-            files: None,
-        })
+        Ok(Maintained::Counts(vec![(
+            "deleted_files_count",
+            u64::try_from(files.len()).unwrap_or(u64::MAX),
+        )]))
     }
 
     /// The objects in the table's folder by their location, and whether they are older than `oldest`. Names that begin with `_` or

@@ -141,6 +141,7 @@ impl DeltaSnapshot {
             }],
             equality_deletes: Vec::new(),
             columns: Arc::new(ColumnMapping::by(columns.column_match)),
+            distinct: Arc::default(),
             pruned,
         })
     }

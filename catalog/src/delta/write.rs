@@ -37,18 +37,7 @@ impl DeltaSnapshot {
                 name: self.schema().field(*column).name().clone(),
             })
             .collect();
-        if let Some(size) = self.property("delta.targetFileSize") {
-            target.file_bytes_target = bytes(&size).ok_or_else(|| {
-                self.log
-                    .unsupported(format!("the property delta.targetFileSize = {size}"))
-            })?;
-        }
-        if let Some(codec) = self.property("delta.parquet.compression.codec") {
-            target.compression = compression(&codec).ok_or_else(|| {
-                self.log
-                    .unsupported(format!("the property delta.parquet.compression.codec = {codec}"))
-            })?;
-        }
+        set_layout(&mut target, |key| self.property(key)).map_err(|property| self.log.unsupported(property))?;
         Ok(target)
     }
 
@@ -156,6 +145,23 @@ fn physical_type(column: &DataType, mode: ColumnMappingMode) -> DataType {
     }
 }
 
+/// Gives data files the size and the compression that the table's properties ask for. The error is a property that cannot
+/// be followed.
+pub(super) fn set_layout(target: &mut WriteTarget, property: impl Fn(&str) -> Option<String>) -> Result<(), String> {
+    let set = |key: &str, set: &mut dyn FnMut(&str) -> Option<()>| match property(key) {
+        Some(value) => set(&value).ok_or_else(|| format!("the property {key} = {value}")),
+        None => Ok(()),
+    };
+    set("delta.targetFileSize", &mut |size| {
+        target.file_bytes_target = bytes(size)?;
+        Some(())
+    })?;
+    set("delta.parquet.compression.codec", &mut |codec| {
+        target.compression = compression(codec)?;
+        Some(())
+    })
+}
+
 /// A size such as `134217728`, `128mb` or `1g`.
 fn bytes(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
@@ -186,6 +192,30 @@ fn compression(codec: &str) -> Option<Compression> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delta::commit::create::stage;
+    use crate::write::NewTable;
+
+    #[test]
+    fn a_new_table_is_written_as_its_properties_ask() {
+        let target = |properties: &[(&str, &str)]| {
+            let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+            let mut new = NewTable::new(schema);
+            let properties = properties
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            new.properties = properties.collect();
+            stage(&TableName::new("delta", "s", "t"), &new, "memory:///t".to_owned()).map(|(target, _)| target)
+        };
+        let asked = [
+            ("delta.targetFileSize", "16mb"),
+            ("delta.parquet.compression.codec", "snappy"),
+        ];
+        let target_of = target(&asked).unwrap();
+        assert_eq!(target_of.file_bytes_target, 16 << 20);
+        assert_eq!(target_of.compression, Compression::SNAPPY);
+        let refusal = target(&[("delta.targetFileSize", "much")]).unwrap_err().to_string();
+        assert!(refusal.contains("delta.targetFileSize = much"), "{refusal}");
+    }
 
     #[test]
     fn sizes_have_units() {

@@ -1,16 +1,21 @@
-//! What keeps an Iceberg table small: old snapshots, files that nothing names, and manifests.
+//! What keeps an Iceberg table small: old snapshots, files that nothing names, and manifests; and what ANALYZE
+//! knows of its columns.
 
+mod analyze;
 mod expire;
 mod manifests;
 mod orphans;
+mod sketch;
 
 use std::collections::BTreeMap;
 
 use iceberg::spec::{Snapshot, TableMetadata};
 
+pub(crate) use self::analyze::keep_sketches;
 use self::expire::expire;
 use self::manifests::optimize;
 use self::orphans::remove_orphans;
+pub use self::sketch::theta_sketch;
 use super::cache::ManifestCache;
 use super::manifest::ManifestFile;
 use crate::error::{Error, Result};

@@ -1,5 +1,6 @@
 //! Table metadata to an [`IcebergSnapshot`], and that to the list of its data files.
 
+pub(super) mod distinct;
 mod version;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +15,7 @@ use iceberg::spec::{MAIN_BRANCH, PartitionSpec, SnapshotRef, Transform};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use proto::ColumnMatch;
 
+use self::distinct::distinct_values;
 use self::version::{HINTS_MAX, by_id, by_time, not_found};
 use super::alter::COMMENT;
 use super::cache::{LoadedManifest, ManifestCache};
@@ -226,6 +228,7 @@ impl IcebergSnapshot {
             sets: Vec::new(),
             equality_deletes: Vec::new(),
             columns: Arc::clone(&self.columns),
+            distinct: self.distinct_values(),
             pruned: Pruned {
                 manifests_total,
                 manifests_read: count(data.len()),
@@ -263,6 +266,16 @@ impl IcebergSnapshot {
             })
             .collect();
         Ok(list)
+    }
+
+    /// Estimates of the number of distinct values, by the column's position.
+    fn distinct_values(&self) -> Arc<BTreeMap<usize, u64>> {
+        let snapshot = self.snapshot.as_ref();
+        let counts = snapshot.map(|snapshot| distinct_values(&self.metadata.table, snapshot));
+        let counts = counts.unwrap_or_default();
+        let columns = self.schema.fields().iter().enumerate();
+        let known = columns.filter_map(|(index, field)| Some((index, *counts.get(&field_id(field)?)?)));
+        Arc::new(known.collect())
     }
 
     /// The given entries of a manifest, and the columns that are constant in each of them.

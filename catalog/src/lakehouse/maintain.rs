@@ -24,4 +24,19 @@ impl Lakehouse {
             }
         }
     }
+
+    /// Keeps sketches of a snapshot's columns, as the aggregate [`theta_sketch`](crate::theta_sketch) makes them. The
+    /// columns are those of [`sketched_columns`](crate::TableSnapshot::sketched_columns), in any order.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`](crate::Error::Conflict) where the snapshot is no longer the table's.
+    pub async fn keep_sketches(
+        &self,
+        name: &TableName,
+        snapshot_id: i64,
+        sketches: &[(String, Vec<u8>)],
+    ) -> Result<Maintained> {
+        let counts = Box::pin(iceberg::maintain::keep_sketches(self, name, snapshot_id, sketches)).await?;
+        Ok(Maintained::DistinctValues(counts))
+    }
 }

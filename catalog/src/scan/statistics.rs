@@ -1,13 +1,22 @@
 //! What the optimizer is told of a scan before it runs.
 
+use std::collections::BTreeMap;
+
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 
 use crate::snapshot::{Column, DataFile};
 
-/// The statistics of the rows in `files`, in a scan of `width` columns. `positions` tells where the n-th column of the table stands. The row count is
-/// exact where every file's is known after its deletes; bounds may be wider than the values and are never exact.
-pub(crate) fn of_scan(files: &[DataFile], positions: &[usize], width: usize) -> Statistics {
+/// The statistics of the rows in `files`, in a scan of `width` columns. `positions` tells where the n-th column of the
+/// table stands, `distinct` what is known of its values in the whole table. The row count is exact where every file's is
+/// known after its deletes; bounds may be wider than the values, values may have come and gone since they were counted,
+/// and neither is ever exact.
+pub(crate) fn of_scan(
+    files: &[DataFile],
+    positions: &[usize],
+    distinct: &BTreeMap<usize, u64>,
+    width: usize,
+) -> Statistics {
     let exact: Option<u64> = files.iter().map(rows).sum();
     let physical: Option<u64> = files.iter().map(|file| file.rows).sum();
     let count = |rows: Option<u64>| rows.and_then(|rows| usize::try_from(rows).ok());
@@ -20,6 +29,10 @@ pub(crate) fn of_scan(files: &[DataFile], positions: &[usize], width: usize) -> 
     let mut column_statistics = vec![ColumnStatistics::new_unknown(); width];
     for (index, position) in positions.iter().enumerate() {
         column_statistics[*position] = of_column(files, index);
+        if let Some(values) = count(distinct.get(&index).copied()) {
+            let values = num_rows.get_value().map_or(values, |rows| values.min(*rows));
+            column_statistics[*position].distinct_count = Precision::Inexact(values);
+        }
     }
     let total_byte_size = usize::try_from(bytes).map_or(Precision::Absent, Precision::Inexact);
     Statistics {

@@ -109,12 +109,24 @@ impl LakeTable {
     /// The plan that writes the rows of these files anew, into files whose names begin with `write_id`.
     pub fn moved(&self, chosen: &Compaction, write_id: &str) -> Result<LogicalPlan> {
         let files: HashSet<String> = chosen.files.iter().cloned().collect();
-        let table = self.only_files(files);
+        let rows = self.only_files(files).kept_rows(&chosen.target)?;
+        let target = chosen.target.clone();
+        // Each writer has a file of its own: as many rows as fit into one file go through one.
+        match chosen.bytes <= target.file_bytes_target {
+            true => LakeWrite::gathered(rows, target, write_id),
+            false => LakeWrite::plan(rows, target, write_id, false),
+        }
+        .map_err(|error| self.failed(error))
+    }
+
+    /// The rows of this table as `target`, its [`rewrite_target`](crate::TableSnapshot::rewrite_target), takes them: with
+    /// what they keep wherever they are moved.
+    pub fn kept_rows(&self, target: &WriteTarget) -> Result<LogicalPlan> {
         let table = match self.snapshot().tracks_rows() {
-            true => table.with_row_metadata()?,
-            false => table,
+            true => self.with_row_metadata()?,
+            false => self.clone(),
         };
-        let columns = chosen.target.table_schema.fields().iter();
+        let columns = target.table_schema.fields().iter();
         let names: HashSet<&String> = self
             .snapshot()
             .schema()
@@ -131,22 +143,18 @@ impl LakeTable {
             };
             Expr::Column(Column::new(Some(MOVING), name))
         });
-        let failed = |error: datafusion::error::DataFusionError| Error::Write {
+        LogicalPlanBuilder::scan(MOVING, provider_as_source(Arc::new(table)), None)
+            .and_then(|scan| scan.project(columns.collect::<Vec<_>>()))
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: datafusion::error::DataFusionError) -> Error {
+        Error::Write {
             table: self.snapshot().table().to_owned(),
             detail: error.to_string(),
             source: None,
-        };
-        let rows = LogicalPlanBuilder::scan(MOVING, provider_as_source(Arc::new(table)), None)
-            .and_then(|scan| scan.project(columns.collect::<Vec<_>>()))
-            .and_then(LogicalPlanBuilder::build)
-            .map_err(failed)?;
-        let target = chosen.target.clone();
-        // Each writer has a file of its own: as many rows as fit into one file go through one.
-        match chosen.bytes <= target.file_bytes_target {
-            true => LakeWrite::gathered(rows, target, write_id),
-            false => LakeWrite::plan(rows, target, write_id, false),
         }
-        .map_err(failed)
     }
 
     fn physical(&self, filter: &Expr) -> Result<Arc<dyn datafusion::physical_expr::PhysicalExpr>> {

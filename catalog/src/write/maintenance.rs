@@ -49,12 +49,21 @@ pub struct Retention {
 }
 
 /// What was done.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Maintained {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Maintained {
     /// Counts, in the order in which they are told.
-    pub counts: Vec<(&'static str, u64)>,
-    /// The files that would be deleted, of a dry run alone.
-    pub files: Option<Vec<String>>,
+    Counts(Vec<(&'static str, u64)>),
+    /// The files that a dry run would have deleted.
+    WouldDelete(Vec<String>),
+    /// Estimates of the number of distinct values, by column.
+    DistinctValues(Vec<(String, u64)>),
+}
+
+impl Default for Maintained {
+    /// Nothing.
+    fn default() -> Self {
+        Self::Counts(Vec::new())
+    }
 }
 
 impl Retention {

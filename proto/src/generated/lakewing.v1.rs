@@ -631,6 +631,22 @@ pub struct Session {
         ::prost::alloc::string::String,
         NamedStatement,
     >,
+    /// Temporary tables by name.
+    #[prost(map = "string, message", tag = "7")]
+    pub tables: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        TemporaryTable,
+    >,
+}
+/// A table of the lake that only its session knows.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TemporaryTable {
+    #[prost(string, tag = "1")]
+    pub catalog: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub table: ::prost::alloc::string::String,
 }
 /// A query that has a name.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

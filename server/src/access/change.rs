@@ -7,6 +7,7 @@ use proto::ErrorKind;
 use super::grants::{Grants, owner_key};
 use super::{Grant, Guard, Object, Privilege};
 use crate::error::{Error, Result};
+use crate::session::temporary_age;
 
 /// What is known of a name at which an object is to be made.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ impl Guard {
         let object = Object::Relation(name.table.clone());
         let owns = self.may(user, (catalog, namespace), &object, Privilege::Own).await?;
         let found = self.access().lakehouse.client(catalog)?.load(name).await?.is_some();
-        // A name that outlived its object gives no right to make another.
-        if !(owns && found) {
+        // A name that outlived its object gives no right to make another. Temporary tables are everybody's to make.
+        if !(owns && found) && temporary_age(name).is_none() {
             self.require_on_schema(user, catalog, namespace, Privilege::Create)
                 .await?;
         }

@@ -193,9 +193,9 @@ impl Flight {
             Outcome::Done => Ok(Answer::Count(0)),
             Outcome::Written(rows) => Ok(Answer::Count(rows)),
             Outcome::Told(told, files) => Ok(Answer::Told(told, files)),
-            Outcome::Changed(changed) => {
+            Outcome::Changed(changed, rows) => {
                 self.sessions.keep(caller, changed).await?;
-                Ok(Answer::Count(0))
+                Ok(Answer::Count(rows))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The life of a write: plan, write files, commit, once however often its connection breaks; planned again where another
 //! commit came first. Nothing is visible before the commit, and what a failure leaves behind is deleted.
 
+mod analyze;
 mod create;
 mod ingest;
 mod maintain;
@@ -15,9 +16,8 @@ use catalog::write::replaced::Partitions;
 use catalog::write::target::{RowChange, WriteDefault, WriteTarget};
 use catalog::write::{discard, new_write_id};
 use datafusion::common::ScalarValue;
-use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use executor::Limits;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -275,10 +275,6 @@ impl Writing<'_> {
                 if *operation != Operation::Delete {
                     refuse_constraints(write)?;
                 }
-                if snapshot.tracks_rows() && (*operation != Operation::Delete || way == RowChange::CopyOnWrite) {
-                    let what = "rows that keep their ids (row lineage, row tracking) when they are written anew";
-                    return Err(unsupported(write, what.to_owned()));
-                }
                 // Rows that only leave need no place in the table's layout.
                 let target = match operation {
                     Operation::Delete => WriteTarget {
@@ -286,7 +282,7 @@ impl Writing<'_> {
                         sort_order: Vec::new(),
                         ..self.target.clone()
                     },
-                    _ => self.target.clone(),
+                    _ => snapshot.rewrite_target()?,
                 };
                 let written = self.run(rows.clone(), target, true).await?;
                 let (joined, left) = (written.rows_written(), written.rows_deleted());
@@ -312,9 +308,9 @@ impl Writing<'_> {
 
     /// Writes the files anew that lose rows, without these rows.
     async fn rewrite(&self, write: &Write, change: &mut Change) -> Result<()> {
-        let remaining = Arc::new(write.table.remaining(&change.deleted));
-        let rows = LogicalPlanBuilder::scan("remaining", provider_as_source(remaining), None)?.build()?;
-        let written = self.run(rows, self.target.clone(), false).await?;
+        let target = write.table.snapshot().rewrite_target()?;
+        let rows = write.table.remaining(&change.deleted).kept_rows(&target)?;
+        let written = self.run(rows, target, false).await?;
         change.added.extend(written.files);
         change.removed = change.deleted.drain(..).map(|deleted| deleted.file).collect();
         Ok(())

@@ -1,10 +1,12 @@
-//! Queries that a session gave names to: temporary views and prepared statements. Bounded, since they travel with every
-//! ticket.
+//! What a session gave names to: temporary views and tables, and prepared statements. Bounded, since they travel with
+//! every ticket.
+
+use catalog::TableName;
 
 use super::Session;
 use crate::error::{Error, Result};
 
-/// Names of either kind.
+/// Names of each kind.
 const NAMES_MAX: usize = 100;
 /// All queries of a session together.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
@@ -35,18 +37,38 @@ impl Session {
         let views = self.views.iter().map(|(name, view)| name.len() + view.sql.len());
         let statements = self.statements.iter();
         let statements = statements.map(|(name, named)| name.len() + named.sql.len());
-        let too_many = self.views.len().max(self.statements.len()) > NAMES_MAX;
-        if too_many || views.chain(statements).sum::<usize>() > TEXT_BYTES_MAX {
+        let tables = self.tables.keys().map(String::len);
+        let too_many = self.views.len().max(self.statements.len()).max(self.tables.len()) > NAMES_MAX;
+        if too_many || views.chain(statements).chain(tables).sum::<usize>() > TEXT_BYTES_MAX {
             return Err(Error::Statement {
                 detail: format!(
-                    "a session keeps at most {NAMES_MAX} temporary views and {NAMES_MAX} prepared statements, with \
-                     {TEXT_BYTES_MAX} bytes of text"
+                    "a session keeps at most {NAMES_MAX} temporary views, as many temporary tables and as many prepared \
+                     statements, with {TEXT_BYTES_MAX} bytes of text"
                 ),
-                hint: Some("free some with DROP VIEW and DEALLOCATE".to_owned()),
+                hint: Some("free some with DROP VIEW, DROP TABLE and DEALLOCATE".to_owned()),
             });
         }
         Ok(())
     }
+}
+
+/// A temporary table as it travels.
+pub(super) fn written(table: TableName) -> proto::TemporaryTable {
+    let TableName {
+        catalog,
+        namespace,
+        table,
+    } = table;
+    proto::TemporaryTable {
+        catalog,
+        namespace,
+        table,
+    }
+}
+
+/// A temporary table that has travelled.
+pub(super) fn read(table: proto::TemporaryTable) -> TableName {
+    TableName::new(table.catalog, table.namespace, table.table)
 }
 
 impl From<TemporaryView> for proto::TemporaryView {

@@ -72,13 +72,18 @@ impl Sessions {
     /// Keeps `session` for the caller's later calls. Refused for a caller who has not logged in.
     pub(crate) async fn keep(&self, caller: &Caller, session: Session) -> Result<()> {
         let Some(id) = &caller.session_id else {
-            return Err(Error::Statement {
-                detail: "this connection has no session that could remember it".to_owned(),
-                hint: Some("connect with a user name and password, so that the driver logs in".to_owned()),
-            });
+            return Err(no_session());
         };
         self.changed.insert(id.clone(), session).await;
         Ok(())
+    }
+}
+
+/// What cannot be kept for a caller who has not logged in.
+pub(crate) fn no_session() -> Error {
+    Error::Statement {
+        detail: "this connection has no session that could remember it".to_owned(),
+        hint: Some("connect with a user name and password, so that the driver logs in".to_owned()),
     }
 }
 

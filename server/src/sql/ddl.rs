@@ -11,6 +11,7 @@ mod cursor;
 pub(in crate::sql) mod function;
 pub(in crate::sql) mod grant;
 mod maintain;
+mod schema;
 mod view;
 
 use catalog::write::alter::Alteration;
@@ -24,11 +25,11 @@ use self::cursor::{Cursor, Path};
 use self::function::CreateFunction;
 use self::grant::ChangeGrants;
 pub(super) use self::maintain::optimized;
-pub(crate) use self::maintain::{Maintain, told};
+pub(crate) use self::maintain::{Maintain, sketches, told};
 use self::view::CreateView;
-use crate::access::{Guard, Object, Privilege, refuse_reserved};
+use crate::access::{Guard, Object, Privilege};
 use crate::error::{Error, Result};
-use crate::session::Session;
+use crate::session::{Session, temporary_age};
 use crate::sql::plan::Planner;
 
 /// A change of tables or schemas.
@@ -60,8 +61,8 @@ pub(crate) enum Ddl {
         if_not_exists: bool,
         properties: Vec<(String, String)>,
     },
-    /// `DROP SCHEMA [IF EXISTS] name`. The schema has to be empty.
-    DropSchema { name: Path, if_exists: bool },
+    /// `DROP SCHEMA [IF EXISTS] name [CASCADE]`. Without CASCADE, the schema has to be empty.
+    DropSchema { name: Path, if_exists: bool, cascade: bool },
     /// `ALTER SCHEMA name FAST FORWARD main TO branch`, or `DROP BRANCH branch`, in all tables that have it.
     AlterBranch { schema: Path, change: Alteration },
     /// GRANT and REVOKE.
@@ -76,10 +77,8 @@ impl Ddl {
             ddl
         } else if let Some(change) = ChangeGrants::parse(&mut cursor)? {
             Self::ChangeGrants(Box::new(change))
-        } else if cursor.words("CREATE OR REPLACE TABLE") {
-            Self::CreateTable(Box::new(CreateTable::parse(&mut cursor, true)?))
-        } else if cursor.words("CREATE TABLE") {
-            Self::CreateTable(Box::new(CreateTable::parse(&mut cursor, false)?))
+        } else if let Some(table) = CreateTable::parse(&mut cursor)? {
+            Self::CreateTable(Box::new(table))
         } else if cursor.words("CREATE OR REPLACE VIEW") {
             Self::CreateView(Box::new(CreateView::parse(&mut cursor, true, text)?))
         } else if cursor.words("CREATE VIEW") {
@@ -117,11 +116,15 @@ impl Ddl {
         } else if cursor.any(&["DROP SCHEMA", "DROP NAMESPACE", "DROP DATABASE"]) {
             let if_exists = cursor.words("IF EXISTS");
             let name = cursor.path()?;
-            cursor.words("RESTRICT");
-            if cursor.words("CASCADE") {
-                return Err(Error::unsupported("DROP SCHEMA ... CASCADE", ": drop its tables first"));
+            let cascade = cursor.words("CASCADE");
+            if !cascade {
+                cursor.words("RESTRICT");
             }
-            Self::DropSchema { name, if_exists }
+            Self::DropSchema {
+                name,
+                if_exists,
+                cascade,
+            }
         } else {
             return Ok(None);
         };
@@ -233,47 +236,23 @@ impl Ddl {
                 properties,
             } => {
                 let place = namespace(&name, session, lakehouse)?;
-                let created = create_schema(&place, properties, lakehouse, by).await;
+                let created = schema::create(&place, properties, lakehouse, by).await;
                 unless(created, if_not_exists, ErrorKind::AlreadyExists, NAMES)
             }
-            Self::DropSchema { name, if_exists } => {
-                let (catalog, namespace) = namespace(&name, session, lakehouse)?;
-                let dropped = async {
-                    guard
-                        .require_on_schema(by.0, &catalog, &namespace, Privilege::Own)
-                        .await?;
-                    function::check_none_in(&catalog, &namespace, lakehouse).await?;
-                    Ok(lakehouse.client(&catalog)?.drop_namespace(&namespace).await?)
-                };
-                unless(dropped.await, if_exists, ErrorKind::NotFound, NAMES)
+            Self::DropSchema {
+                name,
+                if_exists,
+                cascade,
+            } => {
+                let place = namespace(&name, session, lakehouse)?;
+                let dropped = schema::drop(&place, cascade, lakehouse, by).await;
+                unless(dropped, if_exists, ErrorKind::NotFound, NAMES)
             }
             Self::AlterBranch { schema, change } => {
                 branch::alter_all(&namespace(&schema, session, lakehouse)?, &change, lakehouse, by).await
             }
             Self::ChangeGrants(change) => change.run(session, lakehouse, &guard).await,
         }
-    }
-}
-
-/// Creates a schema that belongs to its user.
-async fn create_schema(
-    (catalog, namespace): &(String, String),
-    properties: Vec<(String, String)>,
-    lakehouse: &Lakehouse,
-    (user, guard): (&str, &Guard),
-) -> Result<()> {
-    refuse_reserved(properties.iter().map(|(key, _)| key))?;
-    guard.require_on_catalog(user, catalog, Privilege::Create)?;
-    if properties.iter().any(|(key, _)| key == "location") {
-        guard.require_admin(user, "choosing the location of a schema")?;
-    }
-    let client = lakehouse.client(catalog)?;
-    let with_owner = [properties.clone(), guard.of_new_schema(user)].concat();
-    match client.create_namespace(namespace, &with_owner).await {
-        Err(error) if error.kind() == ErrorKind::Unsupported && guard.keeps_no_owner(user, catalog) => {
-            Ok(client.create_namespace(namespace, &properties).await?)
-        }
-        created => Ok(created?),
     }
 }
 
@@ -294,7 +273,7 @@ async fn rename(
 }
 
 /// Forgets who might do what with a table or view that is gone.
-pub(super) async fn forget(guard: &Guard, name: &TableName) -> Result<()> {
+pub(crate) async fn forget(guard: &Guard, name: &TableName) -> Result<()> {
     let object = Object::Relation(name.table.clone());
     guard.forget((&name.catalog, &name.namespace), &object).await
 }
@@ -369,6 +348,9 @@ impl Change {
                 let change = Alteration::SetDefault { column, value };
                 Ok(lakehouse.alter(name, &[change]).await?)
             }
+            Self::Rename(_) if temporary_age(name).is_some() => {
+                Err(Error::unsupported("renaming a temporary table", ""))
+            }
             Self::Rename(to) => {
                 let to = new_name(name, &to, session)?;
                 rename("table", (name, &to), lakehouse, (user, guard)).await
@@ -415,6 +397,9 @@ fn unless(done: Result<()>, allowed: bool, kind: ErrorKind, kinds: &[&str]) -> R
 
 /// The table of that name; what it does not say is the session's.
 pub(crate) fn table_name(parts: &[String], session: &Session) -> TableName {
+    if let Some(table) = session.temporary(parts) {
+        return table.clone();
+    }
     match parts {
         [catalog, namespace @ .., table] if !namespace.is_empty() => {
             TableName::new(catalog, namespace.join("."), table)

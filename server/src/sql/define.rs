@@ -186,25 +186,41 @@ async fn drop_view(session: &mut Session, name: &[String], if_exists: bool, plan
     }
 }
 
+impl Planner {
+    /// Refuses a name of the session that would hide a table or view of the lake, or another one of the session.
+    pub(crate) async fn refuse_hiding(&self, session: &Session, name: &str) -> Result<()> {
+        let hint = "the new one would hide it: choose another name";
+        for (what, is_there) in [
+            ("temporary table", session.tables.contains_key(name)),
+            ("temporary view", session.views.contains_key(name)),
+        ] {
+            if is_there {
+                return Err(exists(what, name, hint));
+            }
+        }
+        let table = TableName::new(&session.catalog, &session.namespace, name);
+        // Who may not know of a table is not told that something hides it.
+        let found = match self.guard().sees(&session.user, &table).await? {
+            true => self.lakehouse().relation(&table, &AsOf::Latest).await,
+            false => Err(missing("table", &table)),
+        };
+        match found {
+            Ok(_) => Err(exists("table", &table.to_string(), hint)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 async fn add_view(mut session: Session, name: String, sql: String, planner: &Planner) -> Result<Session> {
     let (_, parameters) = query(&sql, "CREATE VIEW")?;
     if parameters > 0 {
         return Err(Error::statement("a view takes no parameters"));
     }
-    let table = TableName::new(&session.catalog, &session.namespace, &name);
-    // Who may not know of a table is not told that a view hides it.
-    let found = match planner.guard().sees(&session.user, &table).await? {
-        true => planner.lakehouse().relation(&table, &AsOf::Latest).await,
-        false => Err(missing("table", &table)),
-    };
-    match found {
-        Ok(_) => {
-            let hidden = format!("{}.{}.{name}", session.catalog, session.namespace);
-            return Err(exists("table", &hidden, "the view would hide it: choose another name"));
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
-    }
+    // One that is there already is replaced.
+    let replaced = session.views.remove(&name);
+    planner.refuse_hiding(&session, &name).await?;
+    session.views.extend(replaced.map(|view| (name.clone(), view)));
     let all = format!("SELECT * FROM \"{}\"", name.replace('"', "\"\""));
     let view = TemporaryView {
         sql,

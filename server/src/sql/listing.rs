@@ -16,6 +16,7 @@ use tracing::warn;
 use super::ddl::function::Function;
 use crate::access::{Object, Privilege, Viewer};
 use crate::error::{Error, Result};
+use crate::session::TEMPORARY_SCHEMA;
 
 /// Calls to catalogs and tables that run at once; more answer sooner and may overload a small catalog.
 const CONCURRENCY: usize = 16;
@@ -84,7 +85,9 @@ pub(crate) async fn namespaces(viewer: &Viewer, selection: &Selection) -> Result
     let lakehouse = viewer.lakehouse();
     let listed = stream::iter(catalogs(lakehouse, selection)).map(|catalog| async move {
         let names = lakehouse.list_namespaces(&catalog).await;
-        let names = selection.namespaces.select(tolerate(names, selection, &catalog)?)?;
+        let mut names = selection.namespaces.select(tolerate(names, selection, &catalog)?)?;
+        // Each session knows its own, and nobody knows those of others.
+        names.retain(|namespace| namespace != TEMPORARY_SCHEMA);
         Ok::<_, Error>(
             names
                 .into_iter()

@@ -5,7 +5,7 @@ mod catalogs;
 mod pin;
 pub(super) mod view;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,6 +24,7 @@ use tokio::sync::OnceCell;
 pub(crate) use self::catalogs::PinnedCatalogs;
 use self::pin::Pin;
 use crate::access::Guard;
+use crate::session::temporary_age;
 
 /// The key of `system.executors` among the views of a query.
 pub(crate) const SYSTEM_EXECUTORS: &str = "$system.executors";
@@ -218,6 +219,21 @@ impl PinnedTables {
         }
     }
 
+    /// The temporary table, or metadata of one, that a name in the statement stands for; nothing where it is none of
+    /// `temporary`. Whoever has the session may read it.
+    fn temporary<'a>(
+        &'a self,
+        temporary: &BTreeMap<String, TableName>,
+        name: &str,
+    ) -> Option<BoxFuture<'a, catalog::Result<Arc<dyn TableProvider>>>> {
+        let (own, as_of) = self.version(name);
+        let base = own.split('$').next().unwrap_or_default();
+        let found = temporary.get(base)?;
+        let table = format!("{}{}", found.table, &own[base.len()..]);
+        let place = Place::Name(TableName::new(&found.catalog, &found.namespace, table));
+        Some(async move { self.table_or_metadata("", place, &as_of).await }.boxed())
+    }
+
     async fn table(&self, place: &Place, as_of: &AsOf) -> catalog::Result<Arc<LakeTable>> {
         match &*self.pinned(place, as_of).await? {
             Pinned::Table(table) => Ok(Arc::clone(table)),
@@ -230,7 +246,7 @@ impl PinnedTables {
 
     fn pinned<'a>(&'a self, place: &'a Place, as_of: &'a AsOf) -> BoxFuture<'a, catalog::Result<Arc<Pinned>>> {
         let load = async move {
-            let newest = self.load(place, self.meant(as_of)).await;
+            let newest = self.load(place, self.meant(place, as_of)).await;
             match self.pins.get(place) {
                 Some(pin) if *as_of == AsOf::Latest => self.at_pin(place, pin, newest).await,
                 _ => newest,
@@ -239,11 +255,13 @@ impl PinnedTables {
         once(&self.tables, (place.clone(), as_of.clone()), load.boxed()).boxed()
     }
 
-    /// What a statement of this session means by a version: where it says nothing, what the session does.
-    fn meant<'a>(&'a self, as_of: &'a AsOf) -> &'a AsOf {
-        match as_of {
-            AsOf::Latest => &self.newest,
-            other => other,
+    /// What a statement of this session means by a version: where it says nothing, what the session does. Temporary tables
+    /// have no branches.
+    fn meant<'a>(&'a self, place: &Place, as_of: &'a AsOf) -> &'a AsOf {
+        match (place, as_of) {
+            (Place::Name(name), AsOf::Latest) if temporary_age(name).is_some() => as_of,
+            (_, AsOf::Latest) => &self.newest,
+            (_, other) => other,
         }
     }
 

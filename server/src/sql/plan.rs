@@ -198,7 +198,7 @@ impl Planner {
             (session.newest(), pins),
         ));
         let place = (session.catalog.as_str(), session.namespace.as_str());
-        let catalogs = PinnedCatalogs::new(Arc::clone(&tables), &session.user, place);
+        let catalogs = PinnedCatalogs::new(Arc::clone(&tables), &session.user, (place, session.tables.clone()));
         let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
         let config = session.config()?;
         let types = Arc::new(TypeNames::of(&config));
@@ -235,7 +235,7 @@ impl Plan {
     pub(crate) async fn into_write(self, session: &Session, lakehouse: &Lakehouse) -> Result<(SessionState, Written)> {
         if let Some(into) = &self.copies {
             let name = table_name(into, session);
-            let table = lakehouse.table_as_of(&name, &session.newest()).await?;
+            let table = lakehouse.table_as_of(&name, &session.newest_of(&name)).await?;
             let rows = upload::append(upload::named(self.plan)?, &table, &self.state)?;
             let write = Write::append(name, table, rows, session)?;
             return Ok((self.state, Written::Rows(write)));
@@ -244,7 +244,11 @@ impl Plan {
             let schema = self.schema()?;
             let creation = Creation {
                 name: table_name(&table.name, session),
-                branch: session.settings.branch().map(str::to_owned),
+                branch: session
+                    .settings
+                    .branch()
+                    .filter(|_| !table.temporary)
+                    .map(str::to_owned),
                 table,
                 schema,
                 rows: self.plan,

@@ -46,6 +46,8 @@ use crate::session::{CURRENT_CATALOG, CURRENT_NAMESPACE, Session};
 const FILE: &str = "_file";
 /// Its position in the file.
 const POSITION: &str = "_pos";
+/// Its id, where rows have ids.
+const ROW_ID: &str = "_row_id";
 
 /// What a statement does to one table of the lake.
 pub(crate) struct Write {
@@ -235,7 +237,13 @@ pub(super) fn full_name(reference: &TableReference, tables: &PinnedTables, sessi
         None | Some(CURRENT_NAMESPACE) => session.namespace.as_str(),
         Some(namespace) => namespace,
     };
-    TableName::new(catalog, namespace, tables.own_name(reference.table()))
+    let table = tables.own_name(reference.table());
+    let is_of_session = matches!(reference.catalog(), None | Some(CURRENT_CATALOG))
+        && matches!(reference.schema(), None | Some(CURRENT_NAMESPACE));
+    match session.tables.get(&table) {
+        Some(temporary) if is_of_session => temporary.clone(),
+        _ => TableName::new(catalog, namespace, table),
+    }
 }
 
 /// NULLs in the place of the table's columns, and the places of the rows that leave it.
@@ -258,8 +266,22 @@ fn updated_rows(input: LogicalPlan, table: &LakeTable) -> Result<LogicalPlan> {
     let input = with_places(Arc::unwrap_or_clone(projection.input), table)?;
     let (file, position) = places(&input)?;
     let mut columns = projection.expr;
+    columns.extend(lineage(&input, table)?);
     columns.extend([action(RowAction::Update), file, position]);
     Ok(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(input))?))
+}
+
+/// What a row of the target keeps when it is changed, where its rows have ids: the id, and no commit that last changed it
+/// but the one that changes it now. New rows have neither.
+fn lineage(plan: &LogicalPlan, table: &LakeTable) -> Result<Vec<Expr>> {
+    match table.snapshot().tracks_rows() {
+        true => Ok(vec![of_target(plan, ROW_ID, "row id")?, no_number("row change")]),
+        false => Ok(Vec::new()),
+    }
+}
+
+fn no_number(name: &str) -> Expr {
+    lit(ScalarValue::Int64(None)).alias(name)
 }
 
 /// What is done with a row, as a column.
@@ -269,12 +291,17 @@ fn action(action: RowAction) -> Expr {
 
 /// The columns of the target's rows that tell their places: the target stands first in a plan.
 fn places(plan: &LogicalPlan) -> Result<(Expr, Expr)> {
-    let column = |name: &str, alias: &str| {
-        let found = plan.schema().iter().find(|(_, field)| field.name() == name);
-        let found = found.map(|(qualifier, field)| Expr::Column(Column::from((qualifier, field))).alias(alias));
-        found.ok_or_else(|| Error::from(DataFusionError::Internal(format!("a scan without {name}"))))
-    };
-    Ok((column(FILE, "row file")?, column(POSITION, "row position")?))
+    Ok((
+        of_target(plan, FILE, "row file")?,
+        of_target(plan, POSITION, "row position")?,
+    ))
+}
+
+/// A column of the target, which stands first in the plan.
+fn of_target(plan: &LogicalPlan, name: &str, alias: &str) -> Result<Expr> {
+    let found = plan.schema().iter().find(|(_, field)| field.name() == name);
+    let found = found.map(|(qualifier, field)| Expr::Column(Column::from((qualifier, field))).alias(alias));
+    found.ok_or_else(|| Error::from(DataFusionError::Internal(format!("a scan without {name}"))))
 }
 
 /// The plan with the target's rows telling their places. The target is what stands first in it.

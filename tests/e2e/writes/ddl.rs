@@ -1,6 +1,9 @@
 //! Tables that Lakewing makes and changes, and other engines fill and read, in every kind of Iceberg catalog.
 
-use anyhow::{Result, ensure};
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use arrow_flight::Action;
 use harness::{Cell, Client, Lake, Minio, RestCatalog, python, rows};
 use serde_json::{Value, json};
 use tonic::Code;
@@ -34,6 +37,98 @@ async fn texts(client: &mut Client, sql: &str) -> Result<Vec<Vec<String>>> {
     };
     let found = rows(&client.query(sql).await?)?;
     Ok(found.iter().map(|row| row.iter().map(text).collect()).collect())
+}
+
+/// Temporary tables are their session's alone, and go with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn temporary_tables_go_with_their_session() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let lake = Lake::embedded().data(data.path()).start().await?;
+    let (mut one, mut other) = (lake.client().await?, lake.client().await?);
+    let failure = one.failure("CREATE TEMP TABLE t (a INT)").await?;
+    ensure!(failure.message().contains("log"), "{failure:?}");
+    one.login("one", "").await?;
+    other.login("other", "").await?;
+    // The tables that have files yet.
+    let tables = |catalog: &str| -> Result<usize> {
+        let mut found = BTreeSet::new();
+        let schema = data.path().join(catalog).join("lakewing_temporary");
+        let mut folders = vec![schema.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+                let path = entry?.path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => drop(
+                        found.insert(
+                            path.strip_prefix(&schema)?
+                                .components()
+                                .next()
+                                .map(|table| table.as_os_str().to_owned()),
+                        ),
+                    ),
+                }
+            }
+        }
+        Ok(found.len())
+    };
+    for catalog in ["lake", "delta"] {
+        let (schema, table) = (
+            format!("CREATE SCHEMA {catalog}.s"),
+            format!("CREATE TABLE {catalog}.s.first (a INT)"),
+        );
+        run(&mut one, &[&schema, &table, &format!("USE {catalog}.s")]).await?;
+        run(&mut other, &[&format!("USE {catalog}.s")]).await?;
+        run(
+            &mut one,
+            &[
+                "CREATE TEMP TABLE t AS SELECT 1 AS a UNION ALL SELECT 2",
+                "INSERT INTO t VALUES (3)",
+            ],
+        )
+        .await?;
+        // The other session knows nothing of it, and may have its own.
+        ensure!(other.failure("SELECT * FROM t").await?.code() == Code::NotFound);
+        run(&mut other, &["CREATE TABLE t AS SELECT 'mine' AS b"]).await?;
+        ensure!(texts(&mut one, "SELECT sum(a) FROM t").await? == [["6"]]);
+        ensure!(texts(&mut other, "SELECT b FROM t").await? == [["mine"]]);
+        ensure!(texts(&mut one, &format!("SELECT b FROM {catalog}.s.t")).await? == [["mine"]]);
+        run(
+            &mut one,
+            &[
+                "CREATE OR REPLACE TEMP TABLE u (a INT)",
+                "INSERT INTO u SELECT a FROM t",
+                "DROP TABLE t",
+            ],
+        )
+        .await?;
+        ensure!(texts(&mut one, "SELECT b FROM t").await? == [["mine"]]);
+        ensure!(texts(&mut one, "SELECT count(*) FROM u").await? == [["3"]]);
+        ensure!(tables(catalog)? == 1, "{catalog}: the dropped table has left files");
+        ensure!(
+            !texts(&mut other, "SHOW SCHEMAS")
+                .await?
+                .concat()
+                .contains(&"lakewing_temporary".to_owned())
+        );
+    }
+    let mut close = tonic::Request::new(Action::new("CloseSession", ""));
+    let token = one.raw().token().context("no session")?.clone();
+    close
+        .metadata_mut()
+        .insert("authorization", format!("Bearer {token}").parse()?);
+    one.raw()
+        .inner_mut()
+        .do_action(close)
+        .await?
+        .into_inner()
+        .message()
+        .await?;
+    ensure!(
+        tables("lake")? + tables("delta")? == 0,
+        "a closed session has left files"
+    );
+    Ok(())
 }
 
 /// The same story in a catalog named `name`; `duckdb` where DuckDB can reach the files.

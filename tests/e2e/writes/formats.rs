@@ -146,13 +146,15 @@ async fn dropped(client: &mut Client, (c, d): (&str, &str), warehouse: &Path, ro
         &[
             format!("DROP TABLE {d} PURGE"),
             format!("DROP TABLE IF EXISTS {d}"),
-            format!("DROP TABLE {c}.s.i PURGE"),
-            format!("DROP VIEW {c}.s.v"),
-            format!("DROP SCHEMA {c}.s"),
+            format!("DROP SCHEMA {c}.s CASCADE"),
             format!("DROP SCHEMA {c}.z"),
+            format!("CREATE SCHEMA {c}.s"),
         ],
     )
     .await?;
+    let left = format!("SELECT table_name FROM {c}.information_schema.tables WHERE table_schema = 's'");
+    ensure!(texts(client, &left).await?.is_empty(), "CASCADE has left something");
+    run(client, &[format!("DROP SCHEMA {c}.s")]).await?;
     ensure!(logs_below(warehouse)?.len() == 1);
     Ok(())
 }

@@ -308,12 +308,21 @@ async fn only_reads(bob: &mut Client, s: &str) -> Result<()> {
             "CREATE on the schema",
         ),
         ("DROP SCHEMA SCHEMA_", "the schema"),
+        ("DROP SCHEMA SCHEMA_ CASCADE", "the schema"),
         ("GRANT SELECT ON SCHEMA SCHEMA_ TO bob", "the schema"),
     ];
     for (sql, about) in lacks {
         denied(bob, &sql.replace("SCHEMA_", s), about).await?;
     }
-    Ok(())
+    // What is the session's alone takes no privilege.
+    let own = [
+        "CREATE TEMP TABLE own AS SELECT * FROM secret",
+        "INSERT INTO own SELECT * FROM own",
+        "CREATE OR REPLACE TEMP TABLE own AS SELECT count(*) > 0 AS some FROM own",
+    ];
+    run(bob, &own).await?;
+    is(bob, "SELECT some FROM own", &[&["true"]]).await?;
+    run(bob, &["DROP TABLE own"]).await
 }
 
 /// A query that was planned before its privilege ended gives no rows.

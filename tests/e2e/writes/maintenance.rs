@@ -98,6 +98,85 @@ async fn small_files(lake: LakeBuilder) -> Result<()> {
     Ok(())
 }
 
+/// Numbers of distinct values are counted, and kept where other engines find them.
+#[tokio::test(flavor = "multi_thread")]
+async fn analyze_counts_distinct_values() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let lake = Lake::processes(2).data(data.path()).start().await?;
+    let mut client = lake.client().await?;
+    update(&mut client, "CREATE SCHEMA lake.shop").await?;
+    let table = "lake.shop.counted";
+    update(
+        &mut client,
+        &format!("CREATE TABLE {table} (id BIGINT, word STRING, price DECIMAL(12, 2), nested STRUCT<x INT>)"),
+    )
+    .await?;
+    ensure!(
+        texts(&mut client, &format!("ANALYZE {table}")).await?.is_empty(),
+        "no row, no count"
+    );
+    for part in 0..4 {
+        let rows = format!(
+            "SELECT i, 'w' || (i % 100), CAST(i % 7 AS DECIMAL(12, 2)), NULL FROM generate_series({}, {}) AS g(i)",
+            part * 5_000 + 1,
+            (part + 1) * 5_000
+        );
+        update(&mut client, &format!("INSERT INTO {table} {rows}")).await?;
+    }
+    // Small numbers are counted exactly; of 20,000 the sketch keeps 4096, and says so within a few percent.
+    let check = |told: &[(String, u64)], names: &[&str]| {
+        ensure!(
+            told.iter().map(|(name, _)| name.as_str()).eq(names.iter().copied()),
+            "{told:?}"
+        );
+        for (name, count) in told {
+            let expect = match name.as_str() {
+                "id" => 19_000..=21_000,
+                "word" => 100..=100,
+                _ => 7..=7,
+            };
+            ensure!(expect.contains(count), "{name}: {count}");
+        }
+        Ok(())
+    };
+    let some = format!("ANALYZE TABLE {table} COMPUTE STATISTICS FOR COLUMNS word");
+    check(&told(&mut client, &some).await?, &["word"])?;
+    // What is known stays known.
+    let more = format!("ANALYZE TABLE {table} COMPUTE STATISTICS FOR COLUMNS price");
+    check(&told(&mut client, &more).await?, &["price", "word"])?;
+    check(
+        &told(&mut client, &format!("ANALYZE {table}")).await?,
+        &["id", "price", "word"],
+    )?;
+    for (sql, code, words) in [
+        (
+            format!("ANALYZE TABLE {table} COMPUTE STATISTICS FOR COLUMNS nested"),
+            Code::Unimplemented,
+            "nested",
+        ),
+        (
+            format!("ANALYZE TABLE {table} COMPUTE STATISTICS FOR COLUMNS wrod"),
+            Code::NotFound,
+            "wrod",
+        ),
+        ("ANALYZE lake.shop.nothing".to_owned(), Code::NotFound, "nothing"),
+    ] {
+        let failure = client.failure(&sql).await?;
+        ensure!(
+            failure.code() == code && failure.message().contains(words),
+            "{sql}: {failure:?}"
+        );
+    }
+    update(&mut client, "CREATE SCHEMA delta.shop").await?;
+    update(&mut client, "CREATE TABLE delta.shop.plain (id BIGINT)").await?;
+    let failure = client.failure("ANALYZE delta.shop.plain").await?;
+    ensure!(
+        failure.code() == Code::Unimplemented && failure.message().contains("Delta"),
+        "{failure:?}"
+    );
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn optimize_in_one_process() -> Result<()> {
     small_files(Lake::embedded()).await

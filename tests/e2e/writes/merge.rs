@@ -1,5 +1,7 @@
 //! MERGE, case by case, with rows that were worked out by hand.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::{Result, ensure};
 use harness::{Client, Lake};
 
@@ -211,6 +213,8 @@ async fn merges_in_one_process() -> Result<()> {
             "lake",
             Some("'write.merge.mode' = 'merge-on-read', 'write.delete.mode' = 'merge-on-read'"),
         ),
+        // Deletion vectors, and rows with ids.
+        ("third", "lake", Some("'format-version' = '3'")),
         ("copied", "delta", None),
         ("marked", "delta", Some("'delta.enableDeletionVectors' = 'true'")),
     ] {
@@ -268,5 +272,92 @@ async fn cases(client: &mut Client, table: &str) -> Result<()> {
     );
     let failure = client.failure(&twice).await?;
     ensure!(failure.message().contains("more than one row"), "{failure:?}");
+    Ok(())
+}
+
+/// The rows' ids and the commits that last changed them, by the rows' own ids.
+async fn lineage(client: &mut Client, table: &str) -> Result<BTreeMap<i64, (i64, i64)>> {
+    let sql = format!("SELECT id, _row_id, _last_updated_sequence_number FROM {table}$rows");
+    let rows = texts(client, &sql).await?;
+    let rows = rows.iter().map(|row| {
+        let number = |at: usize| -> Result<i64> { Ok(row[at].parse()?) };
+        Ok((number(0)?, (number(1)?, number(2)?)))
+    });
+    rows.collect()
+}
+
+/// Rows that are changed stay the same rows, and those beside them do not change.
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_rows_keep_their_ids() -> Result<()> {
+    let lake = Lake::processes(2).start().await?;
+    let mut client = lake.client().await?;
+    let copies = "'write.update.mode' = 'copy-on-write', 'write.merge.mode' = 'copy-on-write', \
+                  'write.delete.mode' = 'copy-on-write'";
+    for (table, properties) in [
+        ("lake.s.merged", "'format-version' = '3'".to_owned()),
+        ("lake.s.copied", format!("'format-version' = '3', {copies}")),
+        ("delta.s.copied", "'delta.enableRowTracking' = 'true'".to_owned()),
+        (
+            "delta.s.merged",
+            "'delta.enableRowTracking' = 'true', 'delta.enableDeletionVectors' = 'true'".to_owned(),
+        ),
+    ] {
+        let schema = table.rsplit_once('.').map_or("", |(schema, _)| schema);
+        update(&mut client, &format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
+        let made = format!("CREATE TABLE {table} (id BIGINT, name STRING) TBLPROPERTIES ({properties})");
+        update(&mut client, &made).await?;
+        for rows in ["(1, 'a'), (2, 'b'), (3, 'c')", "(4, 'd'), (5, 'e'), (6, 'f')"] {
+            ensure!(update(&mut client, &format!("INSERT INTO {table} VALUES {rows}")).await? == 3);
+        }
+        let mut before = lineage(&mut client, table).await?;
+        let mut seen: BTreeSet<i64> = before.values().map(|(id, _)| *id).collect();
+        ensure!(before.len() == 6 && seen.len() == 6, "{table}: {before:?}");
+        let merge = "USING (VALUES (1, 'm'), (5, 'gone'), (50, 'new')) AS s(i, n) ON id = i \
+                     WHEN MATCHED AND n = 'gone' THEN DELETE WHEN MATCHED THEN UPDATE SET name = n \
+                     WHEN NOT MATCHED THEN INSERT VALUES (i, n)";
+        for (sql, changed, gone, new) in [
+            (
+                format!("UPDATE {table} SET name = upper(name) WHERE id % 2 = 0"),
+                vec![2, 4, 6],
+                None,
+                None,
+            ),
+            (format!("MERGE INTO {table} {merge}"), vec![1], Some(5), Some(50)),
+            (format!("DELETE FROM {table} WHERE id = 3"), vec![], Some(3), None),
+            (
+                format!("UPDATE {table} SET name = 'again' WHERE id IN (2, 50)"),
+                vec![2, 50],
+                None,
+                None,
+            ),
+            (
+                format!("MERGE INTO {table} USING (VALUES (6)) AS s(i) ON id = i WHEN MATCHED THEN DELETE"),
+                vec![],
+                Some(6),
+                None,
+            ),
+        ] {
+            update(&mut client, &sql).await?;
+            let after = lineage(&mut client, table).await?;
+            for (id, (row, commit)) in &after {
+                match before.get(id) {
+                    Some((old, last)) if changed.contains(id) => ensure!(row == old && commit > last, "{sql}: {id}"),
+                    Some(same) => ensure!(
+                        (*row, *commit) == *same,
+                        "{sql}: {id} has become {row}, {commit} from {same:?}"
+                    ),
+                    None => ensure!(new == Some(*id) && seen.insert(*row), "{sql}: {id} is {row}"),
+                }
+            }
+            let expect = before.len() + usize::from(new.is_some()) - usize::from(gone.is_some());
+            ensure!(after.len() == expect, "{sql}: {after:?}");
+            before = after;
+        }
+        let rows = texts(&mut client, &format!("SELECT id, name FROM {table} ORDER BY id")).await?;
+        ensure!(
+            rows == [["1", "m"], ["2", "again"], ["4", "D"], ["50", "again"]],
+            "{table}: {rows:?}"
+        );
+    }
     Ok(())
 }

@@ -23,6 +23,7 @@ use crate::delta::alter::literal;
 use crate::delta::log::Log;
 use crate::delta::metrics;
 use crate::delta::read::DeltaSnapshot;
+use crate::delta::write::set_layout;
 use crate::error::{Error, Result};
 use crate::name::TableName;
 use crate::stores::Stores;
@@ -110,7 +111,8 @@ pub(crate) fn stage(name: &TableName, new: &NewTable, root: String) -> Result<(W
         "createdTime": Utc::now().timestamp_millis(),
     });
     let added = files.added(name, &root, &properties);
-    let target = files.target(name, root, fields, new.file_rows_max);
+    let mut target = files.target(name, root, fields, new.file_rows_max);
+    set_layout(&mut target, |key| properties.get(key).cloned()).map_err(&unsupported)?;
     Ok((
         target,
         NewLog {

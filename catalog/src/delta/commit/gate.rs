@@ -106,13 +106,6 @@ impl DeltaSnapshot {
         if moves && !whole && self.is_set("delta.enableChangeDataFeed") {
             return refused("change data files (its property delta.enableChangeDataFeed is true)");
         }
-        // Rows that only move take their ids along in columns of their own.
-        let copies = removes
-            && !change.added.is_empty()
-            && !matches!(change.operation, Operation::Overwrite | Operation::Rewrite);
-        if copies && self.is_set("delta.enableRowTracking") {
-            return refused("row ids that follow their rows (its property delta.enableRowTracking is true)");
-        }
         Ok(())
     }
 

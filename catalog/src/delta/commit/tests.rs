@@ -314,13 +314,6 @@ async fn what_is_not_done_is_refused_by_name() {
     )
     .await;
     check(
-        json!({"delta.enableRowTracking": "true"}),
-        &[],
-        &moved,
-        "delta.enableRowTracking",
-    )
-    .await;
-    check(
         json!({"delta.enableIcebergCompatV2": "true"}),
         &[],
         &appended,

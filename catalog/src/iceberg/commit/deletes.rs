@@ -4,7 +4,7 @@
 //! Source: the Iceberg specification, "Row-level Deletes"; the Puffin specification, "File structure" and
 //! "`deletion-vector-v1` blob type".
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -17,8 +17,8 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use roaring::RoaringTreemap;
-use serde_json::json;
 
+use crate::write::puffin::{BlobKind, PuffinFile};
 use crate::write::vector;
 
 /// Name and reserved field id of the data file's location.
@@ -27,8 +27,6 @@ const FILE_PATH: (&str, i32) = ("file_path", 2_147_483_546);
 const POS: (&str, i32) = ("pos", 2_147_483_545);
 /// Rows encoded at once.
 const BATCH_ROWS: usize = 64 * 1024;
-/// Opens and closes a Puffin file.
-const PUFFIN_MAGIC: [u8; 4] = *b"PFA1";
 
 /// The rows that are deleted from one data file.
 #[derive(Debug, Clone)]
@@ -107,30 +105,23 @@ fn encode_positions(deletes: &[Positions]) -> Result<Bytes, ParquetError> {
 
 /// One Puffin file with a deletion vector for each of `deletes`, and an entry for each of them.
 pub(super) fn vector_file(location: &str, deletes: &[Positions]) -> Result<(Vec<DataFile>, Bytes), String> {
-    let mut file = PUFFIN_MAGIC.to_vec();
-    let mut blobs = Vec::with_capacity(deletes.len());
+    let mut file = PuffinFile::new();
     let mut places = Vec::with_capacity(deletes.len());
     for delete in deletes {
         let blob = vector::encode(&delete.positions)?;
         let cardinality = delete.positions.len();
-        places.push((file.len(), blob.len(), cardinality));
-        // The snapshot and its number are not known before the commit: the specification has -1 for both.
-        blobs.push(json!({
-            "type": "deletion-vector-v1", "fields": [POS.1], "snapshot-id": -1, "sequence-number": -1,
-            "offset": file.len(), "length": blob.len(),
-            "properties": {"referenced-data-file": delete.file, "cardinality": cardinality.to_string()},
-        }));
-        file.extend(blob);
+        let kind = BlobKind {
+            blob_type: "deletion-vector-v1",
+            field: POS.1,
+            snapshot: (-1, -1),
+            properties: BTreeMap::from([
+                ("referenced-data-file", delete.file.clone()),
+                ("cardinality", cardinality.to_string()),
+            ]),
+        };
+        places.push((file.add(kind, &blob), blob.len(), cardinality));
     }
-    let created_by = concat!("lakewing ", env!("CARGO_PKG_VERSION"));
-    let footer = json!({"blobs": blobs, "properties": {"created-by": created_by}}).to_string();
-    let footer_bytes = u32::try_from(footer.len()).map_err(|error| error.to_string())?;
-    file.extend(PUFFIN_MAGIC);
-    file.extend(footer.as_bytes());
-    file.extend(footer_bytes.to_le_bytes());
-    // No flag is set: the footer is not compressed.
-    file.extend([0; 4]);
-    file.extend(PUFFIN_MAGIC);
+    let (file, _) = file.finish()?;
     let size = u64::try_from(file.len()).map_err(|error| error.to_string())?;
     let mut entries = Vec::with_capacity(deletes.len());
     for (delete, (offset, length, cardinality)) in deletes.iter().zip(places) {

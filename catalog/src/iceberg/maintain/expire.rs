@@ -203,17 +203,14 @@ struct Counts {
 
 impl Counts {
     fn told(self, snapshots: u64) -> Maintained {
-        Maintained {
-            counts: vec![
-                ("expired_snapshots_count", snapshots),
-                ("deleted_data_files_count", self.data_files),
-                ("deleted_delete_files_count", self.delete_files),
-                ("deleted_manifest_files_count", self.manifests),
-                ("deleted_manifest_lists_count", self.lists),
-                ("deleted_statistics_files_count", self.statistics),
-            ],
-            files: None,
-        }
+        Maintained::Counts(vec![
+            ("expired_snapshots_count", snapshots),
+            ("deleted_data_files_count", self.data_files),
+            ("deleted_delete_files_count", self.delete_files),
+            ("deleted_manifest_files_count", self.manifests),
+            ("deleted_manifest_lists_count", self.lists),
+            ("deleted_statistics_files_count", self.statistics),
+        ])
     }
 }
 

@@ -9,11 +9,8 @@ use crate::write::maintenance::Maintained;
 /// Merges the manifests of the main branch.
 pub(super) async fn optimize(lakehouse: &Lakehouse, name: &TableName) -> Result<Maintained> {
     let (rewritten, added) = land_manifests(lakehouse, name).await?;
-    Ok(Maintained {
-        counts: vec![
-            ("rewritten_manifests_count", rewritten),
-            ("added_manifests_count", added),
-        ],
-        files: None,
-    })
+    Ok(Maintained::Counts(vec![
+        ("rewritten_manifests_count", rewritten),
+        ("added_manifests_count", added),
+    ]))
 }

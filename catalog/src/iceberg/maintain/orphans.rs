@@ -75,16 +75,13 @@ pub(super) async fn remove_orphans(
     .await?;
     let orphans: Vec<String> = found.into_keys().collect();
     if dry_run {
-        return Ok(Maintained {
-            counts: Vec::new(),
-            files: Some(orphans),
-        });
+        return Ok(Maintained::WouldDelete(orphans));
     }
     delete_all(stores, &orphans).await;
-    Ok(Maintained {
-        counts: vec![("deleted_files_count", u64::try_from(orphans.len()).unwrap_or(u64::MAX))],
-        files: None,
-    })
+    Ok(Maintained::Counts(vec![(
+        "deleted_files_count",
+        u64::try_from(orphans.len()).unwrap_or(u64::MAX),
+    )]))
 }
 
 /// Refuses to go on where the store lists a file of the newest snapshot under another name than the metadata, or not at

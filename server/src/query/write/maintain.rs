@@ -21,7 +21,8 @@ use crate::sql::parse::Statement;
 use crate::sql::write::{RowPlan, Write, Written};
 
 impl Queries {
-    /// Runs a statement that keeps a table small: a query that tells what was done, and how many files it was about.
+    /// Runs a statement that keeps a table small: a query that tells what was done, and how many files, or columns, it
+    /// was about.
     pub(crate) async fn maintain(&self, session: &Session, origin: Origin, sql: &str) -> Result<(String, i64)> {
         let text = sql.to_owned();
         let outcome = Arc::new(Mutex::new(Maintained::default()));
@@ -29,12 +30,13 @@ impl Queries {
         let work: Work = Box::new(move |queries, session, query| {
             async move {
                 let maintained = Box::pin(queries.maintain_table(&session, &query, &text)).await?;
-                let files = match &maintained.files {
-                    Some(files) => u64::try_from(files.len()).unwrap_or(u64::MAX),
-                    None => maintained.counts.first().map_or(0, |(_, count)| *count),
+                let about = match &maintained {
+                    Maintained::Counts(counts) => counts.first().map_or(0, |(_, count)| *count),
+                    Maintained::WouldDelete(files) => files.len() as u64,
+                    Maintained::DistinctValues(columns) => columns.len() as u64,
                 };
                 *kept.lock().unwrap_or_else(PoisonError::into_inner) = maintained;
-                count(files)
+                count(about)
             }
             .boxed()
         });
@@ -44,8 +46,12 @@ impl Queries {
     }
 
     async fn maintain_table(&self, session: &Session, query: &RunningQuery, sql: &str) -> Result<Maintained> {
-        let Statement::Maintain(Maintain::Table { name, mut what }) = Statement::parse(sql)? else {
-            return self.optimize(session, query, sql).await;
+        let (name, mut what) = match Statement::parse(sql)? {
+            Statement::Maintain(Maintain::Table { name, what }) => (name, what),
+            Statement::Maintain(Maintain::Analyze { name, columns }) => {
+                return self.analyze(session, query, &name, columns.as_deref()).await;
+            }
+            _ => return self.optimize(session, query, sql).await,
         };
         let checks = session.settings.checks_retention();
         match &mut what {
@@ -61,7 +67,7 @@ impl Queries {
     }
 
     /// What keeps a table small takes away its past, and is for who owns it.
-    async fn require_owner(&self, session: &Session, name: &TableName) -> Result<()> {
+    pub(super) async fn require_owner(&self, session: &Session, name: &TableName) -> Result<()> {
         let guard = self.access.guard();
         guard.require(&session.user, "table", name, &[Privilege::Own]).await
     }
@@ -151,6 +157,6 @@ impl Queries {
         }
         counts.push(("added_data_files_count", added_files));
         counts.push(("added_bytes_count", added_bytes));
-        Ok(Maintained { counts, files: None })
+        Ok(Maintained::Counts(counts))
     }
 }

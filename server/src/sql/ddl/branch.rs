@@ -9,13 +9,15 @@ use super::alter::Change;
 use super::{Ddl, table_name};
 use crate::access::{Guard, Privilege};
 use crate::error::{Error, Result};
-use crate::session::Session;
+use crate::session::{Session, temporary_age};
 use crate::sql::plan::Planner;
 
 /// Refuses to write rows to a table without branches.
 pub(in crate::sql) fn check_target(name: &TableName, table: &LakeTable, session: &Session) -> Result<()> {
     match (session.settings.branch(), table.snapshot().branch()) {
-        (Some(_), None) => Err(refused(&format!("writing to {name}, which has no branches,"), session)),
+        (Some(_), None) if temporary_age(name).is_none() => {
+            Err(refused(&format!("writing to {name}, which has no branches,"), session))
+        }
         _ => Ok(()),
     }
 }
@@ -78,6 +80,7 @@ impl Ddl {
                     _ => Ok(()),
                 }
             }
+            Self::DropSchema { cascade: true, .. } => refuse("dropping a schema with all that is in it"),
             Self::RenameView { .. } => refuse("renaming a view"),
             Self::DropFunction { .. } => refuse("dropping a function"),
             Self::CreateFunction(function) if function.or_replace => refuse("CREATE OR REPLACE FUNCTION"),
@@ -88,6 +91,10 @@ impl Ddl {
 
 /// Refuses what happens to a table as a whole, unless all of its rows are on branches.
 async fn check_table(name: &TableName, what: &str, session: &Session, planner: &Planner) -> Result<()> {
+    // Nobody else reads a temporary table.
+    if temporary_age(name).is_some() {
+        return Ok(());
+    }
     match found(name, session, planner).await? {
         Some(Relation::Table(table)) if table.snapshot().version().is_some() => {
             Err(refused(&format!("{what} {name}"), session))

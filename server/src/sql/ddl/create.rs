@@ -23,6 +23,8 @@ pub(crate) struct CreateTable {
     pub(crate) name: Path,
     pub(crate) or_replace: bool,
     pub(crate) if_not_exists: bool,
+    /// Whether it goes with the session.
+    pub(crate) temporary: bool,
     /// What is said of it beside its name and rows.
     pub(crate) definition: TableDefinition,
     /// The query behind AS.
@@ -91,8 +93,32 @@ pub(super) fn typed(value: &ScalarValue, column: &Field) -> Result<ScalarValue> 
 }
 
 impl CreateTable {
-    /// What stands behind CREATE [OR REPLACE] TABLE.
-    pub(super) fn parse(cursor: &mut Cursor, or_replace: bool) -> Result<Self> {
+    /// `CREATE [OR REPLACE] [[LOCAL] TEMPORARY] TABLE`; nothing where the statement is another.
+    pub(super) fn parse(cursor: &mut Cursor) -> Result<Option<Self>> {
+        let replaces = cursor.any(&[
+            "CREATE OR REPLACE TEMPORARY TABLE",
+            "CREATE OR REPLACE TEMP TABLE",
+            "CREATE OR REPLACE LOCAL TEMPORARY TABLE",
+            "CREATE OR REPLACE LOCAL TEMP TABLE",
+        ]);
+        let is_new = [
+            "CREATE TEMPORARY TABLE",
+            "CREATE TEMP TABLE",
+            "CREATE LOCAL TEMPORARY TABLE",
+            "CREATE LOCAL TEMP TABLE",
+        ];
+        if replaces || cursor.any(&is_new) {
+            return Self::behind(cursor, replaces, true).map(Some);
+        }
+        let replaces = cursor.words("CREATE OR REPLACE TABLE");
+        match replaces || cursor.words("CREATE TABLE") {
+            true => Self::behind(cursor, replaces, false).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// What stands behind TABLE.
+    fn behind(cursor: &mut Cursor, or_replace: bool, temporary: bool) -> Result<Self> {
         let if_not_exists = cursor.words("IF NOT EXISTS");
         if or_replace && if_not_exists {
             return Err(Error::statement("CREATE takes OR REPLACE or IF NOT EXISTS, not both"));
@@ -101,6 +127,7 @@ impl CreateTable {
             name: cursor.path()?,
             or_replace,
             if_not_exists,
+            temporary,
             definition: TableDefinition::default(),
             query: None,
         };
@@ -135,6 +162,8 @@ impl CreateTable {
             definition.comment = Some(cursor.text()?);
         } else if cursor.words("LOCATION") {
             definition.location = Some(cursor.text()?);
+        } else if self.temporary && cursor.words("ON COMMIT PRESERVE ROWS") {
+            // What every temporary table does: no transaction could end it.
         } else if cursor.words("AS") {
             self.query = Some(cursor.rest());
             return Ok(true);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use catalog::TableName;
 use catalog::write::maintenance::{Maintained, Maintenance, Retention};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -23,6 +24,13 @@ pub(crate) enum Maintain {
         of: Box<Statement>,
         /// Whether there is a condition.
         is_filtered: bool,
+    },
+    /// `ANALYZE [TABLE] t [COMPUTE STATISTICS [FOR ALL COLUMNS | FOR COLUMNS a, b]]`.
+    Analyze {
+        /// The table.
+        name: Path,
+        /// The columns whose distinct values are counted; all of them where none is named.
+        columns: Option<Vec<String>>,
     },
     /// The others.
     Table {
@@ -96,10 +104,10 @@ impl Maintain {
             let name = cursor.path()?;
             (name, vacuum(&mut cursor)?)
         } else if cursor.any(&["ANALYZE TABLE", "ANALYZE"]) {
-            return Err(Error::unsupported(
-                "ANALYZE",
-                ": bounds and counts are written with every file, and numbers of distinct values are kept by none",
-            ));
+            let name = cursor.path()?;
+            let columns = analyzed(&mut cursor)?;
+            cursor.end()?;
+            return Ok(Some(Self::Analyze { name, columns }));
         } else if cursor.words("ALTER TABLE") {
             let Ok(name) = cursor.path() else { return Ok(None) };
             if !cursor.words("EXECUTE") {
@@ -112,6 +120,43 @@ impl Maintain {
         cursor.end()?;
         Ok(Some(Self::Table { name, what }))
     }
+}
+
+/// What stands behind ANALYZE and the table's name.
+fn analyzed(cursor: &mut Cursor) -> Result<Option<Vec<String>>> {
+    if !cursor.words("COMPUTE STATISTICS") {
+        return Ok(None);
+    }
+    if cursor.words("NOSCAN") {
+        return Err(Error::unsupported(
+            "NOSCAN",
+            ": what needs no scan is written with every file",
+        ));
+    }
+    if !cursor.words("FOR COLUMNS") {
+        cursor.words("FOR ALL COLUMNS");
+        return Ok(None);
+    }
+    let mut columns = vec![cursor.name()?];
+    while cursor.token(&Token::Comma) {
+        columns.push(cursor.name()?);
+    }
+    Ok(Some(columns))
+}
+
+/// A query for one row: a sketch of the distinct values of each column.
+pub(crate) fn sketches(table: &TableName, version: i64, columns: &[String]) -> String {
+    let ident = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let columns = columns
+        .iter()
+        .map(|column| format!("iceberg_theta_sketch({})", ident(column)));
+    let columns: Vec<String> = columns.collect();
+    let path = [&table.catalog, &table.namespace, &table.table].map(|part| ident(part));
+    format!(
+        "SELECT {} FROM {} FOR VERSION AS OF {version}",
+        columns.join(", "),
+        path.join(".")
+    )
 }
 
 fn retention(age: Option<Duration>) -> Retention {
@@ -202,18 +247,22 @@ fn duration(text: &str) -> Option<Duration> {
 
 /// A query that gives what was done.
 pub(crate) fn told(maintained: &Maintained) -> String {
-    let (columns, rows): (&str, Vec<String>) = match &maintained.files {
-        Some(files) => {
+    let counted = |(name, count): (&str, u64)| format!("{}, CAST({count} AS BIGINT)", quoted(name));
+    let (columns, rows): (&str, Vec<String>) = match maintained {
+        Maintained::WouldDelete(files) => {
             let mut rows: Vec<String> = files.iter().take(FILES_TOLD_MAX).map(|file| quoted(file)).collect();
             if files.len() > FILES_TOLD_MAX {
                 rows.push(quoted(&format!("and {} more", files.len() - FILES_TOLD_MAX)));
             }
             ("path", rows)
         }
-        None => {
-            let counts = maintained.counts.iter();
-            let row = |(name, count): &(&str, u64)| format!("{}, CAST({count} AS BIGINT)", quoted(name));
-            ("metric_name, metric_value", counts.map(row).collect())
+        Maintained::Counts(counts) => {
+            let counts = counts.iter().copied();
+            ("metric_name, metric_value", counts.map(counted).collect())
+        }
+        Maintained::DistinctValues(columns) => {
+            let columns = columns.iter().map(|(name, count)| (name.as_str(), *count));
+            ("column_name, distinct_values_count", columns.map(counted).collect())
         }
     };
     match rows.is_empty() {
@@ -288,11 +337,37 @@ mod tests {
     }
 
     #[test]
+    fn analyze_names_columns_or_none() {
+        let check = |sql: &str, expect: Option<&[&str]>| match Statement::parse(sql).unwrap() {
+            Statement::Maintain(Maintain::Analyze { name, columns }) => {
+                let expect = expect.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+                assert_eq!((name.join("."), columns), ("s.t".to_owned(), expect), "{sql}");
+            }
+            other => panic!("{sql}: {other:?}"),
+        };
+        check("ANALYZE s.t", None);
+        check("analyze table s.t compute statistics", None);
+        check("ANALYZE TABLE s.t COMPUTE STATISTICS FOR ALL COLUMNS;", None);
+        check(
+            "ANALYZE TABLE s.t COMPUTE STATISTICS FOR COLUMNS A, \"B c\"",
+            Some(&["a", "B c"]),
+        );
+        let name = TableName::new("lake", "s", "t");
+        assert_eq!(
+            sketches(&name, 7, &["a".to_owned(), "B \"c".to_owned()]),
+            "SELECT iceberg_theta_sketch(\"a\"), iceberg_theta_sketch(\"B \"\"c\") FROM \"lake\".\"s\".\"t\" \
+             FOR VERSION AS OF 7"
+        );
+    }
+
+    #[test]
     fn other_words_are_refused() {
         for sql in [
             "VACUUM s.t RETAIN 3 DAYS",
             "VACUUM s.t FULL",
-            "ANALYZE TABLE s.t COMPUTE STATISTICS",
+            "ANALYZE TABLE s.t COMPUTE STATISTICS NOSCAN",
+            "ANALYZE s.t COMPUTE STATISTICS FOR COLUMNS",
+            "ANALYZE s.t PARTITION (a = 1) COMPUTE STATISTICS",
             "ALTER TABLE s.t EXECUTE optimize",
             "ALTER TABLE s.t EXECUTE explode",
             "ALTER TABLE s.t EXECUTE expire_snapshots(retention_threshold => 'soon')",
@@ -306,17 +381,11 @@ mod tests {
 
     #[test]
     fn what_was_done_is_a_query() {
-        let counts = Maintained {
-            counts: vec![("a_count", 1), ("b_count", 2)],
-            files: None,
-        };
+        let counts = Maintained::Counts(vec![("a_count", 1), ("b_count", 2)]);
         let expect = "SELECT * FROM (VALUES ('a_count', CAST(1 AS BIGINT)), ('b_count', CAST(2 AS BIGINT))) AS t \
                       (metric_name, metric_value)";
         assert_eq!(told(&counts), expect);
-        let files = |files: &[&str]| Maintained {
-            counts: Vec::new(),
-            files: Some(files.iter().map(|file| (*file).to_owned()).collect()),
-        };
+        let files = |files: &[&str]| Maintained::WouldDelete(files.iter().map(|file| (*file).to_owned()).collect());
         assert_eq!(
             told(&files(&["s3://b/o'k"])),
             "SELECT * FROM (VALUES ('s3://b/o''k')) AS t (path)"

@@ -296,15 +296,13 @@ fn schemas_come_and_go() {
         parse("create namespace if not exists lake.s with (location = 's3://b/s');"),
         schema
     );
-    let drop = Ddl::DropSchema {
+    let drop = |if_exists, cascade| Ddl::DropSchema {
         name: path("s"),
-        if_exists: true,
+        if_exists,
+        cascade,
     };
-    assert_eq!(parse("DROP SCHEMA IF EXISTS s RESTRICT"), drop);
-    assert_eq!(
-        try_parse("DROP SCHEMA s CASCADE").unwrap_err().kind(),
-        ErrorKind::Unsupported
-    );
+    assert_eq!(parse("DROP SCHEMA IF EXISTS s RESTRICT"), drop(true, false));
+    assert_eq!(parse("DROP SCHEMA s CASCADE"), drop(false, true));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! [`PinnedTables`] as DataFusion asks for them, on behalf of one user. Every name that a statement or a view reads passes
 //! [`PinnedCatalogs::check`] before anything is loaded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -27,6 +27,8 @@ pub(crate) struct PinnedCatalogs {
     /// What [`CURRENT_CATALOG`] and [`CURRENT_NAMESPACE`] stand for.
     catalog: String,
     namespace: String,
+    /// The temporary tables of the session.
+    temporary: Arc<BTreeMap<String, TableName>>,
     /// The temporary views that the query names.
     views: OnceLock<HashMap<String, Arc<dyn TableProvider>>>,
     reader: Arc<Reader>,
@@ -41,12 +43,17 @@ struct Reader {
 }
 
 impl PinnedCatalogs {
-    /// What `user` may read. `catalog` and `namespace` are where names look that name none.
-    pub(crate) fn new(tables: Arc<PinnedTables>, user: &str, (catalog, namespace): (&str, &str)) -> Arc<Self> {
+    /// What `user` may read. `catalog` and `namespace` are where names look that name none, and are not in `temporary`.
+    pub(crate) fn new(
+        tables: Arc<PinnedTables>,
+        user: &str,
+        ((catalog, namespace), temporary): ((&str, &str), BTreeMap<String, TableName>),
+    ) -> Arc<Self> {
         Arc::new(Self {
             tables,
             catalog: catalog.to_owned(),
             namespace: namespace.to_owned(),
+            temporary: Arc::new(temporary),
             views: OnceLock::new(),
             reader: Arc::new(Reader {
                 user: user.to_owned(),
@@ -97,7 +104,8 @@ impl PinnedCatalogs {
             || table.contains('$')
             || as_of != AsOf::Latest
             || reference.schema() == Some(INFORMATION_SCHEMA)
-            || (reference.schema().is_none() && self.tables.functions.contains(&table));
+            || (reference.schema().is_none()
+                && (self.tables.functions.contains(&table) || self.temporary.contains_key(&table)));
         let catalog = reference.catalog().unwrap_or(&self.catalog);
         let namespace = reference.schema().unwrap_or(&self.namespace);
         (!is_other).then(|| TableName::new(catalog, namespace, table))
@@ -115,6 +123,7 @@ impl PinnedCatalogs {
             is_current,
             catalog: catalog.to_owned(),
             namespace: self.namespace.clone(),
+            temporary: Arc::clone(&self.temporary),
             views: self.views.get().cloned().unwrap_or_default(),
             reader: Arc::clone(&self.reader),
         }
@@ -200,6 +209,7 @@ struct PinnedCatalog {
     is_current: bool,
     catalog: String,
     namespace: String,
+    temporary: Arc<BTreeMap<String, TableName>>,
     views: HashMap<String, Arc<dyn TableProvider>>,
     reader: Arc<Reader>,
 }
@@ -214,6 +224,10 @@ impl CatalogProvider for PinnedCatalog {
             let viewer = Viewer::new(Arc::clone(self.tables.guard()), &self.reader.user);
             return Some(Arc::new(InformationSchema::new(viewer)));
         }
+        let temporary = match name {
+            CURRENT_NAMESPACE => Arc::clone(&self.temporary),
+            _ => Arc::default(),
+        };
         let (namespace, views) = match name {
             CURRENT_NAMESPACE => (&*self.namespace, self.views.clone()),
             executors::SCHEMA if self.is_current => {
@@ -231,6 +245,7 @@ impl CatalogProvider for PinnedCatalog {
             tables: Arc::clone(&self.tables),
             catalog: self.catalog.clone(),
             namespace: namespace.to_owned(),
+            temporary,
             views,
             reader: Arc::clone(&self.reader),
         }))
@@ -242,6 +257,7 @@ struct PinnedSchema {
     tables: Arc<PinnedTables>,
     catalog: String,
     namespace: String,
+    temporary: Arc<BTreeMap<String, TableName>>,
     views: HashMap<String, Arc<dyn TableProvider>>,
     reader: Arc<Reader>,
 }
@@ -255,6 +271,9 @@ impl SchemaProvider for PinnedSchema {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some(view) = self.views.get(name) {
             return Ok(Some(Arc::clone(view)));
+        }
+        if let Some(temporary) = self.tables.temporary(&self.temporary, name) {
+            return Ok(Some(temporary.await?));
         }
         let found = async {
             let written = TableName::new(&self.catalog, &self.namespace, name);

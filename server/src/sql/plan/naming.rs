@@ -1,6 +1,6 @@
 //! What the names in a query stand for: tables, and views in the place of which their queries stand.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use catalog::TableName;
@@ -165,12 +165,12 @@ impl<'a> Naming<'a> {
     }
 
     /// What a query means inside of the view `name`, whose own names look in that place.
-    /// `user` is whose rights hold there.
+    /// `user` is whose rights hold there; names of the session's views and tables mean these where it is `of_session`.
     fn inside(
         &self,
         name: String,
         state: &SessionState,
-        user: &str,
+        (user, of_session): (&str, bool),
         place: (&str, &str),
     ) -> Result<(Self, SessionState)> {
         let mut around = self.around.clone();
@@ -186,7 +186,11 @@ impl<'a> Naming<'a> {
                 "the view \"{outermost}\" is built on itself or on more than {VIEW_DEPTH_MAX} views"
             )));
         }
-        let catalogs = PinnedCatalogs::new(Arc::clone(self.catalogs.tables()), user, place);
+        let tables = match of_session {
+            true => self.session.tables.clone(),
+            false => BTreeMap::new(),
+        };
+        let catalogs = PinnedCatalogs::new(Arc::clone(self.catalogs.tables()), user, (place, tables));
         let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
         let builder = SessionStateBuilder::new_from_existing(state.clone());
         let naming = Self {
@@ -194,7 +198,7 @@ impl<'a> Naming<'a> {
             engines: self.engines,
             catalogs,
             around,
-            is_of_session: self.is_of_session,
+            is_of_session: of_session,
         };
         Ok((naming, builder.with_catalog_list(list).build()))
     }
@@ -208,7 +212,12 @@ impl<'a> Naming<'a> {
     ) -> BoxFuture<'s, Result<Arc<dyn TableProvider>>> {
         let planned = async move {
             let place = (view.catalog.as_str(), view.namespace.as_str());
-            let (naming, state) = self.inside(name.to_owned(), state, self.catalogs.user(), place)?;
+            let (naming, state) = self.inside(
+                name.to_owned(),
+                state,
+                (self.catalogs.user(), self.is_of_session),
+                place,
+            )?;
             let Statement::Query { query, versions, .. } = Statement::parse(&view.sql)? else {
                 return Err(Error::statement(format!("the view \"{name}\" is no query")));
             };
@@ -252,8 +261,7 @@ impl<'a> Naming<'a> {
             "" => name.namespace.as_str(),
             told => told,
         };
-        let (mut naming, state) = self.inside(name.to_string(), state, owner, (catalog, namespace))?;
-        naming.is_of_session = false;
+        let (naming, state) = self.inside(name.to_string(), state, (owner, false), (catalog, namespace))?;
         let (text, query, versions) = readable(name, view)?;
         if !naming.catalogs.tables().knows_catalog(catalog) {
             return Err(Error::Statement {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use catalog::write::change::Operation;
 use catalog::write::new_write_id;
 use catalog::write::plan::LakeWrite;
 use datafusion::execution::SessionState;
@@ -32,10 +33,15 @@ pub(in crate::sql) fn with_writers(
         return Ok(LogicalPlan::Explain(explain));
     };
     let write = Write::of(dml.clone(), None, tables, (session, state))?;
-    let target = write.table.snapshot().write_target()?;
-    let (rows, with_actions) = match write.change {
-        RowPlan::Append(rows) | RowPlan::Overwrite { rows, .. } => (rows, false),
-        RowPlan::Change { rows, .. } => (rows, true),
+    let snapshot = write.table.snapshot();
+    let (rows, target, with_actions) = match write.change {
+        RowPlan::Append(rows) | RowPlan::Overwrite { rows, .. } => (rows, snapshot.write_target()?, false),
+        RowPlan::Change {
+            rows,
+            operation: Operation::Delete,
+            ..
+        } => (rows, snapshot.write_target()?, true),
+        RowPlan::Change { rows, .. } => (rows, snapshot.rewrite_target()?, true),
         RowPlan::Truncate => return Err(Error::unsupported("EXPLAIN TRUNCATE", ": it writes no rows")),
     };
     let plan = LakeWrite::plan(rows, target, &new_write_id(), with_actions)?;

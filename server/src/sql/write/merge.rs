@@ -16,7 +16,7 @@ use datafusion::logical_expr::dml::{MergeIntoAction, MergeIntoClause, MergeIntoC
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, lit};
 
-use super::{cast_to, places, target_scan};
+use super::{cast_to, lineage, no_number, places, target_scan};
 use crate::error::{Error, Result};
 
 /// Marks rows that have a source row: true there, NULL elsewhere.
@@ -33,6 +33,7 @@ pub(super) fn rows(
 ) -> Result<LogicalPlan> {
     let pairs = pairs(merge, source, target, table)?;
     let (file, position) = places(&pairs)?;
+    let lineage = lineage(&pairs, table)?;
     let (at, marked) = (unaliased(file.clone()), column(SOURCE));
     let sides = Sides {
         pairs: Arc::clone(pairs.schema()),
@@ -76,6 +77,7 @@ pub(super) fn rows(
         (Box::new(lit(number)), Box::new(lit(action as i8)))
     });
     let actions = Case::new(Some(Box::new(column(CLAUSE))), actions.collect(), None);
+    columns.extend(lineage);
     columns.extend([Expr::Case(actions).alias("row action"), file, position]);
     Ok(LogicalPlan::Projection(Projection::try_new(
         columns,
@@ -93,6 +95,9 @@ fn once(numbered: LogicalPlan, places: [Expr; 2], table: &LakeTable) -> Result<L
     let mut columns = Vec::new();
     for field in table.snapshot().schema().fields() {
         columns.push(Expr::Literal(ScalarValue::try_from(field.data_type())?, None).alias(field.name()));
+    }
+    if table.snapshot().tracks_rows() {
+        columns.extend([no_number("row id"), no_number("row change")]);
     }
     columns.push(lit(RowAction::Delete as i8).alias("row action"));
     columns.extend(places.schema().columns().into_iter().map(Expr::Column));

@@ -102,6 +102,7 @@ pub(crate) fn definition(name: &TableName, or_replace: bool) -> CreateTable {
         name: vec![name.catalog.clone(), name.namespace.clone(), name.table.clone()],
         or_replace,
         if_not_exists: false,
+        temporary: false,
         definition: TableDefinition::default(),
         query: None,
     }

@@ -1,0 +1,174 @@
+//! What ANALYZE leaves behind: sketches of distinct values in a Puffin file, which the metadata name beside the snapshot
+//! that they are of. No row changes, and no snapshot is added.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use iceberg::spec::{BlobMetadata, StatisticsFile};
+use iceberg::{TableRequirement, TableUpdate};
+use uuid::Uuid;
+
+use super::super::IcebergSnapshot;
+use super::super::commit::land::{Now, Pace, now};
+use super::super::commit::{TableCommit, metadata_folder};
+use super::super::read::distinct::{NDV, THETA, in_file};
+use super::sketch::{estimate, is_sketched};
+use crate::error::{Error, Result};
+use crate::lakehouse::Lakehouse;
+use crate::name::TableName;
+use crate::scan::adapt::field_id;
+use crate::write::puffin::{BlobKind, PuffinFile};
+use crate::write::{delete_all, put};
+
+impl IcebergSnapshot {
+    /// The columns to be sketched: `wanted`, or all of a simple type, and those that are sketched already, since one file
+    /// takes the place of another.
+    pub(crate) fn sketched_columns(&self, wanted: Option<&[String]>) -> Result<Vec<String>> {
+        let mut columns = BTreeSet::new();
+        for name in wanted.unwrap_or_default() {
+            let field = self.schema().field_with_name(name).map_err(|_| Error::NotFound {
+                what: "column",
+                name: format!("{}.{name}", self.table),
+                hint: None,
+            })?;
+            if !is_sketched(field.data_type()) {
+                return Err(self.unsupported(&format!(
+                    "ANALYZE of the column {name} of type {}: only simple types have numbers of distinct values",
+                    field.data_type()
+                )));
+            }
+            columns.insert(name.as_str());
+        }
+        let known = self.id().and_then(|id| self.metadata.table.statistics_for_snapshot(id));
+        let known = known.map(in_file).unwrap_or_default();
+        let fields = self.schema().fields().iter();
+        let fields = fields.filter(|field| is_sketched(field.data_type()));
+        columns.extend(fields.filter_map(|field| {
+            let is_known = field_id(field).is_some_and(|id| known.contains_key(&id));
+            (wanted.is_none() || is_known).then_some(field.name().as_str())
+        }));
+        Ok(columns.into_iter().map(str::to_owned).collect())
+    }
+}
+
+/// Keeps the sketches of that snapshot's columns. The estimates by column.
+pub(crate) async fn keep_sketches(
+    lakehouse: &Lakehouse,
+    name: &TableName,
+    snapshot_id: i64,
+    sketches: &[(String, Vec<u8>)],
+) -> Result<Vec<(String, u64)>> {
+    let mut found = now(lakehouse, name).await?;
+    let (location, bytes, statistics) = statistics(name, &found, snapshot_id, sketches)?;
+    let counts = sketches.iter().map(|(column, sketch)| {
+        let count = estimate(sketch).map_err(|detail| failed(name, detail))?;
+        Ok((column.clone(), count))
+    });
+    let counts = counts.collect::<Result<Vec<_>>>()?;
+    put(lakehouse.stores(), &location, bytes.into()).await?;
+    let mut pace = Pace::of(&found.metadata.table);
+    let outcome = loop {
+        match attempt(lakehouse, name, &found, &statistics).await {
+            Err(Error::Conflict { .. }) if pace.wait().await => match now(lakehouse, name).await {
+                Ok(newer) => found = newer,
+                Err(error) => break Err(error),
+            },
+            Err(Error::CommitUnknown { table, detail }) => {
+                let newest = now(lakehouse, name).await;
+                let took_place = newest.is_ok_and(|now| {
+                    let landed = now.metadata.table.statistics_for_snapshot(snapshot_id);
+                    landed.is_some_and(|landed| landed.statistics_path == location)
+                });
+                match took_place {
+                    true => break Ok(()),
+                    // The file stays: the table may name it yet.
+                    false => return Err(Error::CommitUnknown { table, detail }),
+                }
+            }
+            outcome => break outcome,
+        }
+    };
+    match outcome {
+        Ok(()) => Ok(counts),
+        Err(error) => {
+            delete_all(lakehouse.stores(), &[location]).await;
+            Err(error)
+        }
+    }
+}
+
+/// The Puffin file, and what the metadata say of it.
+fn statistics(
+    name: &TableName,
+    found: &Now,
+    snapshot_id: i64,
+    sketches: &[(String, Vec<u8>)],
+) -> Result<(String, Vec<u8>, StatisticsFile)> {
+    let metadata = &found.metadata.table;
+    let snapshot = metadata.snapshot_by_id(snapshot_id).ok_or_else(|| conflict(name))?;
+    let schema = snapshot
+        .schema(metadata)
+        .map_err(|error| failed(name, error.to_string()))?;
+    let (mut file, mut blobs) = (PuffinFile::new(), Vec::with_capacity(sketches.len()));
+    for (column, sketch) in sketches {
+        let field = schema.field_id_by_name(column);
+        let field = field.ok_or_else(|| failed(name, format!("the snapshot has no column {column}")))?;
+        let count = estimate(sketch).map_err(|detail| failed(name, detail))?;
+        let kind = BlobKind {
+            blob_type: THETA,
+            field,
+            snapshot: (snapshot_id, snapshot.sequence_number()),
+            properties: BTreeMap::from([(NDV, count.to_string())]),
+        };
+        file.add(kind, sketch);
+        blobs.push(BlobMetadata {
+            r#type: THETA.to_owned(),
+            snapshot_id,
+            sequence_number: snapshot.sequence_number(),
+            fields: vec![field],
+            properties: HashMap::from([(NDV.to_owned(), count.to_string())]),
+        });
+    }
+    let (bytes, footer_bytes) = file.finish().map_err(|detail| failed(name, detail))?;
+    let size = |bytes: usize| i64::try_from(bytes).map_err(|error| failed(name, error.to_string()));
+    let location = format!("{}/{snapshot_id}-{}.stats", metadata_folder(metadata), Uuid::new_v4());
+    let statistics = StatisticsFile {
+        snapshot_id,
+        statistics_path: location.clone(),
+        file_size_in_bytes: size(bytes.len())?,
+        file_footer_size_in_bytes: size(footer_bytes)?,
+        key_metadata: None,
+        blob_metadata: blobs,
+    };
+    Ok((location, bytes, statistics))
+}
+
+/// Asks the catalog to publish them with the table as it is now.
+async fn attempt(lakehouse: &Lakehouse, name: &TableName, found: &Now, statistics: &StatisticsFile) -> Result<()> {
+    let metadata = &found.metadata.table;
+    // Expired meanwhile: nobody reads it any more.
+    if metadata.snapshot_by_id(statistics.snapshot_id).is_none() {
+        return Err(failed(name, "the snapshot has expired meanwhile".to_owned()));
+    }
+    let commit = TableCommit {
+        base: found.metadata.clone(),
+        base_location: found.location.clone(),
+        requirements: vec![TableRequirement::UuidMatch { uuid: metadata.uuid() }],
+        updates: vec![TableUpdate::SetStatistics {
+            statistics: statistics.clone(),
+        }],
+    };
+    lakehouse.client(&name.catalog)?.commit(name, &commit).await
+}
+
+fn conflict(name: &TableName) -> Error {
+    Error::Conflict {
+        table: name.to_string(),
+    }
+}
+
+fn failed(name: &TableName, detail: String) -> Error {
+    Error::Unsupported {
+        table: name.to_string(),
+        feature: format!("ANALYZE: {detail}"),
+    }
+}
