@@ -255,15 +255,11 @@ impl Queries {
         origin: Origin,
         (sql, bound): (&str, Bound),
     ) -> Result<Outcome> {
-        match Statement::parse(sql)? {
-            Statement::Write {
-                creation: Some(table), ..
-            }
-            | Statement::Ddl(Ddl::CreateTable(table))
-                if table.temporary =>
-            {
-                self.create_temporary(session, origin, (sql, bound), &table).await
-            }
+        let statement = Statement::parse(sql)?;
+        if let Some(table) = temporary::created(&statement) {
+            return self.create_temporary(session, origin, (sql, bound), table).await;
+        }
+        match statement {
             Statement::Write { .. } => self.write(session, origin, sql, bound).await.map(Outcome::Written),
             Statement::Maintain(_) => {
                 let (told, files) = Box::pin(self.maintain(session, origin, sql)).await?;

@@ -141,6 +141,9 @@ impl MetadataChange {
             |alteration: &Alteration| matches!(alteration, Alteration::SetNullable { nullable: false, .. });
         if alterations.iter().any(needs_no_nulls) {
             requirements.push(ref_is(iceberg::spec::MAIN_BRANCH, base.current_snapshot_id()));
+            let others = now.metadata.refs().into_iter();
+            let others = others.filter(|(name, found)| found.is_branch() && name != iceberg::spec::MAIN_BRANCH);
+            requirements.extend(others.map(|(name, found)| ref_is(&name, Some(found.snapshot_id))));
         }
         let refs = now.metadata.refs();
         let known = |name: &str| refs.get(name).map(|reference| reference.snapshot_id);
@@ -178,10 +181,23 @@ fn is_of_columns(update: &TableUpdate) -> bool {
     )
 }
 
-/// Refuses NOT NULL for a column that may hold NULL.
+/// Refuses NOT NULL for a column that may hold NULL, at the head of any branch: all of them have the table's columns.
 async fn check_no_nulls(lakehouse: &Lakehouse, name: &TableName, now: &Now, column: &[String]) -> Result<()> {
+    check_no_nulls_at(lakehouse, name, now, (column, &AsOf::Latest)).await?;
+    for (branch, _) in now.metadata.refs().into_iter().filter(|(_, found)| found.is_branch()) {
+        check_no_nulls_at(lakehouse, name, now, (column, &AsOf::Ref(branch))).await?;
+    }
+    Ok(())
+}
+
+async fn check_no_nulls_at(
+    lakehouse: &Lakehouse,
+    name: &TableName,
+    now: &Now,
+    (column, head): (&[String], &AsOf),
+) -> Result<()> {
     let manifests = lakehouse.manifests().clone();
-    let head = IcebergSnapshot::at(name.to_string(), Arc::clone(&now.metadata), &AsOf::Latest, manifests)?;
+    let head = IcebergSnapshot::at(name.to_string(), Arc::clone(&now.metadata), head, manifests)?;
     let field = Columns::of(name, &now.metadata.table).get(column)?;
     let refused = || {
         invalid(format!(

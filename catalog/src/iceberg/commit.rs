@@ -73,6 +73,6 @@ fn failed(table: impl std::fmt::Display, error: impl std::fmt::Display) -> Error
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Table metadata to an [`IcebergSnapshot`], and that to the list of its data files.
 
 pub(super) mod distinct;
-mod version;
+pub(super) mod version;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The life of temporary tables: made by a session, dropped with it, and swept away when it is forgotten.
 
+use std::time::Duration;
+
 use catalog::TableName;
 use proto::ErrorKind;
 use tracing::{info, warn};
@@ -9,18 +11,31 @@ use super::{Origin, Outcome, Queries, guarded};
 use crate::error::{Error, Result};
 use crate::session::{Session, TEMPORARY_LIFE, TEMPORARY_SCHEMA, no_session, temporary_age, temporary_name};
 use crate::sql::ddl::{CreateTable, Ddl, forget};
+use crate::sql::parse::Statement;
 
 /// How often tables are looked for that have lived too long.
-const SWEEP_INTERVAL: std::time::Duration = std::time::Duration::from_secs(60 * 60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// The temporary table that a statement creates, and whether with the rows of a query.
+pub(super) fn created(statement: &Statement) -> Option<(&CreateTable, bool)> {
+    let (table, has_rows) = match statement {
+        Statement::Write {
+            creation: Some(table), ..
+        } => (table, true),
+        Statement::Ddl(Ddl::CreateTable(table)) => (table, false),
+        _ => return None,
+    };
+    table.temporary.then_some((table, has_rows))
+}
 
 impl Queries {
-    /// CREATE TEMPORARY TABLE, with rows or without: the table, and the session that knows its name.
+    /// CREATE TEMPORARY TABLE, as [`created`] tells it: the session that knows its name.
     pub(super) async fn create_temporary(
         &self,
         session: &Session,
         origin: Origin,
         (sql, bound): (&str, Bound),
-        asked: &CreateTable,
+        (asked, has_rows): (&CreateTable, bool),
     ) -> Result<Outcome> {
         if origin.session_id.is_none() {
             return Err(no_session());
@@ -49,7 +64,7 @@ impl Queries {
                 self.make_temporary_schema(&session.catalog).await?;
             }
         }
-        let rows = match asked.query.is_some() || asked.definition.columns.is_empty() {
+        let rows = match has_rows {
             true => self.write(&changed, origin, sql, bound).await?,
             false => {
                 let create = Ddl::CreateTable(Box::new(asked.clone()));

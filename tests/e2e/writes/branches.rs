@@ -47,6 +47,11 @@ async fn write_audit_publish() -> Result<()> {
     let one = ["1", "one", "1.00", "NULL"];
     let two = ["2", "two", "2.00", "NULL"];
     holds(&mut client, data.path(), of, &[one, two]).await?;
+    // Columns are those of all branches, and one of them has a NULL there.
+    let failure = client
+        .failure(&format!("ALTER TABLE {t} ALTER COLUMN amount SET NOT NULL"))
+        .await?;
+    ensure!(failure.message().contains("may hold NULL in amount"), "{failure:?}");
     let audited = texts(&mut client, &format!("SELECT id, name FROM {branch} ORDER BY id")).await?;
     let expect = [["1", "ONE"], ["2", "TWO"], ["3", "three"], ["5", "one"], ["6", "two"]];
     ensure!(audited == expect, "{audited:?}");

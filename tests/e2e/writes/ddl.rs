@@ -96,7 +96,8 @@ async fn temporary_tables_go_with_their_session() -> Result<()> {
         run(
             &mut one,
             &[
-                "CREATE OR REPLACE TEMP TABLE u (a INT)",
+                "DROP TABLE IF EXISTS u",
+                "CREATE TEMP TABLE u (a INT)",
                 "INSERT INTO u SELECT a FROM t",
                 "DROP TABLE t",
             ],

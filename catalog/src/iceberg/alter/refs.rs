@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use iceberg::spec::{SnapshotReference, SnapshotRetention, TableMetadata, TableMetadataBuilder};
 
+use super::super::read::version::lineage;
 use super::columns::invalid;
 use crate::error::{Error, Result};
 use crate::write::alter::{Alteration, Existing};
@@ -110,15 +111,11 @@ fn moved_forward(metadata: &TableMetadata, refs: &Refs, branch: &str, to: &str) 
         return Ok(SnapshotReference::new(to_head.snapshot_id, retention));
     }
     let from = head(branch)?;
-    let mut next = metadata.snapshot_by_id(to_head.snapshot_id);
-    while let Some(snapshot) = next.filter(|snapshot| snapshot.snapshot_id() != from.snapshot_id) {
-        next = snapshot
-            .parent_snapshot_id()
-            .and_then(|parent| metadata.snapshot_by_id(parent));
-    }
-    match next {
-        Some(_) => Ok(SnapshotReference::new(to_head.snapshot_id, from.retention.clone())),
-        None => Err(invalid(format!(
+    let head = metadata.snapshot_by_id(to_head.snapshot_id);
+    let mut before = head.into_iter().flat_map(|head| lineage(metadata, head));
+    match before.any(|snapshot| snapshot.snapshot_id() == from.snapshot_id) {
+        true => Ok(SnapshotReference::new(to_head.snapshot_id, from.retention.clone())),
+        false => Err(invalid(format!(
             "{to} does not descend from {branch}: it cannot be reached by moving forward"
         ))),
     }

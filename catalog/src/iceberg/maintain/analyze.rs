@@ -172,3 +172,88 @@ fn failed(name: &TableName, detail: String) -> Error {
         feature: format!("ANALYZE: {detail}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::catalog::TableProvider;
+    use datafusion::common::stats::Precision;
+    use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+    use datafusion::prelude::SessionContext;
+    use datasketches::hash::value::raw_bytes::from_vec;
+    use datasketches::theta::ThetaSketchBuilder;
+
+    use super::*;
+    use crate::iceberg::commit::fixture::House;
+
+    fn sketch(values: u32) -> Vec<u8> {
+        let mut sketch = ThetaSketchBuilder::default().build().unwrap();
+        (0..values).for_each(|value| sketch.update(from_vec(value.to_le_bytes().to_vec())));
+        sketch.compact(true).serialize()
+    }
+
+    impl House {
+        /// What plans are told of the numbers of distinct values.
+        async fn distinct(&self) -> Vec<Precision<usize>> {
+            let table = self.lakehouse.table(&self.name).await.unwrap();
+            let scan = table
+                .scan(&SessionContext::new().state(), None, &[], None)
+                .await
+                .unwrap();
+            let statistics = StatisticsContext::new().compute(scan.as_ref(), &StatisticsArgs::new());
+            let columns = statistics.unwrap().column_statistics.clone();
+            columns.iter().map(|column| column.distinct_count).collect()
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn estimates_hold_until_there_are_newer_ones() {
+        for version in 1..=3 {
+            let house = House::of(version, &[]).await;
+            house.append(&[1, 2, 3]).await;
+            assert_eq!(house.distinct().await, [Precision::Absent; 2]);
+            let keep = async |sketches: &[(&str, u32)]| {
+                let id = house.snapshot().await.version().unwrap();
+                let sketches = sketches
+                    .iter()
+                    .map(|(column, values)| ((*column).to_owned(), sketch(*values)));
+                let sketches: Vec<_> = sketches.collect();
+                keep_sketches(&house.lakehouse, &house.name, id, &sketches)
+                    .await
+                    .unwrap()
+            };
+            let told = keep(&[("id", 50), ("name", 2)]).await;
+            assert_eq!(told, [("id".to_owned(), 50), ("name".to_owned(), 2)]);
+            // There are never more values than rows.
+            assert_eq!(house.distinct().await, [Precision::Inexact(3), Precision::Inexact(2)]);
+            house.append(&[4]).await;
+            assert_eq!(house.distinct().await, [Precision::Inexact(4), Precision::Inexact(2)]);
+            assert_eq!(house.ids().await, [1, 2, 3, 4]);
+            keep(&[("name", 1)]).await;
+            assert_eq!(house.distinct().await, [Precision::Absent, Precision::Inexact(1)]);
+            let known = house
+                .snapshot()
+                .await
+                .sketched_columns(Some(&["id".to_owned()]))
+                .unwrap();
+            assert_eq!(known, ["id", "name"]);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_cannot_be_kept_leaves_nothing_behind() {
+        let house = House::of(2, &[]).await;
+        house.append(&[1]).await;
+        let before = house.metadata().await;
+        let id = house.snapshot().await.version().unwrap();
+        let keep = async |id, column: &str, sketch: Vec<u8>| {
+            let sketches = [(column.to_owned(), sketch)];
+            keep_sketches(&house.lakehouse, &house.name, id, &sketches)
+                .await
+                .unwrap_err()
+        };
+        assert!(keep(id, "nothing", sketch(1)).await.to_string().contains("nothing"));
+        assert!(matches!(keep(id + 1, "id", sketch(1)).await, Error::Conflict { .. }));
+        keep(id, "id", b"no sketch".to_vec()).await;
+        assert_eq!(house.metadata().await, before);
+    }
+}

@@ -4,21 +4,13 @@ use std::collections::HashMap;
 
 use iceberg::spec::{Snapshot, StatisticsFile, TableMetadata};
 
+use super::version::lineage;
+
 /// The blobs that sketch distinct values, and the property of them that has the estimate.
 ///
 /// Source: the Puffin specification, "`apache-datasketches-theta-v1` blob type".
 pub(crate) const THETA: &str = "apache-datasketches-theta-v1";
 pub(crate) const NDV: &str = "ndv";
-
-/// The snapshot, then the one before it, and so on as far as the metadata go back.
-fn lineage<'a>(metadata: &'a TableMetadata, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Snapshot> {
-    let before = |snapshot: &&'a Snapshot| {
-        let parent = snapshot.parent_snapshot_id()?;
-        metadata.snapshot_by_id(parent).map(AsRef::as_ref)
-    };
-    // Damaged metadata may go round in a circle.
-    std::iter::successors(Some(snapshot), before).take(metadata.snapshots().len())
-}
 
 /// Estimates of a statistics file by field id.
 pub(crate) fn in_file(file: &StatisticsFile) -> HashMap<i32, u64> {

@@ -1,6 +1,6 @@
 //! Which snapshot a version of a table is.
 
-use iceberg::spec::{SnapshotRef, TableMetadata};
+use iceberg::spec::{Snapshot, SnapshotRef, TableMetadata};
 
 use crate::error::{Error, Result};
 
@@ -47,6 +47,16 @@ pub(super) fn by_time(table: &str, metadata: &TableMetadata, micros: i64) -> Res
             Err(not_found(table, &format!("snapshot at {time}"), hint))
         }
     }
+}
+
+/// The snapshot, then the one before it, and so on as far as the metadata go back.
+pub(crate) fn lineage<'a>(metadata: &'a TableMetadata, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Snapshot> {
+    let before = |snapshot: &&'a Snapshot| {
+        let parent = snapshot.parent_snapshot_id()?;
+        metadata.snapshot_by_id(parent).map(AsRef::as_ref)
+    };
+    // Damaged metadata may go round in a circle.
+    std::iter::successors(Some(snapshot), before).take(metadata.snapshots().len())
 }
 
 /// No such version.
