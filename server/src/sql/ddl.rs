@@ -197,17 +197,17 @@ impl Ddl {
             Self::CreateTable(table) => table.run(session, planner).await,
             Self::CreateView(view) => Box::pin(view.run(session, planner)).await,
             Self::CommentView { name, comment } => {
-                let name = table_name(&name, session);
+                let name = lake_name(&name, session);
                 guard.require(by.0, "view", &name, &[Privilege::Own]).await?;
                 let client = lakehouse.client(&name.catalog)?;
                 Ok(client.comment_view(&name, comment.as_deref()).await?)
             }
             Self::CreateFunction(function) => Box::pin(function.run(session, planner)).await,
             Self::DropFunction { name, if_exists } => {
-                function::drop(&table_name(&name, session), if_exists, lakehouse, by).await
+                function::drop(&lake_name(&name, session), if_exists, lakehouse, by).await
             }
             Self::RenameView { name, if_exists, to } => {
-                let name = table_name(&name, session);
+                let name = lake_name(&name, session);
                 let to = new_name(&name, &to, session)?;
                 let renamed = rename("view", (&name, &to), lakehouse, by).await;
                 unless(renamed, if_exists, ErrorKind::NotFound, &["view"])
@@ -395,11 +395,16 @@ fn unless(done: Result<()>, allowed: bool, kind: ErrorKind, kinds: &[&str]) -> R
     }
 }
 
-/// The table of that name; what it does not say is the session's.
+/// The table of that name, temporary ones first; what it does not say is the session's.
 pub(crate) fn table_name(parts: &[String], session: &Session) -> TableName {
-    if let Some(table) = session.temporary(parts) {
-        return table.clone();
+    match session.temporary(parts) {
+        Some(table) => table.clone(),
+        None => lake_name(parts, session),
     }
+}
+
+/// What a catalog has, or shall have, by that name.
+pub(crate) fn lake_name(parts: &[String], session: &Session) -> TableName {
     match parts {
         [catalog, namespace @ .., table] if !namespace.is_empty() => {
             TableName::new(catalog, namespace.join("."), table)

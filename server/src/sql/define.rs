@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 use proto::ErrorKind;
 
 use super::ddl::branch::refused;
-use super::ddl::{forget, table_name};
+use super::ddl::{forget, lake_name};
 use super::execute;
 use super::parse::{self, name_parts, refusal};
 use super::plan::Planner;
@@ -167,7 +167,7 @@ async fn drop_view(session: &mut Session, name: &[String], if_exists: bool, plan
     {
         return Ok(());
     }
-    let kept = table_name(name, session);
+    let kept = lake_name(name, session);
     if session.settings.branch().is_some() {
         return Err(refused(&format!("dropping the view {kept}"), session));
     }

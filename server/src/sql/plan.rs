@@ -6,7 +6,7 @@ pub(in crate::sql) mod functions;
 mod naming;
 mod substrait;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -117,9 +117,13 @@ impl Planner {
         self.plan_within(session, statement, pins, None).await
     }
 
-    /// Plans the query of the view `name`, which is to be made: temporary views mean nothing in it.
+    /// Plans the query of the view `name`, which is to be made: temporary views and tables mean nothing in it.
     pub(crate) async fn plan_view(&self, session: &Session, statement: Statement, name: &TableName) -> Result<Plan> {
-        self.plan_within(session, statement, &[], Some(name)).await
+        let session = Session {
+            tables: BTreeMap::new(),
+            ..session.clone()
+        };
+        self.plan_within(&session, statement, &[], Some(name)).await
     }
 
     async fn plan_within(

@@ -48,9 +48,8 @@ async fn write_audit_publish() -> Result<()> {
     let two = ["2", "two", "2.00", "NULL"];
     holds(&mut client, data.path(), of, &[one, two]).await?;
     // Columns are those of all branches, and one of them has a NULL there.
-    let failure = client
-        .failure(&format!("ALTER TABLE {t} ALTER COLUMN amount SET NOT NULL"))
-        .await?;
+    let tighten = format!("ALTER TABLE {t} ALTER COLUMN amount SET NOT NULL");
+    let failure = client.failure(&tighten).await?;
     ensure!(failure.message().contains("may hold NULL in amount"), "{failure:?}");
     let audited = texts(&mut client, &format!("SELECT id, name FROM {branch} ORDER BY id")).await?;
     let expect = [["1", "ONE"], ["2", "TWO"], ["3", "three"], ["5", "one"], ["6", "two"]];
@@ -80,9 +79,8 @@ async fn write_audit_publish() -> Result<()> {
         failure.code() == Code::Unimplemented && failure.message().contains("head of a branch"),
         "{failure:?}"
     );
-    let failure = client
-        .failure(&format!("INSERT INTO {t} FOR VERSION AS OF 'nobody' (id) VALUES (9)"))
-        .await?;
+    let nobody = format!("INSERT INTO {t} FOR VERSION AS OF 'nobody' (id) VALUES (9)");
+    let failure = client.failure(&nobody).await?;
     ensure!(failure.code() == Code::NotFound, "{failure:?}");
     Ok(())
 }

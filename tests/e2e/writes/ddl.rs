@@ -1,6 +1,7 @@
 //! Tables that Lakewing makes and changes, and other engines fill and read, in every kind of Iceberg catalog.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use arrow_flight::Action;
@@ -39,6 +40,34 @@ async fn texts(client: &mut Client, sql: &str) -> Result<Vec<Vec<String>>> {
     Ok(found.iter().map(|row| row.iter().map(text).collect()).collect())
 }
 
+/// How many temporary tables of a catalog have files.
+fn temporary(data: &Path, catalog: &str) -> Result<usize> {
+    let schema = data.join(catalog).join("lakewing_temporary");
+    let (mut found, mut folders) = (BTreeSet::new(), vec![schema.clone()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let table = path.strip_prefix(&schema)?.components().next();
+            found.insert(table.map(|table| table.as_os_str().to_owned()));
+        }
+    }
+    Ok(found.len())
+}
+
+/// Ends the client's session.
+async fn close(client: &mut Client) -> Result<()> {
+    let mut close = tonic::Request::new(Action::new("CloseSession", ""));
+    let token = format!("Bearer {}", client.raw().token().context("no session")?);
+    close.metadata_mut().insert("authorization", token.parse()?);
+    let answer = client.raw().inner_mut().do_action(close).await?;
+    answer.into_inner().message().await?;
+    Ok(())
+}
+
 /// Temporary tables are their session's alone, and go with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn temporary_tables_go_with_their_session() -> Result<()> {
@@ -49,86 +78,36 @@ async fn temporary_tables_go_with_their_session() -> Result<()> {
     ensure!(failure.message().contains("log"), "{failure:?}");
     one.login("one", "").await?;
     other.login("other", "").await?;
-    // The tables that have files yet.
-    let tables = |catalog: &str| -> Result<usize> {
-        let mut found = BTreeSet::new();
-        let schema = data.path().join(catalog).join("lakewing_temporary");
-        let mut folders = vec![schema.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).into_iter().flatten() {
-                let path = entry?.path();
-                match path.is_dir() {
-                    true => folders.push(path),
-                    false => drop(
-                        found.insert(
-                            path.strip_prefix(&schema)?
-                                .components()
-                                .next()
-                                .map(|table| table.as_os_str().to_owned()),
-                        ),
-                    ),
-                }
-            }
-        }
-        Ok(found.len())
-    };
     for catalog in ["lake", "delta"] {
-        let (schema, table) = (
-            format!("CREATE SCHEMA {catalog}.s"),
-            format!("CREATE TABLE {catalog}.s.first (a INT)"),
-        );
-        run(&mut one, &[&schema, &table, &format!("USE {catalog}.s")]).await?;
-        run(&mut other, &[&format!("USE {catalog}.s")]).await?;
-        run(
-            &mut one,
-            &[
-                "CREATE TEMP TABLE t AS SELECT 1 AS a UNION ALL SELECT 2",
-                "INSERT INTO t VALUES (3)",
-            ],
-        )
-        .await?;
+        let schema = format!("CREATE SCHEMA {catalog}.s");
+        let table = format!("CREATE TABLE {catalog}.s.first (a INT)");
+        let uses = format!("USE {catalog}.s");
+        let made = "CREATE TEMP TABLE t AS SELECT 1 AS a UNION ALL SELECT 2";
+        run(&mut one, &[&schema, &table, &uses, made, "INSERT INTO t VALUES (3)"]).await?;
+        run(&mut other, &[&uses]).await?;
         // The other session knows nothing of it, and may have its own.
         ensure!(other.failure("SELECT * FROM t").await?.code() == Code::NotFound);
         run(&mut other, &["CREATE TABLE t AS SELECT 'mine' AS b"]).await?;
         ensure!(texts(&mut one, "SELECT sum(a) FROM t").await? == [["6"]]);
         ensure!(texts(&mut other, "SELECT b FROM t").await? == [["mine"]]);
         ensure!(texts(&mut one, &format!("SELECT b FROM {catalog}.s.t")).await? == [["mine"]]);
-        run(
-            &mut one,
-            &[
-                "DROP TABLE IF EXISTS u",
-                "CREATE TEMP TABLE u (a INT)",
-                "INSERT INTO u SELECT a FROM t",
-                "DROP TABLE t",
-            ],
-        )
-        .await?;
+        run(&mut one, &["DROP TABLE IF EXISTS u", "CREATE TEMP TABLE u (a INT)"]).await?;
+        run(&mut one, &["INSERT INTO u SELECT a FROM t", "DROP TABLE t"]).await?;
         ensure!(texts(&mut one, "SELECT b FROM t").await? == [["mine"]]);
         ensure!(texts(&mut one, "SELECT count(*) FROM u").await? == [["3"]]);
-        ensure!(tables(catalog)? == 1, "{catalog}: the dropped table has left files");
-        ensure!(
-            !texts(&mut other, "SHOW SCHEMAS")
-                .await?
-                .concat()
-                .contains(&"lakewing_temporary".to_owned())
-        );
+        let left = temporary(data.path(), catalog)?;
+        ensure!(left == 1, "{catalog}: the dropped table has left files");
+        let schemas = texts(&mut other, "SHOW SCHEMAS").await?.concat();
+        ensure!(!schemas.contains(&"lakewing_temporary".to_owned()), "{schemas:?}");
+        if catalog == "lake" {
+            // What a catalog keeps cannot be built on what goes.
+            let failure = one.failure("CREATE VIEW v AS SELECT a FROM u").await?;
+            ensure!(failure.code() == Code::NotFound, "{failure:?}");
+        }
     }
-    let mut close = tonic::Request::new(Action::new("CloseSession", ""));
-    let token = one.raw().token().context("no session")?.clone();
-    close
-        .metadata_mut()
-        .insert("authorization", format!("Bearer {token}").parse()?);
-    one.raw()
-        .inner_mut()
-        .do_action(close)
-        .await?
-        .into_inner()
-        .message()
-        .await?;
-    ensure!(
-        tables("lake")? + tables("delta")? == 0,
-        "a closed session has left files"
-    );
+    close(&mut one).await?;
+    let left = temporary(data.path(), "lake")? + temporary(data.path(), "delta")?;
+    ensure!(left == 0, "a closed session has left the files of {left} tables");
     Ok(())
 }
 

@@ -286,6 +286,52 @@ async fn lineage(client: &mut Client, table: &str) -> Result<BTreeMap<i64, (i64,
     rows.collect()
 }
 
+/// A change of a table, the rows that it changes, the one that it deletes and the one that it adds.
+struct Step {
+    sql: String,
+    changed: Vec<i64>,
+    gone: Option<i64>,
+    new: Option<i64>,
+}
+
+fn steps(table: &str) -> Vec<Step> {
+    let step = |sql: &str, changed: &[i64], gone, new| Step {
+        sql: sql.replace("TABLE", table),
+        changed: changed.to_vec(),
+        gone,
+        new,
+    };
+    vec![
+        step(
+            "UPDATE TABLE SET name = upper(name) WHERE id % 2 = 0",
+            &[2, 4, 6],
+            None,
+            None,
+        ),
+        step(
+            "MERGE INTO TABLE USING (VALUES (1, 'm'), (5, 'gone'), (50, 'new')) AS s(i, n) ON id = i \
+             WHEN MATCHED AND n = 'gone' THEN DELETE WHEN MATCHED THEN UPDATE SET name = n \
+             WHEN NOT MATCHED THEN INSERT VALUES (i, n)",
+            &[1],
+            Some(5),
+            Some(50),
+        ),
+        step("DELETE FROM TABLE WHERE id = 3", &[], Some(3), None),
+        step(
+            "UPDATE TABLE SET name = 'again' WHERE id IN (2, 50)",
+            &[2, 50],
+            None,
+            None,
+        ),
+        step(
+            "MERGE INTO TABLE USING (VALUES (6)) AS s(i) ON id = i WHEN MATCHED THEN DELETE",
+            &[],
+            Some(6),
+            None,
+        ),
+    ]
+}
+
 /// Rows that are changed stay the same rows, and those beside them do not change.
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_rows_keep_their_ids() -> Result<()> {
@@ -293,13 +339,14 @@ async fn changed_rows_keep_their_ids() -> Result<()> {
     let mut client = lake.client().await?;
     let copies = "'write.update.mode' = 'copy-on-write', 'write.merge.mode' = 'copy-on-write', \
                   'write.delete.mode' = 'copy-on-write'";
+    let vectors = "'delta.enableDeletionVectors' = 'true'";
     for (table, properties) in [
         ("lake.s.merged", "'format-version' = '3'".to_owned()),
         ("lake.s.copied", format!("'format-version' = '3', {copies}")),
         ("delta.s.copied", "'delta.enableRowTracking' = 'true'".to_owned()),
         (
             "delta.s.merged",
-            "'delta.enableRowTracking' = 'true', 'delta.enableDeletionVectors' = 'true'".to_owned(),
+            format!("'delta.enableRowTracking' = 'true', {vectors}"),
         ),
     ] {
         let schema = table.rsplit_once('.').map_or("", |(schema, _)| schema);
@@ -312,52 +359,26 @@ async fn changed_rows_keep_their_ids() -> Result<()> {
         let mut before = lineage(&mut client, table).await?;
         let mut seen: BTreeSet<i64> = before.values().map(|(id, _)| *id).collect();
         ensure!(before.len() == 6 && seen.len() == 6, "{table}: {before:?}");
-        let merge = "USING (VALUES (1, 'm'), (5, 'gone'), (50, 'new')) AS s(i, n) ON id = i \
-                     WHEN MATCHED AND n = 'gone' THEN DELETE WHEN MATCHED THEN UPDATE SET name = n \
-                     WHEN NOT MATCHED THEN INSERT VALUES (i, n)";
-        for (sql, changed, gone, new) in [
-            (
-                format!("UPDATE {table} SET name = upper(name) WHERE id % 2 = 0"),
-                vec![2, 4, 6],
-                None,
-                None,
-            ),
-            (format!("MERGE INTO {table} {merge}"), vec![1], Some(5), Some(50)),
-            (format!("DELETE FROM {table} WHERE id = 3"), vec![], Some(3), None),
-            (
-                format!("UPDATE {table} SET name = 'again' WHERE id IN (2, 50)"),
-                vec![2, 50],
-                None,
-                None,
-            ),
-            (
-                format!("MERGE INTO {table} USING (VALUES (6)) AS s(i) ON id = i WHEN MATCHED THEN DELETE"),
-                vec![],
-                Some(6),
-                None,
-            ),
-        ] {
-            update(&mut client, &sql).await?;
+        for step in steps(table) {
+            let sql = &step.sql;
+            update(&mut client, sql).await?;
             let after = lineage(&mut client, table).await?;
             for (id, (row, commit)) in &after {
                 match before.get(id) {
-                    Some((old, last)) if changed.contains(id) => ensure!(row == old && commit > last, "{sql}: {id}"),
-                    Some(same) => ensure!(
-                        (*row, *commit) == *same,
-                        "{sql}: {id} has become {row}, {commit} from {same:?}"
-                    ),
-                    None => ensure!(new == Some(*id) && seen.insert(*row), "{sql}: {id} is {row}"),
+                    Some((old, last)) if step.changed.contains(id) => {
+                        ensure!(row == old && commit > last, "{sql}: {id} is {row}, {commit}");
+                    }
+                    Some(same) => ensure!((*row, *commit) == *same, "{sql}: {id} is {row}, {commit}"),
+                    None => ensure!(step.new == Some(*id) && seen.insert(*row), "{sql}: {id} is {row}"),
                 }
             }
-            let expect = before.len() + usize::from(new.is_some()) - usize::from(gone.is_some());
+            let expect = before.len() + usize::from(step.new.is_some()) - usize::from(step.gone.is_some());
             ensure!(after.len() == expect, "{sql}: {after:?}");
             before = after;
         }
         let rows = texts(&mut client, &format!("SELECT id, name FROM {table} ORDER BY id")).await?;
-        ensure!(
-            rows == [["1", "m"], ["2", "again"], ["4", "D"], ["50", "again"]],
-            "{table}: {rows:?}"
-        );
+        let expect = [["1", "m"], ["2", "again"], ["4", "D"], ["50", "again"]];
+        ensure!(rows == expect, "{table}: {rows:?}");
     }
     Ok(())
 }

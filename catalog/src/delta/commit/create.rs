@@ -100,13 +100,12 @@ pub(crate) fn stage(name: &TableName, new: &NewTable, root: String) -> Result<(W
         }
     }
     let files = Files::new(&fields, &json, &partition);
-    let names: Vec<&String> = partition.iter().map(|column| fields[*column].name()).collect();
     let metadata = json!({
         "id": Uuid::new_v4(),
         "description": description,
         "format": { "provider": "parquet", "options": {} },
         "schemaString": columns.to_string(),
-        "partitionColumns": names,
+        "partitionColumns": partition.iter().map(|column| fields[*column].name()).collect::<Vec<_>>(),
         "configuration": properties,
         "createdTime": Utc::now().timestamp_millis(),
     });

@@ -2,6 +2,7 @@
 //! that they are of. No row changes, and no snapshot is added.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use iceberg::spec::{BlobMetadata, StatisticsFile};
 use iceberg::{TableRequirement, TableUpdate};
@@ -150,7 +151,7 @@ async fn attempt(lakehouse: &Lakehouse, name: &TableName, found: &Now, statistic
         return Err(failed(name, "the snapshot has expired meanwhile".to_owned()));
     }
     let commit = TableCommit {
-        base: found.metadata.clone(),
+        base: Arc::clone(&found.metadata),
         base_location: found.location.clone(),
         requirements: vec![TableRequirement::UuidMatch { uuid: metadata.uuid() }],
         updates: vec![TableUpdate::SetStatistics {

@@ -6,7 +6,7 @@ use catalog::write::alter::Alteration;
 use catalog::{AsOf, LakeTable, Lakehouse, Relation, TableName};
 
 use super::alter::Change;
-use super::{Ddl, table_name};
+use super::{Ddl, lake_name, table_name};
 use crate::access::{Guard, Privilege};
 use crate::error::{Error, Result};
 use crate::session::{Session, temporary_age};
@@ -72,7 +72,7 @@ impl Ddl {
                 check_table(&table_name(name, session), "altering", session, planner).await
             }
             Self::CreateView(view) if view.or_replace => {
-                let name = table_name(&view.name, session);
+                let name = lake_name(&view.name, session);
                 match found(&name, session, planner).await? {
                     Some(Relation::View(found)) if !is_same(&found, &view.sql, session) => {
                         refuse(&format!("changing the view {name}"))

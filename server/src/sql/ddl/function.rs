@@ -11,7 +11,7 @@ use proto::ErrorKind;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::{Cursor, Path};
-use super::{Ddl, table_name};
+use super::{Ddl, lake_name};
 use crate::access::{Guard, Object, Privilege};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -223,7 +223,7 @@ impl CreateFunction {
 
     /// Creates it, once a call of it could be planned.
     pub(super) async fn run(mut self, session: &Session, planner: &Planner) -> Result<()> {
-        let name = table_name(&self.name, session);
+        let name = lake_name(&self.name, session);
         self.function.catalog.clone_from(&session.catalog);
         self.function.namespace.clone_from(&session.namespace);
         let state = planner.state(session)?;
@@ -270,7 +270,7 @@ impl CreateFunction {
         let body = functions::body(&function.body)?;
         if functions::names_in(&body, state)?
             .iter()
-            .any(|called| table_name(called, session) == *name)
+            .any(|called| lake_name(called, session) == *name)
         {
             return Err(Error::statement(format!("the function {name} is built on itself")));
         }

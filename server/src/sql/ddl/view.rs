@@ -10,7 +10,7 @@ use proto::ErrorKind;
 
 use super::create::property;
 use super::cursor::{Cursor, Path};
-use super::{table_name, unless};
+use super::{lake_name, unless};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::sql::define;
@@ -77,7 +77,7 @@ impl CreateView {
 
     /// Creates it, once its query could be planned.
     pub(super) async fn run(self, session: &Session, planner: &Planner) -> Result<()> {
-        let name = table_name(&self.name, session);
+        let name = lake_name(&self.name, session);
         let (statement, parameters) = define::query(&self.sql, "CREATE VIEW")?;
         if parameters > 0 {
             return Err(Error::statement("a view takes no parameters"));
