@@ -120,7 +120,7 @@ public class JdbcBrowse {
       }
     }
     seen.put("queries", counts);
-    // Tableau tries temporary tables and goes on without them.
+    // Tableau tries temporary tables, and uses them where it may.
     try (var statement = connection.createStatement()) {
       statement.executeUpdate("CREATE LOCAL TEMPORARY TABLE \"#Tableau_1_Connect\" (\"COL\" INTEGER) ON COMMIT PRESERVE ROWS");
       seen.put("temporary table", "created");

@@ -238,7 +238,7 @@ async fn tools_connect_and_browse() -> Result<()> {
         ("isolation", json!(0)),
         ("tables", json!(8)),
         ("keys", json!(0)),
-        ("temporary table", json!("refused")),
+        ("temporary table", json!("created")),
         // Columns and rows of each generated query.
         (
             "queries",

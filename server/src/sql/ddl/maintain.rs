@@ -248,25 +248,33 @@ fn duration(text: &str) -> Option<Duration> {
 /// A query that gives what was done.
 pub(crate) fn told(maintained: &Maintained) -> String {
     let counted = |(name, count): (&str, u64)| format!("{}, CAST({count} AS BIGINT)", quoted(name));
-    let (columns, rows): (&str, Vec<String>) = match maintained {
+    let (columns, nothing, rows): (&str, &str, Vec<String>) = match maintained {
         Maintained::WouldDelete(files) => {
             let mut rows: Vec<String> = files.iter().take(FILES_TOLD_MAX).map(|file| quoted(file)).collect();
             if files.len() > FILES_TOLD_MAX {
                 rows.push(quoted(&format!("and {} more", files.len() - FILES_TOLD_MAX)));
             }
-            ("path", rows)
+            ("path", "''", rows)
         }
         Maintained::Counts(counts) => {
             let counts = counts.iter().copied();
-            ("metric_name, metric_value", counts.map(counted).collect())
+            (
+                "metric_name, metric_value",
+                "'', CAST(0 AS BIGINT)",
+                counts.map(counted).collect(),
+            )
         }
         Maintained::DistinctValues(columns) => {
             let columns = columns.iter().map(|(name, count)| (name.as_str(), *count));
-            ("column_name, distinct_values_count", columns.map(counted).collect())
+            (
+                "column_name, distinct_values_count",
+                "'', CAST(0 AS BIGINT)",
+                columns.map(counted).collect(),
+            )
         }
     };
     match rows.is_empty() {
-        true => "SELECT '' AS path WHERE false".to_owned(),
+        true => format!("SELECT * FROM (VALUES ({nothing})) AS t ({columns}) WHERE false"),
         false => format!("SELECT * FROM (VALUES ({})) AS t ({columns})", rows.join("), (")),
     }
 }
@@ -390,6 +398,10 @@ mod tests {
             told(&files(&["s3://b/o'k"])),
             "SELECT * FROM (VALUES ('s3://b/o''k')) AS t (path)"
         );
-        assert_eq!(told(&files(&[])), "SELECT '' AS path WHERE false");
+        assert_eq!(told(&files(&[])), "SELECT * FROM (VALUES ('')) AS t (path) WHERE false");
+        assert_eq!(
+            told(&Maintained::DistinctValues(Vec::new())),
+            "SELECT * FROM (VALUES ('', CAST(0 AS BIGINT))) AS t (column_name, distinct_values_count) WHERE false"
+        );
     }
 }
