@@ -108,6 +108,10 @@ async fn temporary_tables_go_with_their_session() -> Result<()> {
     close(&mut one).await?;
     let left = temporary(data.path(), "lake")? + temporary(data.path(), "delta")?;
     ensure!(left == 0, "a closed session has left the files of {left} tables");
+    let id = "0123456789abcdef0123456789abcdef";
+    let view = format!("CREATE VIEW lake.lakewing_temporary.\"100000_{id}\" AS SELECT 1 AS a");
+    let failure = other.failure(&view).await?;
+    ensure!(failure.code() == Code::Unimplemented, "{failure:?}");
     Ok(())
 }
 
@@ -289,6 +293,8 @@ async fn story(client: &mut Client, name: &str, catalog: Value, duckdb: bool) ->
     assert_eq!(answers[1], 2);
     assert_eq!(answers[3], json!([{"id": "x", "v": 1.5}]));
     assert_eq!(texts(client, &format!("SELECT id, v FROM {t}")).await?, [["x", "1.5"]]);
+    let counted = texts(client, &format!("ANALYZE {t}")).await?;
+    assert_eq!(counted, [["id", "1"], ["v", "1"]]);
 
     run(client, &[&format!("ALTER TABLE {t} RENAME TO u")]).await?;
     assert_eq!(texts(client, &format!("SELECT id FROM {name}.s.u")).await?, [["x"]]);

@@ -33,7 +33,8 @@ impl IcebergSnapshot {
         self.metadata.table.format_version() >= FormatVersion::V3
     }
 
-    /// How rows leave this table: as its properties say, by copying where they say nothing.
+    /// How rows leave this table: as its properties say; where they say nothing, by deletion vectors where the format has
+    /// them, and by copying where it has not.
     pub(crate) fn row_change(&self, operation: Operation) -> Result<RowChange> {
         let metadata = &self.metadata.table;
         let key = match operation {
@@ -43,7 +44,6 @@ impl IcebergSnapshot {
         };
         match metadata.properties().get(key).map(String::as_str) {
             _ if metadata.format_version() == FormatVersion::V1 => Ok(RowChange::CopyOnWrite),
-            // Rewritten rows would lose their ids.
             None if self.tracks_rows() => Ok(RowChange::MergeOnRead),
             None | Some("copy-on-write") => Ok(RowChange::CopyOnWrite),
             Some("merge-on-read") => Ok(RowChange::MergeOnRead),

@@ -12,7 +12,7 @@ use super::create::property;
 use super::cursor::{Cursor, Path};
 use super::{lake_name, unless};
 use crate::error::{Error, Result};
-use crate::session::Session;
+use crate::session::{Session, temporary_age};
 use crate::sql::define;
 use crate::sql::plan::Planner;
 
@@ -78,6 +78,10 @@ impl CreateView {
     /// Creates it, once its query could be planned.
     pub(super) async fn run(self, session: &Session, planner: &Planner) -> Result<()> {
         let name = lake_name(&self.name, session);
+        // Everybody may make temporary tables, and they are swept away: what is no table would stay.
+        if temporary_age(&name).is_some() {
+            return Err(Error::unsupported("a view by the name of a temporary table", ""));
+        }
         let (statement, parameters) = define::query(&self.sql, "CREATE VIEW")?;
         if parameters > 0 {
             return Err(Error::statement("a view takes no parameters"));
