@@ -31,7 +31,7 @@ use crate::write::delete_all;
 
 /// How long commits that are lost to others are repeated, where the table does not say.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// Attempts after an answer that was lost, before it is reported as lost.
+/// Attempts on one head of the branch after an answer that was lost, before it is reported as lost.
 const UNKNOWN_MAX: usize = 6;
 /// The first wait between two attempts; it doubles from one to the next.
 const WAIT_MIN: Duration = Duration::from_millis(10);
@@ -212,9 +212,19 @@ impl Landing<'_> {
         // Attempts whose answer was lost: their files may be the table's.
         let mut lost: Vec<Attempt> = Vec::new();
         let mut lost_detail = String::new();
+        // What the branch was when answers were lost, and how many: where it has moved on without them, none of those
+        // commits can take place any more.
+        let (mut head, mut unanswered) = (None, 0);
         let version = landing.snapshot_id;
         loop {
-            let outcome = match now(lakehouse, name).await {
+            let found = now(lakehouse, name).await;
+            if let Ok(now) = &found {
+                let head_now = now.metadata.refs().get(landing.branch).map(|found| found.snapshot_id);
+                if head_now != head {
+                    (head, unanswered) = (head_now, 0);
+                }
+            }
+            let outcome = match found {
                 Ok(now) => match now.metadata.table.snapshot_by_id(version) {
                     Some(landed) => {
                         lost.retain(|attempt| attempt.manifest_list != landed.manifest_list());
@@ -236,7 +246,8 @@ impl Landing<'_> {
                 Outcome::Unknown { detail, attempt } => {
                     lost.push(attempt);
                     lost_detail = detail;
-                    if lost.len() > UNKNOWN_MAX || !pace.wait().await {
+                    unanswered += 1;
+                    if unanswered > UNKNOWN_MAX || !pace.wait().await {
                         return Err(unknown(name, lost_detail));
                     }
                 }
