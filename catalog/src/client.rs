@@ -16,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use self::folder::FolderClient;
-use self::rest::RestClient;
+use self::rest::{RestClient, Service};
 use self::rest::token::Tokens;
 use self::sql::{Database, NewTables, SqlClient};
 use crate::config::CatalogConfig;
@@ -233,6 +233,7 @@ pub(crate) fn client(catalog: &str, config: &CatalogConfig, stores: &Arc<Stores>
             token,
             oauth2_server_uri,
             scope,
+            vended_credentials,
         } => {
             let tokens = match (credential, token) {
                 (Some(credential), _) => {
@@ -245,7 +246,13 @@ pub(crate) fn client(catalog: &str, config: &CatalogConfig, stores: &Arc<Stores>
                 (None, Some(token)) => Tokens::fixed(token.clone()),
                 (None, None) => Tokens::none(),
             };
-            Arc::new(RestClient::new(catalog, uri, warehouse.clone(), tokens, stores))
+            let service = Service {
+                uri: uri.clone(),
+                warehouse: warehouse.clone(),
+                tokens,
+                lends: *vended_credentials,
+            };
+            RestClient::new(catalog, service, stores)
         }
         CatalogConfig::IcebergSql {
             uri,

@@ -38,6 +38,10 @@ pub enum CatalogConfig {
         oauth2_server_uri: Option<Url>,
         /// The OAuth2 scope asked for; default `catalog`.
         scope: Option<String>,
+        /// Asks the service to lend credentials for the files of its tables; default true. What it lends is used for those
+        /// files instead of their storage profile's own.
+        #[serde(default = "yes")]
+        vended_credentials: bool,
     },
     /// An Iceberg catalog in a SQL database, in the table layout that PyIceberg and Java share.
     IcebergSql {
@@ -210,6 +214,10 @@ fn invalid(key: impl Into<String>, detail: impl Into<String>) -> Result<()> {
         key: key.into(),
         detail: detail.into(),
     })
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn connect_timeout() -> Duration {

@@ -28,6 +28,6 @@ pub use lakehouse::{Lakehouse, PathFormat, Relation};
 pub use name::TableName;
 pub use scan::codec::LakeCodec;
 pub use snapshot::{AsOf, Column, Comments, DataFile, TableSnapshot};
-pub use stores::{CacheUse, Stores};
+pub use stores::{CacheUse, Loan, LoansInUse, Stores};
 pub use system_table::{MetadataTable, SystemTable};
 pub use table::LakeTable;

@@ -3,6 +3,8 @@
 //! The same type serves the catalog readers and, as DataFusion's registry, the plans of coordinators and executors.
 
 pub(crate) mod cache;
+mod loans;
+mod routed;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path as FilePath;
@@ -12,13 +14,18 @@ use bytes::Bytes;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::error::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreRegistry;
+use datafusion::physical_plan::ExecutionPlan;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ClientOptions, GetOptions, ObjectStore, RetryConfig};
 use url::Url;
 
+use self::loans::Loans;
+use self::routed::Routed;
 pub use self::cache::CacheUse;
+pub(crate) use self::loans::Lender;
+pub use self::loans::{Loan, LoansInUse};
 
 use crate::config::StorageProfile;
 use crate::error::{Error, Result};
@@ -33,6 +40,7 @@ pub struct Stores {
     clients: RwLock<HashMap<String, Arc<dyn ObjectStore>>>,
     /// Buckets whose store was seen to refuse to overwrite an object.
     exclusive: RwLock<HashSet<String>>,
+    loans: Arc<Loans>,
 }
 
 /// One object: its store and its key in it.
@@ -65,6 +73,7 @@ impl Stores {
             profiles: profiles.to_vec(),
             clients: RwLock::default(),
             exclusive: RwLock::default(),
+            loans: Loans::new(profiles),
         }))
     }
 
@@ -120,6 +129,36 @@ impl Stores {
         read.await.map_err(|error| Error::storage(location, error))
     }
 
+    /// Reaches what is below the prefixes of `loans` with their credentials from now on, and has `lender` renew them.
+    pub(crate) fn borrow(&self, loans: Vec<Loan>, lender: Arc<dyn Lender>) -> Result<()> {
+        self.loans.borrow(loans, lender)
+    }
+
+    /// Reaches what is below the prefix of a loan with its credentials, until they end or another one comes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`] for a prefix that is no location, [`Error::Storage`] for one that no store can have.
+    pub fn receive(&self, loan: Loan) -> Result<()> {
+        self.loans.keep(loan, None)
+    }
+
+    /// What these nodes of a plan, scans and writers, need of the loans here, which are renewed as long as the answer
+    /// lives.
+    pub fn loans_of(&self, nodes: &[Arc<dyn ExecutionPlan>]) -> LoansInUse {
+        self.loans.used_by(nodes)
+    }
+
+    /// Renews the loans in use that end soon, and says what each is now: a number of its prefix, one that grows when it
+    /// is renewed, and the loan.
+    pub async fn loans_in_use(&self) -> Vec<(u64, u64, Loan)> {
+        self.loans.in_use().await
+    }
+
+    /// Whether there are loans that anything needs which runs.
+    pub fn are_loans_in_use(&self) -> bool {
+        self.loans.are_used()
+    }
+
     /// True where the store of that bucket was seen to refuse to overwrite an object.
     pub(crate) fn has_conditional_put(&self, bucket: &str) -> bool {
         self.exclusive
@@ -160,8 +199,12 @@ impl Stores {
             .iter()
             .find(|p| split(&p.prefix).is_ok_and(|parts| bucket_of(&parts) == bucket));
         let profile = profile.cloned().unwrap_or_else(|| StorageProfile::new(bucket));
-        let store = s3(&profile, bucket).map_err(|error| Error::storage(bucket, error))?;
-        Ok(Arc::new(store))
+        let store = s3(&profile, bucket).build().map_err(|error| Error::storage(bucket, error))?;
+        Ok(Arc::new(Routed {
+            bucket: bucket.to_owned(),
+            configured: Arc::new(store),
+            loans: Arc::clone(&self.loans),
+        }))
     }
 }
 
@@ -180,7 +223,8 @@ impl ObjectStoreRegistry for Stores {
     }
 }
 
-fn s3(profile: &StorageProfile, bucket: &str) -> object_store::Result<object_store::aws::AmazonS3> {
+/// The client of a bucket as `profile` says.
+fn s3(profile: &StorageProfile, bucket: &str) -> AmazonS3Builder {
     let options = ClientOptions::new()
         .with_connect_timeout(profile.connect_timeout)
         .with_timeout(profile.request_timeout)
@@ -210,7 +254,7 @@ fn s3(profile: &StorageProfile, bucket: &str) -> object_store::Result<object_sto
     if let Some(token) = &profile.session_token {
         builder = builder.with_token(token.expose());
     }
-    builder.with_skip_signature(profile.anonymous).build()
+    builder.with_skip_signature(profile.anonymous)
 }
 
 /// The bucket and the key of a location, as [`Stores::locate`] finds them.

@@ -2,6 +2,7 @@
 
 pub(crate) mod channel;
 mod fixed;
+pub(crate) mod lending;
 pub(crate) mod members;
 pub(crate) mod probe;
 pub(crate) mod tls;
@@ -20,6 +21,7 @@ use crate::scale::autoscaler::Autoscaler;
 
 use channel::Channels;
 use fixed::InProcess;
+use lending::Lending;
 use members::{Health, Members, Peer, Seen};
 use probe::Found;
 
@@ -70,7 +72,8 @@ pub(crate) struct Cluster {
     wait: Duration,
     in_process: Option<InProcess>,
     scaler: Option<Autoscaler>,
-    _probing: SpawnedTask<()>,
+    lending: Option<Arc<Lending>>,
+    _keeping: Vec<SpawnedTask<()>>,
 }
 
 impl Cluster {
@@ -102,13 +105,23 @@ impl Cluster {
             members.set(addresses);
         }
         let probing = probe::supervise(Arc::clone(&members), Arc::clone(&channels), found, config.lost_after);
+        let mut keeping = vec![SpawnedTask::spawn(probing)];
+        // Executors inside this process have what it has.
+        let lending = in_process.is_none().then(|| {
+            let stores = Arc::clone(memory.stores());
+            Lending::new(stores, Arc::clone(&channels), Arc::clone(&members))
+        });
+        if let Some(lending) = &lending {
+            keeping.push(SpawnedTask::spawn(Arc::clone(lending).keep()));
+        }
         Ok(Some(Self {
             members,
             channels,
             wait: config.executors_wait,
             in_process,
             scaler,
-            _probing: SpawnedTask::spawn(probing),
+            lending,
+            _keeping: keeping,
         }))
     }
 
@@ -120,6 +133,11 @@ impl Cluster {
     /// The connections to them.
     pub(crate) fn channels(&self) -> &Arc<Channels> {
         &self.channels
+    }
+
+    /// What hands on credentials to them; none where they are in this process.
+    pub(crate) fn lending(&self) -> Option<&Lending> {
+        self.lending.as_deref()
     }
 
     /// The executors that take tasks now, without `excluded`; waits for one where there is none.

@@ -35,6 +35,13 @@ pub struct Config {
     /// `target_partitions` times this. Higher keeps more queries on one executor, lower spreads smaller ones at the
     /// cost of more tasks.
     pub scan_bytes_per_partition: u64,
+    /// Bytes that the smaller side of a join may be expected to have for all executors to get the whole of it, default 32
+    /// MiB; above, both sides are shuffled. Higher spares shuffles of large tables, and takes that much memory per executor
+    /// and join.
+    pub broadcast_bytes_max: u64,
+    /// How rows are compressed between executors, default `lz4`. `none` is for networks that are faster than compression,
+    /// `zstd` for slow ones.
+    pub exchange_compression: Compression,
     /// Bytes all running plans of this process may hold together; default 60 % of the machine's or container's memory.
     /// Higher risks that the system kills the process, lower spills or fails queries earlier. What arrives from other
     /// executors is counted but not refused, so leave headroom.
@@ -76,6 +83,19 @@ pub struct Config {
     /// The file that all of this was read from: executor processes that this server starts read it too.
     #[serde(skip)]
     pub file: Option<PathBuf>,
+}
+
+/// How batches of rows are compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// Fast.
+    #[default]
+    Lz4,
+    /// Small.
+    Zstd,
 }
 
 /// Where plans run.
@@ -185,6 +205,8 @@ impl Default for Config {
             mode: Mode::default(),
             target_partitions: None,
             scan_bytes_per_partition: 16 * 1024 * 1024,
+            broadcast_bytes_max: 32 * 1024 * 1024,
+            exchange_compression: Compression::default(),
             memory_bytes_max: None,
             query_memory_bytes_max: None,
             spill_dir: None,

@@ -8,32 +8,34 @@ use anyhow::{Context, Result};
 use harness::{Cell, Client, Lake, LakeBuilder, rows, same_rows, workspace};
 use serde_json::{Map, Value, json};
 
-/// Each query runs this often on each side; its time is the least.
-const RUNS: usize = 3;
+use super::Tables;
+
 const CATALOG: &str = "delta";
 
 /// Prints, per query, the time without executors and with so many, and what went over the network of this machine, which
 /// is what was shuffled, the result and what the servers say to each other. `ratio_overhead`: the geometric mean of the
 /// time on one executor process by that without any.
-pub(crate) async fn run(scale: f64, as_json: bool) -> Result<()> {
-    let data = super::tables(scale).await?;
+///
+/// `counts` are the numbers of processes; each query runs `runs` times on each side, and its time is the least.
+pub(crate) async fn run(tables: Tables, (counts, runs): (&[usize], usize), as_json: bool) -> Result<()> {
     let over = |builder: LakeBuilder| {
         let names = format!("default_catalog = {CATALOG:?}\ndefault_namespace = \"tpch\"");
-        builder.data(data.path()).usual_scans().setting(&names)
+        builder.data(&tables.folder).usual_scans().setting(&names)
     };
     let cores: Vec<usize> = (0..std::thread::available_parallelism()?.get()).collect();
     let embedded = over(Lake::embedded()).start().await?;
     let mut result = Map::from_iter([
-        ("scale".to_owned(), json!(scale)),
+        ("scale".to_owned(), json!(tables.scale)),
         ("cores".to_owned(), json!(cores.len())),
     ]);
-    for count in [1, 2, 4] {
+    for &count in counts {
         let lake = match count {
             1 => Lake::processes(1),
             _ => Lake::processes(count).on_cores(&cores),
         };
         let lake = over(lake).executor("local_scan_bytes_max = 0").start().await?;
-        let (ratio, gigabytes) = compare(count, &mut embedded.client().await?, &mut lake.client().await?).await?;
+        let clients = (&mut embedded.client().await?, &mut lake.client().await?);
+        let (ratio, gigabytes) = compare(count, runs, clients).await?;
         let name = match count {
             1 => "ratio_overhead".to_owned(),
             _ => format!("ratio_{count}"),
@@ -48,13 +50,14 @@ pub(crate) async fn run(scale: f64, as_json: bool) -> Result<()> {
 }
 
 /// The geometric mean of the ratios, and the gigabytes of one turn of all queries. Answers must be equal.
-async fn compare(count: usize, embedded: &mut Client, spread: &mut Client) -> Result<(f64, f64)> {
+async fn compare(count: usize, runs: usize, clients: (&mut Client, &mut Client)) -> Result<(f64, f64)> {
+    let (embedded, spread) = clients;
     println!("\n{count} executor processes\nquery  embedded ms  spread ms   ratio  network MB");
     let (mut logarithms, mut all_bytes) = (0.0, 0);
     for number in 1..=22 {
         let sql = std::fs::read_to_string(workspace().join(format!("tests/tpch/q{number:02}.sql")))?;
         let (mut alone, mut together, mut bytes) = (f64::INFINITY, f64::INFINITY, u64::MAX);
-        for run in 0..RUNS {
+        for run in 0..runs {
             let (expected, took) = timed(embedded, &sql).await?;
             alone = alone.min(took.as_secs_f64());
             let before = network_bytes()?;

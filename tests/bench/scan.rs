@@ -17,6 +17,8 @@ use deletes::Deletes;
 use harness::{rows, same_rows, workspace};
 use serde_json::{Map, Value, json};
 
+use super::Tables;
+
 pub(super) const TABLES: [&str; 8] = [
     "customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier",
 ];
@@ -24,10 +26,9 @@ pub(super) const TABLES: [&str; 8] = [
 const RUNS: usize = 5;
 
 /// Prints the time of each query on both sides and, per table format, the geometric mean of the ratios.
-pub(crate) async fn run(scale: f64, as_json: bool) -> Result<()> {
-    let data = super::tables(scale).await?;
-    let folder = std::path::absolute(data.path())?;
-    let mut result = Map::from_iter([("scale".to_owned(), json!(scale))]);
+pub(crate) async fn run(tables: Tables, as_json: bool) -> Result<()> {
+    let folder = std::path::absolute(&tables.folder)?;
+    let mut result = Map::from_iter([("scale".to_owned(), json!(tables.scale))]);
     for (name, catalog) in [("ratio_iceberg", "lake"), ("ratio_delta", "delta")] {
         let bare = bare(&folder.join(catalog)).await?;
         let lake = lake(&folder, catalog).await?;

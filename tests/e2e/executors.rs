@@ -2,6 +2,7 @@
 
 mod burst;
 mod chaos;
+mod credentials;
 mod ending;
 mod metrics;
 mod scaling;

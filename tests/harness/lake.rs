@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,7 +11,7 @@ use arrow_flight::error::FlightError;
 use tempfile::TempDir;
 use tonic::Code;
 
-use crate::{Client, Process, Proxy, lakewing};
+use crate::{Client, MemoryGroup, Process, Proxy, lakewing};
 
 /// What processes log unless a test asks for more.
 const LOG: &str = "warn";
@@ -87,7 +88,13 @@ impl Lake {
     /// Starts an executor process in the place of one that has ended; it is no longer among [`Lake::executors`] then.
     pub async fn start_executor(&self, index: usize) -> Result<Process> {
         let address = self.executor_addresses.get(index).context("no such executor")?;
-        let (executor, _) = start_executor(&format!("executor-{index}"), *address, self.folder.path(), None).await?;
+        let place = Place {
+            folder: self.folder.path(),
+            core: None,
+            group: None,
+            log: LOG,
+        };
+        let (executor, _) = start_executor(&format!("executor-{index}"), *address, place).await?;
         Ok(executor)
     }
 
@@ -108,6 +115,15 @@ pub struct LakeBuilder {
     data_folder: Option<PathBuf>,
     is_proxied: bool,
     cores: Vec<usize>,
+    groups: Vec<Arc<MemoryGroup>>,
+}
+
+/// Where and how an executor process runs.
+struct Place<'a> {
+    folder: &'a Path,
+    core: Option<usize>,
+    group: Option<&'a MemoryGroup>,
+    log: &'a str,
 }
 
 impl LakeBuilder {
@@ -123,6 +139,7 @@ impl LakeBuilder {
             data_folder: None,
             is_proxied: false,
             cores: Vec::new(),
+            groups: Vec::new(),
         }
     }
 
@@ -171,7 +188,13 @@ impl LakeBuilder {
         self
     }
 
-    /// What the server logs, instead of warnings.
+    /// Lets executor processes hold as much memory as these groups have, one each, in turn.
+    pub fn in_groups(mut self, groups: &[Arc<MemoryGroup>]) -> Self {
+        self.groups = groups.to_vec();
+        self
+    }
+
+    /// What the server and executor processes log, instead of warnings.
     pub fn log(mut self, filter: &'static str) -> Self {
         self.log = filter;
         self
@@ -195,6 +218,7 @@ impl LakeBuilder {
             data_folder,
             is_proxied,
             cores,
+            groups,
         } = self;
         let folder = tempfile::tempdir()?;
         let (mut executors, mut executor_addresses, mut proxies) = (Vec::new(), Vec::new(), Vec::new());
@@ -216,8 +240,13 @@ impl LakeBuilder {
                 std::fs::write(folder.path().join("executor.toml"), config)?;
                 for index in 0..count {
                     let name = format!("executor-{index}");
-                    let core = cores.get(index % cores.len().max(1)).copied();
-                    let (executor, address) = start_executor(&name, any_port(), folder.path(), core).await?;
+                    let place = Place {
+                        folder: folder.path(),
+                        core: cores.get(index % cores.len().max(1)).copied(),
+                        group: groups.get(index % groups.len().max(1)).map(Arc::as_ref),
+                        log,
+                    };
+                    let (executor, address) = start_executor(&name, any_port(), place).await?;
                     executors.push(executor);
                     executor_addresses.push(address);
                     if is_proxied {
@@ -255,21 +284,19 @@ impl LakeBuilder {
     }
 }
 
-async fn start_executor(
-    name: &str,
-    listen: SocketAddr,
-    folder: &Path,
-    core: Option<usize>,
-) -> Result<(Process, SocketAddr)> {
-    let config = folder.join("executor.toml");
-    let mut command = role("executor", listen, &config, LOG)?;
-    if let Some(core) = core {
+async fn start_executor(name: &str, listen: SocketAddr, place: Place<'_>) -> Result<(Process, SocketAddr)> {
+    let config = place.folder.join("executor.toml");
+    let mut command = role("executor", listen, &config, place.log)?;
+    if let Some(core) = place.core {
         let mut pinned = Command::new("taskset");
         pinned.args(["-c", &core.to_string()]);
         pinned.arg(command.get_program()).args(command.get_args());
         command = pinned;
     }
-    let mut executor = Process::start(name, command, folder)?;
+    if let Some(group) = place.group {
+        command = group.run(&command);
+    }
+    let mut executor = Process::start(name, command, place.folder)?;
     let address = executor.prints("ready: executor on ").await?.parse()?;
     Ok((executor, address))
 }

@@ -4,13 +4,14 @@
 //! location and nobody sees it until one commit creates it with its rows.
 
 mod http;
+mod lending;
 mod properties;
 pub(super) mod token;
 mod views;
 mod write;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arrow::datatypes::Schema;
@@ -50,11 +51,22 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 #[derive(Debug)]
 pub(super) struct RestClient {
     catalog: String,
-    base: String,
-    warehouse: Option<String>,
-    tokens: Tokens,
+    service: Service,
     session: OnceCell<Session>,
     stores: Arc<Stores>,
+    me: Weak<Self>,
+}
+
+/// Where a service is, and how it is asked.
+#[derive(Debug)]
+pub(super) struct Service {
+    /// Without `/v1`.
+    pub(super) uri: Url,
+    /// The warehouse, where it serves several.
+    pub(super) warehouse: Option<String>,
+    pub(super) tokens: Tokens,
+    /// Whether it is asked for credentials for tables' files.
+    pub(super) lends: bool,
 }
 
 /// What is learnt on first use.
@@ -91,22 +103,14 @@ pub(super) fn token_uri(uri: &Url) -> Result<Url> {
 }
 
 impl RestClient {
-    pub(super) fn new(
-        catalog: String,
-        uri: &Url,
-        warehouse: Option<String>,
-        tokens: Tokens,
-        stores: Arc<Stores>,
-    ) -> Self {
-        let base = uri.as_str().trim_end_matches('/').to_owned();
-        Self {
+    pub(super) fn new(catalog: String, service: Service, stores: Arc<Stores>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
             catalog,
-            base,
-            warehouse,
-            tokens,
+            service,
             session: OnceCell::new(),
             stores,
-        }
+            me: Weak::clone(me),
+        })
     }
 
     async fn session(&self) -> Result<&Session> {
@@ -116,7 +120,7 @@ impl RestClient {
     async fn begin(&self) -> Result<Session> {
         let client = http::client().map_err(|error| self.protocol(error.to_string()))?;
         let mut url = self.url("config")?;
-        if let Some(warehouse) = &self.warehouse {
+        if let Some(warehouse) = &self.service.warehouse {
             url.query_pairs_mut().append_pair("warehouse", warehouse);
         }
         let answer = self.read(&client, &url).await?;
@@ -127,7 +131,8 @@ impl RestClient {
     }
 
     fn url(&self, path: &str) -> Result<Url> {
-        Url::parse(&format!("{}/v1/{path}", self.base)).map_err(|error| self.protocol(error.to_string()))
+        let base = self.service.uri.as_str().trim_end_matches('/');
+        Url::parse(&format!("{base}/v1/{path}")).map_err(|error| self.protocol(error.to_string()))
     }
 
     /// Asks, and asks again while the failure may pass.
@@ -151,8 +156,11 @@ impl RestClient {
     async fn exchange(&self, client: &Client, method: Method, url: &Url, body: Option<&Value>) -> Result<Answer> {
         let mut renewed = false;
         loop {
-            let token = self.tokens.header(&self.catalog, client).await?;
+            let token = self.service.tokens.header(&self.catalog, client).await?;
             let mut request = client.request(method.clone(), url.clone());
+            if self.service.lends {
+                request = request.header(lending::HEADER, lending::VENDED);
+            }
             if let Some(token) = &token {
                 request = request.header(reqwest::header::AUTHORIZATION, token);
             }
@@ -161,7 +169,7 @@ impl RestClient {
             }
             let answer = http::send(&self.catalog, url, request).await?;
             let refused = matches!(answer.status.as_u16(), 401 | 419);
-            if !refused || renewed || !self.tokens.renew(token.as_ref()) {
+            if !refused || renewed || !self.service.tokens.renew(token.as_ref()) {
                 return Ok(answer);
             }
             renewed = true;
@@ -203,14 +211,22 @@ impl RestClient {
         Err(self.protocol(format!("the list {path} has more than {PAGES_MAX} pages")))
     }
 
+    /// The table, and what the service lends for its files.
     async fn load_result(&self, name: &TableName) -> Result<Option<LoadTableResult>> {
+        let found = self.ask_for(name, "").await?;
+        if let Some(found) = &found {
+            self.borrow(name, found)?;
+        }
+        Ok(found)
+    }
+
+    async fn ask_for(&self, name: &TableName, query: &str) -> Result<Option<LoadTableResult>> {
         let session = self.session().await?;
         let Some(path) = session.table_path(name) else {
             return Ok(None);
         };
-        let answer = self
-            .read(&session.client, &self.url(&format!("{}{path}", session.prefix))?)
-            .await?;
+        let url = self.url(&format!("{}{path}{query}", session.prefix))?;
+        let answer = self.read(&session.client, &url).await?;
         match answer.status {
             _ if answer.is_missing() => Ok(None),
             status if status.is_success() => answer.parse(&self.catalog).map(Some),
@@ -316,6 +332,7 @@ impl CatalogClient for RestClient {
             _ if answer.is_missing() => Err(self.namespace_missing(&name.namespace)),
             status if status.is_success() => {
                 let found: LoadTableResult = answer.parse(&self.catalog)?;
+                self.borrow(name, &found)?;
                 let staged = commit::stage(name, new, found.metadata)?;
                 if !same_columns(&staged.target.file_schema, &new.schema) {
                     return Err(self.protocol(format!("it staged the table {name} with other columns")));

@@ -159,7 +159,7 @@ impl DisplayAs for PartitionValuesExec {
 #[derive(Debug)]
 pub(crate) struct LakeWriteExec {
     input: Arc<dyn ExecutionPlan>,
-    target: Arc<WriteTarget>,
+    pub(crate) target: Arc<WriteTarget>,
     write_id: String,
     /// Whether rows say what is done with them; otherwise all join the table.
     with_actions: bool,

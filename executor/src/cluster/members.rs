@@ -147,6 +147,19 @@ impl Members {
         self.0.borrow().keys().cloned().collect()
     }
 
+    /// All that answered when they were last asked.
+    pub(crate) fn started(&self) -> Vec<Peer> {
+        let members = self.0.borrow();
+        let started = members.iter().filter_map(|(address, member)| {
+            let instance = member.health.instance()?.to_owned();
+            Some(Peer {
+                address: address.clone(),
+                instance,
+            })
+        });
+        started.collect()
+    }
+
     /// `address` was asked and found to be so.
     pub(crate) fn found(&self, address: &Url, health: Health) {
         self.0.send_if_modified(|members| {

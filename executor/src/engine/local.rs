@@ -43,5 +43,6 @@ pub(super) fn run_here(plan: Arc<dyn ExecutionPlan>, state: &SessionState, attem
         plan,
         peers: Vec::new(),
         _wanted: None,
+        _loans: None,
     })
 }

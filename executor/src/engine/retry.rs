@@ -12,6 +12,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use catalog::LoansInUse;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
@@ -63,6 +64,8 @@ pub(super) struct Started {
     pub(super) peers: Vec<Peer>,
     /// Its part of what executors are started for.
     pub(super) _wanted: Option<Wanted>,
+    /// The credentials that executors were given for it: they are renewed as long as it runs.
+    pub(super) _loans: Option<LoansInUse>,
 }
 
 /// What an error says about an executor of the query.

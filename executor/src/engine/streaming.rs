@@ -17,17 +17,19 @@ mod tasks;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use catalog::LakeCodec;
+use catalog::{LakeCodec, LoansInUse};
+use datafusion::arrow::ipc::CompressionType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::stream::{EmptyRecordBatchStream, RecordBatchStreamAdapter};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion_distributed::{
     DistributedExec, DistributedExt, DistributedLeafExec, SessionStateBuilderExt, WorkerResolver,
 };
-use futures::FutureExt;
+use futures::future::ready;
+use futures::{FutureExt, stream};
 use proto::ErrorKind;
 use url::Url;
 use uuid::Uuid;
@@ -38,7 +40,7 @@ use super::retry::{Attempt, Loss, Started};
 use super::{Engine, ExecutorSet, scan};
 use crate::cluster::Cluster;
 use crate::cluster::members::Peer;
-use crate::config::Config;
+use crate::config::{Compression, Config};
 use crate::error::{Error, Result, query_kind};
 use crate::process::session::TaskSettings;
 use crate::scale::autoscaler::Autoscaler;
@@ -49,10 +51,19 @@ use failure::failures;
 pub(crate) use service::task_routes;
 pub(super) use tasks::Elsewhere;
 
+/// What a task may have in flight from all tasks of the stage below, as long as that leaves each connection a few batches.
+const EXCHANGE_BYTES_MAX: usize = 128 << 20;
+const CONNECTION_BYTES_MIN: usize = 2 << 20;
+const CONNECTION_BYTES_MAX: usize = 32 << 20;
+/// What a row is taken to have where only the number of rows is known.
+const UNKNOWN_ROW_BYTES: usize = 128;
+
 /// Runs plans on the executors of a cluster.
 pub(super) struct StreamingEngine {
     cluster: Arc<Cluster>,
     scan_bytes_per_partition: usize,
+    broadcast_bytes_max: usize,
+    exchange_compression: Option<CompressionType>,
     /// What a plan may read here while executors start.
     local_scan_bytes_max: u64,
     /// Every task gets as many partitions as the smallest executor has vCPUs, and not a number that was configured.
@@ -66,6 +77,12 @@ impl StreamingEngine {
         Self {
             cluster,
             scan_bytes_per_partition,
+            broadcast_bytes_max: usize::try_from(config.broadcast_bytes_max).unwrap_or(usize::MAX),
+            exchange_compression: match config.exchange_compression {
+                Compression::None => None,
+                Compression::Lz4 => Some(CompressionType::LZ4_FRAME),
+                Compression::Zstd => Some(CompressionType::ZSTD),
+            },
             local_scan_bytes_max: config.local_scan_bytes_max,
             partitions_follow_cores: config.target_partitions.is_none(),
             codec: LakeCodec::default(),
@@ -91,6 +108,8 @@ impl StreamingEngine {
     ) -> Result<(Arc<dyn ExecutionPlan>, SessionState), DataFusionError> {
         let mut state = attempt.state.clone();
         state.set_distributed_max_tasks_per_stage(tasks_max)?;
+        let buffer = (EXCHANGE_BYTES_MAX / tasks_max).clamp(CONNECTION_BYTES_MIN, CONNECTION_BYTES_MAX);
+        state.set_distributed_worker_connection_buffer_budget_bytes(buffer)?;
         if let Some(cores) = self.cluster.members().cores().filter(|_| self.partitions_follow_cores) {
             state.config_mut().options_mut().execution.target_partitions = cores.max(2);
         }
@@ -126,7 +145,7 @@ impl StreamingEngine {
         wanted.begun(addresses(&peers));
         let (plan, state) = self.plan(attempt, addresses(&peers)).await?;
         let started = match is_distributed(&plan)? {
-            true => self.run_there(plan, &state, peers, attempt)?,
+            true => self.run_there(plan, &state, peers, attempt).await?,
             false => run_here(plan, &state, attempt)?,
         };
         Ok(Started {
@@ -135,15 +154,56 @@ impl StreamingEngine {
         })
     }
 
-    fn run_there(
+    /// Gives the executors what the catalogs lent for the plan's files, as long as it runs.
+    async fn lend(&self, plan: &Arc<dyn ExecutionPlan>, peers: &[Peer]) -> Result<Option<LoansInUse>> {
+        let Some(lending) = self.cluster.lending() else {
+            return Ok(None);
+        };
+        let mut nodes = Vec::new();
+        plan.apply(|node| {
+            nodes.push(Arc::clone(whole_leaf(node)));
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        let used = lending.stores().loans_of(&nodes);
+        if used.is_empty() {
+            return Ok(None);
+        }
+        lending.lend(peers).await?;
+        Ok(Some(used))
+    }
+
+    async fn run_there(
         &self,
         plan: Arc<dyn ExecutionPlan>,
         state: &SessionState,
         peers: Vec<Peer>,
         attempt: &Attempt,
     ) -> Result<Started> {
-        let (reporter, failures) = failures();
         let query = Uuid::now_v7().to_string();
+        let progress = Elsewhere::watch(&self.cluster, peers.clone(), query.clone());
+        let mut started = Started {
+            stream: Box::pin(EmptyRecordBatchStream::new(plan.schema())),
+            progress: Source::Elsewhere(Arc::new(progress)),
+            plan,
+            peers,
+            _wanted: None,
+            _loans: None,
+        };
+        match self.lend(&started.plan, &started.peers).await {
+            Ok(loans) => {
+                started = Started {
+                    _loans: loans,
+                    ..started
+                }
+            }
+            // It is an executor that fails the query here: the next attempt does without it.
+            Err(error) => {
+                let failed = stream::once(ready(Err(error.into())));
+                started.stream = Box::pin(RecordBatchStreamAdapter::new(started.plan.schema(), failed));
+                return Ok(started);
+            }
+        }
+        let (reporter, failures) = failures();
         let mut settings = TaskSettings::of(state.config_options())?;
         settings.query.clone_from(&query);
         settings.memory_bytes_max = attempt.limits.memory_bytes_max.unwrap_or(0);
@@ -155,27 +215,23 @@ impl StreamingEngine {
         let context = TaskContext::from(state)
             .with_session_config(config)
             .with_runtime(Arc::clone(&attempt.runtime));
-        let stream = execute_stream(Arc::clone(&plan), Arc::new(context))?;
-        let schema = stream.schema();
-        let (members, watched) = (Arc::clone(self.cluster.members()), peers.clone());
+        let stream = execute_stream(Arc::clone(&started.plan), Arc::new(context))?;
+        let (members, watched) = (Arc::clone(self.cluster.members()), started.peers.clone());
         let loss = async move { members.loss(&watched).await };
-        let progress = Elsewhere::watch(&self.cluster, peers.clone(), query);
-        Ok(Started {
-            stream: Box::pin(RecordBatchStreamAdapter::new(
-                schema,
-                failures.watch(stream, loss.boxed()),
-            )),
-            progress: Source::Elsewhere(Arc::new(progress)),
-            plan,
-            peers,
-            _wanted: None,
-        })
+        started.stream = Box::pin(RecordBatchStreamAdapter::new(
+            stream.schema(),
+            failures.watch(stream, loss.boxed()),
+        ));
+        Ok(started)
     }
 }
 
 #[async_trait]
 impl Engine for StreamingEngine {
-    fn session_state(&self, base: SessionStateBuilder) -> Result<SessionState> {
+    fn session_state(&self, mut base: SessionStateBuilder) -> Result<SessionState> {
+        let options = &mut base.config().get_or_insert_default().options_mut().optimizer;
+        options.hash_join_single_partition_threshold = self.broadcast_bytes_max;
+        options.hash_join_single_partition_threshold_rows = self.broadcast_bytes_max / UNKNOWN_ROW_BYTES;
         Ok(base
             .with_distributed_planner()
             .with_distributed_worker_resolver(Chosen(self.cluster.addresses()))
@@ -186,6 +242,7 @@ impl Engine for StreamingEngine {
             .with_distributed_route_tasks_handler(route::by_files)
             .with_distributed_max_tasks_per_stage(self.cluster.addresses().len().max(2))?
             .with_distributed_file_scan_config_bytes_per_partition(self.scan_bytes_per_partition)?
+            .with_distributed_compression(self.exchange_compression)?
             .build())
     }
 
@@ -221,7 +278,7 @@ impl Engine for StreamingEngine {
                 return run_here(plan, &state, attempt);
             }
         }
-        self.run_there(plan, &state, peers, attempt)
+        self.run_there(plan, &state, peers, attempt).await
     }
 
     async fn find_loss(&self, peers: &[Peer], error: &DataFusionError) -> Option<Loss> {

@@ -34,6 +34,7 @@ const QUERY_PERCENT: usize = 75;
 #[derive(Debug)]
 pub(crate) struct Memory {
     runtime: Arc<RuntimeEnv>,
+    stores: Arc<Stores>,
     query_bytes_max: usize,
     /// The pools of queries that have tasks here, as long as one of them lives.
     queries: Mutex<HashMap<String, Weak<QueryPool>>>,
@@ -70,7 +71,7 @@ impl Memory {
             .with_mode(DiskManagerMode::Directories(vec![scratch.folder().to_owned()]))
             .with_max_temp_directory_size(limits.spill_bytes_max);
         let runtime = RuntimeEnvBuilder::new()
-            .with_object_store_registry(stores)
+            .with_object_store_registry(Arc::clone(&stores) as _)
             .with_memory_limit(bytes_max, 1.0)
             .with_disk_manager_builder(disk)
             .build_arc()
@@ -81,6 +82,7 @@ impl Memory {
         };
         Ok(Arc::new(Self {
             runtime,
+            stores,
             query_bytes_max,
             queries: Mutex::default(),
             _scratch: scratch,
@@ -90,6 +92,11 @@ impl Memory {
     /// What all queries share, without a limit for one.
     pub(crate) fn runtime(&self) -> &Arc<RuntimeEnv> {
         &self.runtime
+    }
+
+    /// What data files are read and written through.
+    pub(crate) fn stores(&self) -> &Arc<Stores> {
+        &self.stores
     }
 
     /// The runtime of a query's part on this machine; `bytes_max` is the query's own limit, where it is lower than that
@@ -161,13 +168,21 @@ fn mem_total(meminfo: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The lowest limit of the control groups of version 2 that `/proc/self/cgroup` names, in bytes. A container sees its
-/// own group as the root.
+/// The lowest limit of the control groups that `/proc/self/cgroup` names, in bytes, of version 2 or of version 1's memory
+/// controller. A container sees its own group as the root.
 fn group_limit(cgroup: &str) -> Option<u64> {
-    let group = cgroup.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let own = Path::new("/sys/fs/cgroup").join(group);
-    own.ancestors()
-        .take_while(|folder| folder.starts_with("/sys/fs/cgroup"))
-        .filter_map(|folder| fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse().ok())
-        .min()
+    let limits = cgroup.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, group) = (fields.next()?, fields.next()?.strip_prefix('/')?);
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        let own = Path::new(root).join(group);
+        let folders = own.ancestors().take_while(|folder| folder.starts_with(root));
+        let limits = folders.filter_map(|folder| fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok());
+        limits.min()
+    });
+    limits.min()
 }

@@ -1,13 +1,16 @@
-//! What an executor tells about itself to those who want to know whether it lives.
+//! What an executor tells about itself to those who want to know whether it lives, and the credentials that it takes from
+//! them.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::num::NonZero;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread::available_parallelism;
 
+use catalog::Stores;
 use futures::future::BoxFuture;
-use proto::{ExecutorStatus, ExecutorStatusRequest};
+use proto::{ExecutorStatus, ExecutorStatusRequest, LendRequest, LendResponse};
 use tonic::body::Body;
 use tonic::server::{NamedService, UnaryService};
 use tonic::{Request, Response, Status};
@@ -16,23 +19,26 @@ use tower::Service;
 use uuid::Uuid;
 
 use super::drain::Drain;
+use crate::cluster::lending::{self, LEND_PATH};
 
-/// Answers [`crate::cluster::probe::STATUS_PATH`].
+/// Answers [`STATUS_PATH`](crate::cluster::probe::STATUS_PATH) and [`LEND_PATH`].
 #[derive(Debug, Clone)]
 pub(crate) struct StatusService {
     instance: String,
     cores: u32,
     drain: Drain,
+    stores: Arc<Stores>,
 }
 
 impl StatusService {
-    /// For an executor that started just now.
-    pub(crate) fn new(drain: Drain) -> Self {
+    /// For an executor that started just now and reads and writes files through `stores`.
+    pub(crate) fn new(drain: Drain, stores: Arc<Stores>) -> Self {
         let cores = available_parallelism().map_or(1, NonZero::get);
         Self {
             instance: Uuid::now_v7().to_string(),
             cores: u32::try_from(cores).unwrap_or(u32::MAX),
             drain,
+            stores,
         }
     }
 }
@@ -53,6 +59,10 @@ impl Service<http::Request<Body>> for StatusService {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let answer = self.clone();
         Box::pin(async move {
+            if request.uri().path() == LEND_PATH {
+                let codec = ProstCodec::<LendResponse, LendRequest>::default();
+                return Ok(tonic::server::Grpc::new(codec).unary(answer, request).await);
+            }
             let codec = ProstCodec::<ExecutorStatus, ExecutorStatusRequest>::default();
             Ok(tonic::server::Grpc::new(codec).unary(answer, request).await)
         })
@@ -70,5 +80,17 @@ impl UnaryService<ExecutorStatusRequest> for StatusService {
             cores: self.cores,
             calls: u32::try_from(self.drain.calls()).unwrap_or(u32::MAX),
         })))
+    }
+}
+
+impl UnaryService<LendRequest> for StatusService {
+    type Response = LendResponse;
+    type Future = Ready<Result<Response<LendResponse>, Status>>;
+
+    fn call(&mut self, request: Request<LendRequest>) -> Self::Future {
+        let loans = request.into_inner().loans.into_iter().map(lending::read);
+        let taken: Result<(), _> = loans.map(|loan| self.stores.receive(loan)).collect();
+        let refused = |error: catalog::Error| Status::invalid_argument(error.to_string());
+        ready(taken.map(|()| Response::new(LendResponse {})).map_err(refused))
     }
 }

@@ -32,6 +32,37 @@ pub struct ExecutorStatus {
     #[prost(uint32, tag = "4")]
     pub calls: u32,
 }
+/// Credentials that a catalog lent to the server, for the objects below one prefix. Secret: never to be logged.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StorageLoan {
+    /// A location, such as s3://bucket/folder.
+    #[prost(string, tag = "1")]
+    pub prefix: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub access_key_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub secret_access_key: ::prost::alloc::string::String,
+    /// Empty: there is none.
+    #[prost(string, tag = "4")]
+    pub session_token: ::prost::alloc::string::String,
+    /// How long it lasts from now on, in milliseconds, so that clocks need not agree; absent: without an end.
+    #[prost(uint64, optional, tag = "5")]
+    pub expires_in_ms: ::core::option::Option<u64>,
+    /// As in a storage profile, where the catalog says so.
+    #[prost(string, optional, tag = "6")]
+    pub endpoint: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "7")]
+    pub region: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(bool, optional, tag = "8")]
+    pub path_style: ::core::option::Option<bool>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LendRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub loans: ::prost::alloc::vec::Vec<StorageLoan>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LendResponse {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ErrorKind {
