@@ -16,8 +16,8 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use self::folder::FolderClient;
-use self::rest::{RestClient, Service};
 use self::rest::token::Tokens;
+use self::rest::{RestClient, Service};
 use self::sql::{Database, NewTables, SqlClient};
 use crate::config::CatalogConfig;
 use crate::delta::DeltaSnapshot;

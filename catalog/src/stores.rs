@@ -21,11 +21,11 @@ use object_store::path::Path;
 use object_store::{ClientOptions, GetOptions, ObjectStore, RetryConfig};
 use url::Url;
 
-use self::loans::Loans;
-use self::routed::Routed;
 pub use self::cache::CacheUse;
 pub(crate) use self::loans::Lender;
+use self::loans::Loans;
 pub use self::loans::{Loan, LoansInUse};
+use self::routed::Routed;
 
 use crate::config::StorageProfile;
 use crate::error::{Error, Result};
@@ -199,7 +199,9 @@ impl Stores {
             .iter()
             .find(|p| split(&p.prefix).is_ok_and(|parts| bucket_of(&parts) == bucket));
         let profile = profile.cloned().unwrap_or_else(|| StorageProfile::new(bucket));
-        let store = s3(&profile, bucket).build().map_err(|error| Error::storage(bucket, error))?;
+        let store = s3(&profile, bucket)
+            .build()
+            .map_err(|error| Error::storage(bucket, error))?;
         Ok(Arc::new(Routed {
             bucket: bucket.to_owned(),
             configured: Arc::new(store),

@@ -168,8 +168,11 @@ impl Engines {
     /// # Errors
     /// Also [`Error::ScanTooLarge`](crate::Error::ScanTooLarge).
     pub async fn execute_within(&self, state: &SessionState, plan: LogicalPlan, limits: Limits) -> Result<Execution> {
+        let mut state = state.clone();
+        let options = &mut state.config_mut().options_mut().execution;
+        options.sort_spill_reservation_bytes = self.memory.merge_bytes(limits.memory_bytes_max);
         let attempt = Attempt {
-            state: state.clone(),
+            state,
             plan,
             runtime: self.memory.of_query(limits.memory_bytes_max),
             limits,

@@ -15,6 +15,7 @@ use std::time::Duration;
 use catalog::Stores;
 use futures::TryStreamExt;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
@@ -87,12 +88,12 @@ impl Executor {
         self.address
     }
 
-    /// Runs tasks until `shutdown` ends; then takes no new ones, lets running queries end within the grace period and
-    /// cuts the others.
+    /// Runs tasks until it is to drain; then takes no new ones, lets running queries end within the grace period, cuts the
+    /// others, and ends. Where it is not to drain any more before that, it goes on.
     ///
     /// # Errors
     /// [`Error::Serve`] where the server ends by itself.
-    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
+    pub async fn serve(self, mut draining: watch::Receiver<bool>) -> Result<()> {
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let severed = cut.clone();
         let incoming = TcpIncoming::from(self.listener)
@@ -114,23 +115,35 @@ impl Executor {
                 .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
         );
         let ended = |result: std::result::Result<(), _>| result.map_err(failed);
-        tokio::select! {
-            result = &mut server => return ended(result),
-            () = shutdown => self.drain.begin(),
-        }
-        tracing::info!(address = %self.address, calls = self.drain.calls(), "takes no new tasks");
-        let until = tokio::time::Instant::now() + self.grace;
-        tokio::select! {
-            result = &mut server => return ended(result),
-            // Their queries still open streams here: the door closes behind the last of them.
-            _ = tokio::time::timeout_at(until, self.drain.finished()) => stop.cancel(),
-        }
+        let until = loop {
+            tokio::select! {
+                result = &mut server => return ended(result),
+                () = becomes(&mut draining, true) => self.drain.begin(),
+            }
+            tracing::info!(address = %self.address, calls = self.drain.calls(), "takes no new tasks");
+            let until = tokio::time::Instant::now() + self.grace;
+            tokio::select! {
+                result = &mut server => return ended(result),
+                () = becomes(&mut draining, false) => self.drain.take_back(),
+                // Their queries still open streams here: the door closes behind the last of them.
+                _ = tokio::time::timeout_at(until, self.drain.finished()) => break until,
+            }
+            tracing::info!(address = %self.address, "takes tasks again");
+        };
+        stop.cancel();
         if let Ok(result) = tokio::time::timeout_at(until, &mut server).await {
             return ended(result);
         }
         tracing::warn!(address = %self.address, grace = ?self.grace, "running queries are cut at shutdown");
         cut.cancel();
         ended(server.await)
+    }
+}
+
+/// Waits until `flag` is `value`; for ever where nobody can change it any more.
+async fn becomes(flag: &mut watch::Receiver<bool>, value: bool) {
+    if flag.wait_for(|now| *now == value).await.is_err() {
+        std::future::pending().await
     }
 }
 

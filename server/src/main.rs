@@ -11,8 +11,9 @@ use server::app::App;
 use server::cli::{self, Cli, Command};
 use server::config::Config;
 use server::error::{Error, Result};
-use server::shutdown::Signals;
+use server::shutdown::{Signals, Told, end_at_once};
 use server::{auth, client, demo, telemetry};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Batches are large and live briefly: the allocator of the system gives their pages back and asks for them again.
@@ -78,13 +79,21 @@ async fn execute(arguments: &cli::Executor) -> Result<()> {
     } else {
         eprintln!("ready: executor on {}", executor.local_addr());
     }
-    let mut serving = pin!(executor.serve(stop.clone().cancelled_owned()));
-    tokio::select! {
-        ended = &mut serving => return Ok(ended?),
-        () = signals.received() => stop.cancel(),
-        () = stop.cancelled() => {}
+    let (duty, draining) = watch::channel(false);
+    let mut serving = pin!(executor.serve(draining));
+    loop {
+        let stops = *duty.borrow();
+        let now = tokio::select! {
+            ended = &mut serving => return Ok(ended?),
+            told = signals.next() => match told {
+                Told::Stop if stops => end_at_once(),
+                told => told == Told::Stop,
+            },
+            // Nobody is left to take it back.
+            () = stop.cancelled(), if !stops => true,
+        };
+        duty.send_replace(now);
     }
-    Ok(signals.insist(serving).await?)
 }
 
 /// Prints where an executor listens, for the process that started it, and begins `stop` when that process ends or closes

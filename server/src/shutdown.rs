@@ -21,14 +21,25 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long cancelled tasks may take to let go of what they hold.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// SIGTERM and SIGINT (Ctrl-C), from the moment of [`Signals::listen`] on.
+/// SIGTERM and SIGINT (Ctrl-C), which ask a process to stop, and SIGUSR1, which takes that back; from the moment of
+/// [`Signals::listen`] on.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    go_on: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// To stop.
+    Stop,
+    /// Not to stop, after all.
+    GoOn,
 }
 
 impl Signals {
-    /// Takes both signals over from the operating system.
+    /// Takes the signals over from the operating system.
     pub fn listen() -> Result<Self> {
         let listen = |kind| {
             signal(kind).map_err(|source| Error::Io {
@@ -39,24 +50,36 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            go_on: listen(SignalKind::user_defined1())?,
         })
     }
 
-    /// Waits for the next signal.
-    pub async fn received(&mut self) {
+    /// The next signal.
+    pub async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.go_on.recv() => Told::GoOn,
         }
+    }
+
+    /// Waits until the process is asked to stop.
+    pub async fn received(&mut self) {
+        while self.next().await != Told::Stop {}
     }
 
     /// Completes `stopping`, unless another signal comes first: that one ends the process at once.
     pub async fn insist<T>(&mut self, stopping: impl Future<Output = T>) -> T {
         tokio::select! {
             output = stopping => output,
-            () = self.received() => std::process::exit(EXIT_INTERRUPTED),
+            () = self.received() => end_at_once(),
         }
     }
+}
+
+/// Ends the process without a word, as its second signal asks for.
+pub fn end_at_once() -> ! {
+    std::process::exit(EXIT_INTERRUPTED)
 }
 
 /// The long-lived tasks of an application and the two steps in which they end. Cheap to clone.

@@ -17,7 +17,10 @@ const CATALOG: &str = "delta";
 /// ended. `peak_mb`: the most that one of them held, with the files that the kernel cached for it. `spilled_gb`: what
 /// they wrote to disk for want of memory.
 pub(crate) async fn run(tables: Tables, megabytes: u64, as_json: bool) -> Result<()> {
-    let groups: Vec<_> = (0..EXECUTORS).filter_map(|_| MemoryGroup::new(megabytes << 20)).map(Arc::new).collect();
+    let groups: Vec<_> = (0..EXECUTORS)
+        .filter_map(|_| MemoryGroup::new(megabytes << 20))
+        .map(Arc::new)
+        .collect();
     if groups.len() < EXECUTORS {
         bail!("the limit cannot be enforced here");
     }
@@ -66,7 +69,10 @@ pub(crate) async fn run(tables: Tables, megabytes: u64, as_json: bool) -> Result
     ]);
     match as_json {
         true => println!("{}", Value::Object(result)),
-        false => println!("{answered} of 22 answered, {killed} killed, {:.3} GB spilled", spilled / 1e3),
+        false => println!(
+            "{answered} of 22 answered, {killed} killed, {:.3} GB spilled",
+            spilled / 1e3
+        ),
     }
     drop(spread);
     ensure!(killed == 0, "the kernel killed {killed} processes");
@@ -84,17 +90,19 @@ fn spilled_mb(plan: &[Vec<Cell>]) -> f64 {
         Cell::Text(text) => Some(text.as_str()),
         _ => None,
     });
-    let amounts = texts.flat_map(|text| text.split("spilled_bytes=").skip(1)).filter_map(|rest| {
-        let amount = rest.split([',', ']', '\n']).next()?.trim();
-        let (number, unit) = amount.split_once(' ').unwrap_or((amount, "B"));
-        let factor = match unit {
-            "B" => 1e-6,
-            "K" | "KB" | "KiB" => 1e-3,
-            "M" | "MB" | "MiB" => 1.0,
-            "G" | "GB" | "GiB" => 1e3,
-            _ => return None,
-        };
-        Some(number.parse::<f64>().ok()? * factor)
-    });
-    amounts.sum()
+    let amounts = texts
+        .flat_map(|text| text.split("spilled_bytes=").skip(1))
+        .filter_map(|rest| {
+            let amount = rest.split([',', ']', '\n']).next()?.trim();
+            let (number, unit) = amount.split_once(' ').unwrap_or((amount, "B"));
+            let factor = match unit {
+                "B" => 1e-6,
+                "K" | "KB" | "KiB" => 1e-3,
+                "M" | "MB" | "MiB" => 1.0,
+                "G" | "GB" | "GiB" => 1e3,
+                _ => return None,
+            };
+            Some(number.parse::<f64>().ok()? * factor)
+        });
+    amounts.fold(0.0, |sum, amount| sum + amount)
 }

@@ -208,6 +208,9 @@ impl LakeBuilder {
 
     /// Starts everything and waits until it answers.
     pub async fn start(self) -> Result<Lake> {
+        let folder = tempfile::tempdir()?;
+        let (executors, executor_addresses): (Vec<_>, Vec<_>) =
+            self.start_executors(folder.path()).await?.into_iter().unzip();
         let Self {
             size,
             settings,
@@ -217,11 +220,9 @@ impl LakeBuilder {
             log,
             data_folder,
             is_proxied,
-            cores,
-            groups,
+            ..
         } = self;
-        let folder = tempfile::tempdir()?;
-        let (mut executors, mut executor_addresses, mut proxies) = (Vec::new(), Vec::new(), Vec::new());
+        let mut proxies = Vec::new();
         let mut sets = String::new();
         let mode = match size {
             Size::Started(program, own) => {
@@ -235,24 +236,12 @@ impl LakeBuilder {
             }
             Size::Embedded => "{ type = \"embedded\" }".to_owned(),
             Size::InProcess(count) => format!("{{ type = \"in-process\", count = {count} }}"),
-            Size::Processes(count, mut addresses) => {
-                let config = format!("{sections}\n[executor]\n{limits}");
-                std::fs::write(folder.path().join("executor.toml"), config)?;
-                for index in 0..count {
-                    let name = format!("executor-{index}");
-                    let place = Place {
-                        folder: folder.path(),
-                        core: cores.get(index % cores.len().max(1)).copied(),
-                        group: groups.get(index % groups.len().max(1)).map(Arc::as_ref),
-                        log,
-                    };
-                    let (executor, address) = start_executor(&name, any_port(), place).await?;
-                    executors.push(executor);
-                    executor_addresses.push(address);
+            Size::Processes(_, mut addresses) => {
+                for address in &executor_addresses {
                     if is_proxied {
-                        proxies.push(Proxy::start(vec![address]).await?);
+                        proxies.push(Proxy::start(vec![*address]).await?);
                     }
-                    addresses.push(proxies.last().map_or(address, Proxy::address));
+                    addresses.push(proxies.last().map_or(*address, Proxy::address));
                 }
                 let urls = addresses
                     .iter()
@@ -281,6 +270,25 @@ impl LakeBuilder {
             executor_addresses,
             folder,
         })
+    }
+
+    async fn start_executors(&self, folder: &Path) -> Result<Vec<(Process, SocketAddr)>> {
+        let Size::Processes(count, _) = self.size else {
+            return Ok(Vec::new());
+        };
+        let config = format!("{}\n[executor]\n{}", self.sections, self.limits);
+        std::fs::write(folder.join("executor.toml"), config)?;
+        let mut started = Vec::new();
+        for index in 0..count {
+            let place = Place {
+                folder,
+                core: self.cores.get(index % self.cores.len().max(1)).copied(),
+                group: self.groups.get(index % self.groups.len().max(1)).map(Arc::as_ref),
+                log: self.log,
+            };
+            started.push(start_executor(&format!("executor-{index}"), any_port(), place).await?);
+        }
+        Ok(started)
     }
 }
 

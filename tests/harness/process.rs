@@ -1,5 +1,7 @@
 //! A server process of a test: started with a log, waited for with a deadline, killed when dropped.
 
+mod memory_group;
+
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+
+pub use memory_group::MemoryGroup;
 
 /// A port of 127.0.0.1 that nobody listens on now, below those that the system gives to outgoing connections, and never
 /// the same twice in this process.

@@ -1,5 +1,7 @@
 //! A real Iceberg REST catalog.
 
+mod lending;
+
 use std::process::Command;
 
 use anyhow::Result;
@@ -7,6 +9,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::{Minio, Process, free_port, part, workspace};
+
+pub use lending::LendingCatalog;
 
 /// Iceberg's reference REST catalog over tables in `s3://lake/rest`; it answers only with a token that it issued for
 /// [`RestCatalog::CREDENTIAL`].
@@ -39,7 +43,7 @@ impl RestCatalog {
         command
             .arg("-cp")
             .arg(part("iceberg-rest")?.join("*"))
-            .arg(workspace().join("tests/harness/RestCatalog.java"));
+            .arg(workspace().join("tests/harness/rest_catalog/RestCatalog.java"));
         command.args([&port.to_string(), id, secret, "warehouse=s3://lake/rest"]);
         command.arg(format!(
             "uri=jdbc:sqlite:{}",

@@ -326,13 +326,15 @@ impl CatalogClient for RestClient {
             stage_create: Some(true),
             properties,
         };
-        let answer = self.post(&format!("{namespace}/tables"), request).await?;
+        let path = format!("{namespace}/tables");
+        let request = serde_json::to_value(request).map_err(|error| self.protocol(error.to_string()))?;
+        let answer = self.post(&path, &request).await?;
         match answer.status {
             StatusCode::CONFLICT => Err(self.taken(name).await),
             _ if answer.is_missing() => Err(self.namespace_missing(&name.namespace)),
             status if status.is_success() => {
                 let found: LoadTableResult = answer.parse(&self.catalog)?;
-                self.borrow(name, &found)?;
+                self.borrow_staged(&path, request, &found)?;
                 let staged = commit::stage(name, new, found.metadata)?;
                 if !same_columns(&staged.target.file_schema, &new.schema) {
                     return Err(self.protocol(format!("it staged the table {name} with other columns")));

@@ -78,6 +78,9 @@ impl Loan {
 pub(crate) trait Lender: fmt::Debug + Send + Sync {
     /// The loans of one table, each with a new end.
     async fn lend(&self) -> Result<Vec<Loan>>;
+
+    /// Who it is: another one takes its place.
+    fn id(&self) -> &str;
 }
 
 /// All loans of one process, by bucket and key.
@@ -135,9 +138,12 @@ impl Loans {
             turn: Mutex::new(None),
         });
         for loan in loans {
-            let known = self.account(&loan.prefix)?;
-            if !known.is_some_and(|account| account.purse.is_young(now)) {
-                self.keep(loan, Some(&desk))?;
+            match self
+                .account(&loan.prefix)?
+                .filter(|account| account.purse.is_young(now))
+            {
+                Some(account) => account.purse.turn_to(&desk),
+                None => self.keep(loan, Some(&desk))?,
             }
         }
         Ok(())
@@ -150,8 +156,9 @@ impl Loans {
         let now = SystemTime::now();
         let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
         let known = accounts.get(&bucket).and_then(|accounts| accounts.get(&key));
-        if let Some(account) = known.filter(|account| account.purse.takes(&loan, desk.is_some())) {
+        if let Some(account) = known.filter(|account| account.purse.takes(&loan)) {
             account.purse.fill(loan, now);
+            desk.into_iter().for_each(|desk| account.purse.turn_to(desk));
             return Ok(());
         }
         if accounts.values().map(BTreeMap::len).sum::<usize>() >= LOANS_MAX {
@@ -162,11 +169,12 @@ impl Loans {
             prefix: loan.prefix.clone(),
             held: watch::Sender::new(Held::new(loan.clone(), 0, now)),
             users: AtomicUsize::new(0),
-            desk: desk.map(Arc::clone),
+            desk: RwLock::new(desk.map(Arc::clone)),
         });
-        let profile = self.profiles.iter();
-        let profile = profile.filter(|profile| split(&profile.prefix).is_ok_and(|parts| bucket_of(&parts) == bucket));
-        let mut profile = profile.last().cloned().unwrap_or_else(|| StorageProfile::new(&bucket));
+        let of_bucket =
+            |profile: &&StorageProfile| split(&profile.prefix).is_ok_and(|parts| bucket_of(&parts) == bucket);
+        let profile = self.profiles.iter().find(of_bucket);
+        let mut profile = profile.cloned().unwrap_or_else(|| StorageProfile::new(&bucket));
         (profile.access_key_id, profile.anonymous) = (None, false);
         profile.endpoint = loan.endpoint.or(profile.endpoint);
         profile.region = loan.region.or(profile.region);
@@ -178,7 +186,10 @@ impl Loans {
         let store = s3(&profile, &bucket).with_http_connector(connections);
         let store = store.with_credentials(Arc::clone(&purse) as _).build();
         let store = Arc::new(store.map_err(|error| Error::storage(&purse.prefix, error))?);
-        accounts.entry(bucket).or_default().insert(key, Account { purse, store });
+        accounts
+            .entry(bucket)
+            .or_default()
+            .insert(key, Account { purse, store });
         Ok(())
     }
 
@@ -203,10 +214,16 @@ impl Loans {
                 let files = scan.file_groups.iter().flat_map(|group| group.iter());
                 let keys = files.map(|file| file.object_meta.location.as_ref());
                 // Prefixes are folders, of which there are fewer than files.
-                let folders: HashSet<&str> = keys.map(|key| key.rsplit_once('/').map_or("", |(folder, _)| folder)).collect();
-                folders.into_iter().for_each(|folder| used.take(self.find(bucket, folder)));
+                let folders: HashSet<&str> = keys
+                    .map(|key| key.rsplit_once('/').map_or("", |(folder, _)| folder))
+                    .collect();
+                folders
+                    .into_iter()
+                    .for_each(|folder| used.take(self.find(bucket, folder)));
             }
-            let folder = node.downcast_ref::<LakeWriteExec>().map(|writer| &writer.target.data_folder);
+            let folder = node
+                .downcast_ref::<LakeWriteExec>()
+                .map(|writer| &writer.target.data_folder);
             if let Some(parts) = folder.and_then(|folder| split(folder).ok()) {
                 used.take(self.find(&bucket_of(&parts), parts.key));
             }
@@ -245,7 +262,9 @@ impl Loans {
         let parts = split(prefix)?;
         let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
         let account = accounts.get(&bucket_of(&parts));
-        Ok(account.and_then(|accounts| accounts.get(parts.key.trim_matches('/'))).cloned())
+        Ok(account
+            .and_then(|accounts| accounts.get(parts.key.trim_matches('/')))
+            .cloned())
     }
 
     fn find(&self, bucket: &str, key: &str) -> Option<Account> {
@@ -326,7 +345,7 @@ struct Purse {
     held: watch::Sender<Held>,
     /// How many [`LoansInUse`] hold it.
     users: AtomicUsize,
-    desk: Option<Arc<Desk>>,
+    desk: RwLock<Option<Arc<Desk>>>,
 }
 
 #[derive(Debug)]
@@ -359,14 +378,28 @@ impl Held {
     }
 
     fn is_fresh(&self, now: SystemTime) -> bool {
-        self.left(now).is_none_or(|(left, life)| left > (life / MARGIN_PART).min(MARGIN_MAX))
+        self.left(now)
+            .is_none_or(|(left, life)| left > (life / MARGIN_PART).min(MARGIN_MAX))
     }
 }
 
 impl Purse {
     /// Whether `loan` can take the place of the one that is here.
-    fn takes(&self, loan: &Loan, renewable: bool) -> bool {
-        self.held.borrow().loan.place() == loan.place() && self.desk.is_some() == renewable
+    fn takes(&self, loan: &Loan) -> bool {
+        self.held.borrow().loan.place() == loan.place()
+    }
+
+    /// Where it is renewed; nowhere on executors.
+    fn desk(&self) -> Option<Arc<Desk>> {
+        self.desk.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Is renewed at `desk` from now on, unless that is another desk of the same lender.
+    fn turn_to(&self, desk: &Arc<Desk>) {
+        let mut own = self.desk.write().unwrap_or_else(PoisonError::into_inner);
+        if own.as_ref().is_none_or(|own| own.lender.id() != desk.lender.id()) {
+            *own = Some(Arc::clone(desk));
+        }
     }
 
     fn fill(&self, loan: Loan, now: SystemTime) {
@@ -381,9 +414,20 @@ impl Purse {
         held.left(now).is_some_and(|(left, life)| left > life / 2)
     }
 
+    /// How long a request waits for a loan in the place of one that has ended: where it can be renewed it was tried.
+    fn news_wait(&self) -> Duration {
+        match self.desk() {
+            Some(_) => Duration::ZERO,
+            None => NEWS_WAIT,
+        }
+    }
+
     /// Borrows anew if it is time.
     async fn renewed(&self) -> Result<()> {
-        let Some(desk) = self.desk.as_ref().filter(|_| !self.held.borrow().is_fresh(SystemTime::now())) else {
+        if self.held.borrow().is_fresh(SystemTime::now()) {
+            return Ok(());
+        }
+        let Some(desk) = self.desk() else {
             return Ok(());
         };
         let mut failed = desk.turn.lock().await;
@@ -405,7 +449,7 @@ impl Purse {
         let Some(book) = desk.loans.upgrade() else {
             return Ok(());
         };
-        let kept = lent.and_then(|loans| loans.into_iter().try_for_each(|loan| book.keep(loan, Some(desk))));
+        let kept = lent.and_then(|loans| loans.into_iter().try_for_each(|loan| book.keep(loan, Some(&desk))));
         *failed = kept.is_err().then(Instant::now);
         match kept {
             Err(error) if valid => {
@@ -429,9 +473,11 @@ impl CredentialProvider for Purse {
         self.renewed().await.map_err(|error| failed(Box::new(error)))?;
         let mut held = self.held.subscribe();
         let valid = held.wait_for(|held| held.is_valid(SystemTime::now()));
-        match tokio::time::timeout(if self.desk.is_some() { Duration::ZERO } else { NEWS_WAIT }, valid).await {
+        match tokio::time::timeout(self.news_wait(), valid).await {
             Ok(Ok(held)) => Ok(Arc::clone(&held.credential)),
-            _ => Err(failed("the credentials that the catalog lent have ended, and there are no new ones".into())),
+            _ => Err(failed(
+                "the credentials that the catalog lent have ended, and there are no new ones".into(),
+            )),
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream};
 use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
@@ -19,6 +19,9 @@ use super::loans::Loans;
 
 /// As many objects as S3 deletes in one request.
 const DELETED_TOGETHER: usize = 1000;
+
+/// Objects that one client deletes.
+type Group = (Arc<dyn ObjectStore>, Vec<Result<Path>>);
 
 #[derive(Debug, Clone)]
 pub(super) struct Routed {
@@ -70,9 +73,11 @@ impl ObjectStore for Routed {
         let routed = self.clone();
         let chunks = locations.chunks(DELETED_TOGETHER);
         let deleted = chunks.flat_map(move |chunk| {
-            let mut groups: Vec<(Arc<dyn ObjectStore>, Vec<Result<Path>>)> = Vec::new();
+            let mut groups: Vec<Group> = Vec::new();
             for path in chunk {
-                let store = path.as_ref().map_or_else(|_| Arc::clone(&routed.configured), |path| routed.to(path));
+                let store = path
+                    .as_ref()
+                    .map_or_else(|_| Arc::clone(&routed.configured), |path| routed.to(path));
                 match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &store)) {
                     Some((_, paths)) => paths.push(path),
                     None => groups.push((store, vec![path])),

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
@@ -17,7 +17,7 @@ use crate::process::memory::Memory;
 pub(super) struct InProcess {
     addresses: Vec<Url>,
     tasks: TaskTracker,
-    stop: CancellationToken,
+    draining: watch::Sender<bool>,
 }
 
 impl InProcess {
@@ -34,14 +34,14 @@ impl InProcess {
         let mut in_process = Self {
             addresses: Vec::with_capacity(count),
             tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
+            draining: watch::Sender::new(false),
         };
         for _ in 0..count {
             let executor = Executor::with_memory(&executor_config, Arc::clone(memory)).await?;
             in_process.addresses.push(loopback(executor.local_addr())?);
-            let stop = in_process.stop.clone().cancelled_owned();
+            let draining = in_process.draining.subscribe();
             in_process.tasks.spawn(async move {
-                if let Err(error) = executor.serve(stop).await {
+                if let Err(error) = executor.serve(draining).await {
                     tracing::error!(%error, "an executor inside this process ended");
                 }
             });
@@ -56,14 +56,14 @@ impl InProcess {
 
     /// Stops accepting, lets running queries end within the grace period, cuts the others.
     pub(super) async fn shutdown(&self) {
-        self.stop.cancel();
+        self.draining.send_replace(true);
         self.tasks.wait().await;
     }
 }
 
 impl Drop for InProcess {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.draining.send_replace(true);
     }
 }
 

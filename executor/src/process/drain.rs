@@ -1,12 +1,14 @@
 //! Ending without losing a query: once an executor drains it takes no new tasks, and those it has run to their end.
-//! What they still need of it, such as the rows of a task that nobody has asked for yet, stays to be had.
+//! What they still need of it, such as the rows of a task that nobody has asked for yet, stays to be had. A drain can be
+//! taken back until the last of them is over.
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::Status;
@@ -22,19 +24,25 @@ const NEW_TASK: &str = "/CoordinatorChannel";
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Drain {
     calls: TaskTracker,
-    begun: CancellationToken,
+    begun: Arc<AtomicBool>,
 }
 
 impl Drain {
     /// No new tasks from now on.
     pub(crate) fn begin(&self) {
-        self.begun.cancel();
+        self.begun.store(true, Ordering::SeqCst);
         self.calls.close();
     }
 
-    /// True once it has begun.
+    /// New tasks are welcome again.
+    pub(crate) fn take_back(&self) {
+        self.calls.reopen();
+        self.begun.store(false, Ordering::SeqCst);
+    }
+
+    /// True once it has begun, and was not taken back.
     pub(crate) fn has_begun(&self) -> bool {
-        self.begun.is_cancelled()
+        self.begun.load(Ordering::SeqCst)
     }
 
     /// Waits, after [`Drain::begin`], until no task is left.

@@ -22,13 +22,20 @@ use crate::error::{Error, Result};
 use budget::QueryPool;
 use scratch::Scratch;
 
-/// The part of the machine's memory that plans may hold; the rest is for code, caches and what is in flight.
+/// The part of the machine's memory that plans may hold; the rest is for code, caches and what is in flight. On small
+/// machines that is more than the rest, and plans get less.
 const PERCENT: u64 = 60;
+const PERCENT_MIN: u64 = 40;
+const REST_BYTES: u64 = 640 << 20;
 /// What a machine has that does not tell.
 const UNKNOWN_MACHINE_BYTES: u64 = 4 << 30;
 
 /// The part of a process' memory that one query may hold where nothing else is configured.
 const QUERY_PERCENT: usize = 75;
+
+/// A sort keeps so much for merging, and less where that is more than this part of a query's memory.
+const MERGE_BYTES_MAX: usize = 10 << 20;
+const MERGES: usize = 128;
 
 /// The memory of one process, and what each query holds of it.
 #[derive(Debug)]
@@ -119,6 +126,12 @@ impl Memory {
         self.runtime_in(pool)
     }
 
+    /// What a sort of a query with that limit keeps for merging what it spills. Many run beside each other: together they
+    /// leave most of a query's memory for rows.
+    pub(crate) fn merge_bytes(&self, bytes_max: Option<u64>) -> usize {
+        (self.query_bytes_max(bytes_max) / MERGES).min(MERGE_BYTES_MAX)
+    }
+
     /// What all queries hold together.
     pub(crate) fn used(&self) -> MemoryUse {
         let pool = &self.runtime.memory_pool;
@@ -134,9 +147,14 @@ impl Memory {
     }
 
     fn pool(&self, bytes_max: Option<u64>) -> Arc<QueryPool> {
-        let own = bytes_max.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        let bytes_max = own.min(self.query_bytes_max);
+        let bytes_max = self.query_bytes_max(bytes_max);
         Arc::new(QueryPool::new(Arc::clone(&self.runtime.memory_pool), bytes_max))
+    }
+
+    /// What a query may hold here that may hold no more than `own`.
+    fn query_bytes_max(&self, own: Option<u64>) -> usize {
+        let own = own.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        own.min(self.query_bytes_max)
     }
 
     fn runtime_in(&self, pool: Arc<QueryPool>) -> Arc<RuntimeEnv> {
@@ -158,7 +176,13 @@ fn default_bytes() -> u64 {
         .flatten()
         .min()
         .unwrap_or(UNKNOWN_MACHINE_BYTES);
-    bytes / 100 * PERCENT
+    share(bytes)
+}
+
+/// What plans may hold of so much memory.
+fn share(bytes: u64) -> u64 {
+    let most = (bytes / 100 * PERCENT).min(bytes.saturating_sub(REST_BYTES));
+    most.max(bytes / 100 * PERCENT_MIN)
 }
 
 /// `MemTotal` of Linux' `/proc/meminfo`, in bytes.

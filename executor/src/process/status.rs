@@ -88,8 +88,8 @@ impl UnaryService<LendRequest> for StatusService {
     type Future = Ready<Result<Response<LendResponse>, Status>>;
 
     fn call(&mut self, request: Request<LendRequest>) -> Self::Future {
-        let loans = request.into_inner().loans.into_iter().map(lending::read);
-        let taken: Result<(), _> = loans.map(|loan| self.stores.receive(loan)).collect();
+        let mut loans = request.into_inner().loans.into_iter().map(lending::read);
+        let taken = loans.try_for_each(|loan| self.stores.receive(loan));
         let refused = |error: catalog::Error| Status::invalid_argument(error.to_string());
         ready(taken.map(|()| Response::new(LendResponse {})).map_err(refused))
     }

@@ -71,6 +71,34 @@ async fn shuffles_between_executors_that_spill_end() {
     }
 }
 
+/// The hash join is given up, and a merge join takes its place, whose sorts spill.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_join_larger_than_its_memory_is_merged() {
+    let folder = tables().await;
+    let sql = "WITH many AS (SELECT id * 8 + value AS id, amount FROM fact, range(0, 8)) \
+               SELECT count(*) AS n, sum(a.id) AS s, sum(b.amount) AS amount, max(b.id) AS most FROM many a JOIN many b USING (id)";
+    let whole = engines(&config(Mode::Embedded)).await;
+    let whole_session = session(&whole, SessionConfig::new(), &folder).await;
+    let expected = run(&whole, &whole_session, sql).await.unwrap();
+    for mode in [Mode::Embedded, Mode::InProcess { count: 2 }] {
+        let engines = engines(&config(mode.clone())).await;
+        let session = session(&engines, SessionConfig::new(), &folder).await;
+        let state = session.state();
+        let plan = state.create_logical_plan(sql).await.unwrap();
+        let limits = Limits {
+            memory_bytes_max: Some(24 << 20),
+            ..Limits::default()
+        };
+        let running = engines.execute_within(&state, plan, limits).await.unwrap();
+        let answer: Vec<RecordBatch> = running
+            .stream
+            .try_collect()
+            .await
+            .unwrap_or_else(|error| panic!("{mode:?}: {error}"));
+        assert_eq!(format!("{answer:?}"), format!("{expected:?}"), "{mode:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_query_over_its_budget_fails_alone() {
     let folder = tables().await;

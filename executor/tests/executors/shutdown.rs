@@ -17,7 +17,7 @@ async fn a_running_query_ends_within_the_grace_period() {
         grace: Duration::from_secs(60),
         ..executor_config()
     };
-    let mut processes = [Process::start(patient.clone()), Process::start(patient)];
+    let processes = [Process::start(patient.clone()), Process::start(patient)];
     let there = engines(&config(listed(&processes))).await;
     let session = session(&there, SessionConfig::new(), &folder).await;
 
@@ -25,7 +25,7 @@ async fn a_running_query_ends_within_the_grace_period() {
         .await
         .unwrap();
     let first = rows.next().await.unwrap().unwrap().num_rows();
-    processes.iter_mut().for_each(Process::stop);
+    processes.iter().for_each(Process::stop);
     let error = run(&there, &session, "SELECT grp, count(*) AS n FROM fact GROUP BY grp")
         .await
         .unwrap_err();
@@ -41,16 +41,48 @@ async fn a_running_query_ends_within_the_grace_period() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_is_taken_back_ends_nothing() {
+    let folder = tables().await;
+    let patient = ExecutorConfig {
+        grace: Duration::from_secs(60),
+        ..executor_config()
+    };
+    let processes = [Process::start(patient.clone()), Process::start(patient)];
+    let there = engines(&config(listed(&processes))).await;
+    let session = session(&there, SessionConfig::new(), &folder).await;
+    let ask = || run(&there, &session, "SELECT grp, count(*) AS n FROM fact GROUP BY grp");
+
+    let mut rows = start(&there, &session, ENDLESS).await.unwrap();
+    rows.next().await.unwrap().unwrap();
+    processes.iter().for_each(Process::stop);
+    let error = ask().await.unwrap_err();
+    assert!(matches!(ours(&error), Error::Draining { .. }), "{error}");
+    processes.iter().for_each(Process::go_on);
+    let (began, mut answer) = (Instant::now(), ask().await);
+    while answer.is_err() && began.elapsed() < Duration::from_secs(5) {
+        answer = ask().await;
+    }
+    assert!(!answer.unwrap().is_empty());
+    // The query that ran meanwhile was not disturbed.
+    rows.next().await.unwrap().unwrap();
+    drop(rows);
+    processes.iter().for_each(Process::stop);
+    for process in &processes {
+        assert!(process.has_ended(Duration::from_secs(5)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_the_grace_period_a_query_is_cut() {
     let folder = tables().await;
-    let mut processes = [Process::start(executor_config()), Process::start(executor_config())];
+    let processes = [Process::start(executor_config()), Process::start(executor_config())];
     let there = engines(&config(listed(&processes))).await;
     let session = session(&there, SessionConfig::new(), &folder).await;
 
     let mut rows = start(&there, &session, ENDLESS).await.unwrap();
     rows.next().await.unwrap().unwrap();
     let began = Instant::now();
-    processes.iter_mut().for_each(Process::stop);
+    processes.iter().for_each(Process::stop);
     let error = loop {
         if let Err(error) = rows.next().await.unwrap() {
             break error;

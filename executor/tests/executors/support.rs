@@ -19,7 +19,7 @@ use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use executor::{Config, Engines, Error, Executor, ExecutorConfig, Mode};
 use futures::TryStreamExt;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use url::Url;
 
 /// Spreads every scan, however small.
@@ -140,7 +140,7 @@ pub(crate) fn ours(error: &DataFusionError) -> &Error {
 pub(crate) struct Process {
     pub(crate) address: Url,
     runtime: Option<tokio::runtime::Runtime>,
-    stop: Option<oneshot::Sender<()>>,
+    draining: watch::Sender<bool>,
     ended: std::sync::mpsc::Receiver<()>,
 }
 
@@ -153,12 +153,12 @@ impl Process {
             .unwrap();
         let (bound, address) = std::sync::mpsc::channel();
         let (report, ended) = std::sync::mpsc::channel();
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (draining, told) = watch::channel(false);
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let task = async move {
             let executor = Executor::bind(&config, Stores::new(&[]).unwrap()).await.unwrap();
             bound.send(executor.local_addr()).unwrap();
-            executor.serve(async { drop(stopped.await) }).await.unwrap();
+            executor.serve(told).await.unwrap();
             drop(report);
         };
         drop(runtime.handle().spawn(task));
@@ -166,7 +166,7 @@ impl Process {
         Self {
             address,
             runtime: Some(runtime),
-            stop: Some(stop),
+            draining,
             ended,
         }
     }
@@ -177,8 +177,13 @@ impl Process {
     }
 
     /// Ends as on SIGTERM.
-    pub(crate) fn stop(&mut self) {
-        drop(self.stop.take());
+    pub(crate) fn stop(&self) {
+        self.draining.send_replace(true);
+    }
+
+    /// Takes it back, as on SIGUSR1.
+    pub(crate) fn go_on(&self) {
+        self.draining.send_replace(false);
     }
 
     /// True where it ended within `wait`.

@@ -34,6 +34,7 @@ pub struct ExecutorStatus {
 }
 /// Credentials that a catalog lent to the server, for the objects below one prefix. Secret: never to be logged.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct StorageLoan {
     /// A location, such as s3://bucket/folder.
     #[prost(string, tag = "1")]
@@ -57,6 +58,7 @@ pub struct StorageLoan {
     pub path_style: ::core::option::Option<bool>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct LendRequest {
     #[prost(message, repeated, tag = "1")]
     pub loans: ::prost::alloc::vec::Vec<StorageLoan>,

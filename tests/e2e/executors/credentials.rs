@@ -73,14 +73,24 @@ async fn read(client: &mut Client, table: &str, life: Duration, catalog: &Lendin
         }
     }
     let took = began.elapsed();
-    ensure!((count, sum) == (ROWS, ROWS * (ROWS - 1) / 2), "{count} rows of sum {sum}");
-    let (renewed, passed, halfway) = (catalog.lent(&folder) - lent, catalog.passed() - passed, halfway.unwrap_or(0) - passed);
+    ensure!(
+        (count, sum) == (ROWS, ROWS * (ROWS - 1) / 2),
+        "{count} rows of sum {sum}"
+    );
+    let (renewed, passed, halfway) = (
+        catalog.lent(&folder) - lent,
+        catalog.passed() - passed,
+        halfway.unwrap_or(0) - passed,
+    );
     eprintln!(
         "{table}: {took:?} with credentials for {life:?}: lent {renewed} times, {passed} requests to the store, {halfway} \
          of them in the first half"
     );
     ensure!(catalog.refused().is_empty(), "{:?}", catalog.refused());
-    ensure!(passed > halfway + 4, "the second half was read from memory: {halfway} of {passed} requests");
+    ensure!(
+        passed > halfway + 4,
+        "the second half was read from memory: {halfway} of {passed} requests"
+    );
     // One when the table is loaded, and then one for each life, of which the last sixth is not used.
     let most = took.as_secs_f64() / (life.as_secs_f64() * 5.0 / 6.0) + 1.0;
     ensure!(
@@ -100,7 +110,11 @@ async fn changes(client: &mut Client, table: &str) -> Result<()> {
     ] {
         client.query(&sql).await.with_context(|| sql.clone())?;
     }
-    let left = rows(&client.query(&format!("SELECT count(*), min(text) FROM {table} WHERE id < 0")).await?)?;
+    let left = rows(
+        &client
+            .query(&format!("SELECT count(*), min(text) FROM {table} WHERE id < 0"))
+            .await?,
+    )?;
     ensure!(format!("{left:?}").contains("two"), "{left:?}");
     let left = rows(&client.query(&format!("SELECT id FROM {table} ORDER BY id")).await?)?;
     ensure!(left.len() == 11, "{left:?}");
@@ -109,13 +123,19 @@ async fn changes(client: &mut Client, table: &str) -> Result<()> {
 
 /// Neither a plan nor a log shows a secret.
 async fn quiet(lake: &Lake, client: &mut Client, table: &str, catalog: &LendingCatalog) -> Result<()> {
-    let plan = format!("{:?}", rows(&client.query(&format!("EXPLAIN VERBOSE SELECT * FROM {table}")).await?)?);
+    let plan = format!(
+        "{:?}",
+        rows(&client.query(&format!("EXPLAIN VERBOSE SELECT * FROM {table}")).await?)?
+    );
     client.query(&format!("DROP TABLE {table} PURGE")).await?;
     ensure!(catalog.refused().is_empty(), "{:?}", catalog.refused());
     let secrets = catalog.secrets();
     ensure!(secrets.len() > 4, "nothing to look for");
     let executors = lake.executors.iter();
-    let logs: Vec<String> = executors.chain([&lake.server]).map(|process| process.output()).collect();
+    let logs: Vec<String> = executors
+        .chain([&lake.server])
+        .map(|process| process.output())
+        .collect();
     ensure!(logs.iter().any(|log| log.len() > 1000), "the logs are empty");
     for text in logs.iter().chain([&plan]) {
         let shown = secrets.iter().find(|secret| text.contains(secret.as_str()));

@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use iceberg_catalog_rest::LoadTableResult;
+use serde_json::Value;
 
 use super::RestClient;
 use crate::config::Secret;
@@ -28,6 +29,16 @@ const FOLDERS: [&str; 3] = ["write.data.path", "write.object-storage.path", "wri
 struct TableLender {
     client: Weak<RestClient>,
     name: TableName,
+    id: String,
+}
+
+/// The service, asked to stage a table once more in the place where it is staged: it cannot be loaded yet.
+#[derive(Debug)]
+struct StagingLender {
+    client: Weak<RestClient>,
+    path: String,
+    request: Value,
+    id: String,
 }
 
 #[async_trait]
@@ -44,6 +55,28 @@ impl Lender for TableLender {
         })?;
         Ok(loans(&found))
     }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+#[async_trait]
+impl Lender for StagingLender {
+    async fn lend(&self) -> Result<Vec<Loan>> {
+        let Some(client) = self.client.upgrade() else {
+            return Ok(Vec::new());
+        };
+        let answer = client.post(&self.path, &self.request).await?;
+        match answer.status.is_success() {
+            true => Ok(loans(&answer.parse(&client.catalog)?)),
+            false => Err(answer.failure(&client.catalog)),
+        }
+    }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 impl RestClient {
@@ -59,6 +92,27 @@ impl RestClient {
         let lender = TableLender {
             client: Weak::clone(&self.me),
             name: name.clone(),
+            id: format!("table {name}"),
+        };
+        self.stores.borrow(loans, Arc::new(lender))
+    }
+
+    /// As [`RestClient::borrow`], for the files of a table that is staged: `request`, sent to `path`, staged it.
+    pub(super) fn borrow_staged(&self, path: &str, mut request: Value, found: &LoadTableResult) -> Result<()> {
+        let loans = match self.service.lends {
+            true => loans(found),
+            false => Vec::new(),
+        };
+        if loans.is_empty() {
+            return Ok(());
+        }
+        let location = found.metadata.location();
+        request["location"] = Value::from(location);
+        let lender = StagingLender {
+            client: Weak::clone(&self.me),
+            path: path.to_owned(),
+            request,
+            id: format!("staged {location}"),
         };
         self.stores.borrow(loans, Arc::new(lender))
     }
@@ -119,7 +173,7 @@ fn loan(prefix: &str, keys: &HashMap<String, String>, table: &HashMap<String, St
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -136,7 +190,10 @@ mod tests {
                 "properties": {"write.data.path": "s3://c/data", "write.metadata.path": "file:///x"},
             },
         });
-        whole.as_object_mut().unwrap().extend(answer.as_object().unwrap().clone());
+        whole
+            .as_object_mut()
+            .unwrap()
+            .extend(answer.as_object().unwrap().clone());
         serde_json::from_value(whole).unwrap()
     }
 

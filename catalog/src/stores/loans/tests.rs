@@ -1,3 +1,5 @@
+//! Loans that end, are renewed, replaced and given up.
+
 use std::sync::Mutex as Guarded;
 
 use futures::future::try_join_all;
@@ -41,7 +43,10 @@ impl Bank {
         let mut lent = self.lent.lock().unwrap();
         lent.push(end);
         let id = (lent.len() - 1).to_string();
-        self.prefixes.iter().map(|prefix| loan(prefix, &id, Some(end))).collect()
+        self.prefixes
+            .iter()
+            .map(|prefix| loan(prefix, &id, Some(end)))
+            .collect()
     }
 }
 
@@ -56,6 +61,10 @@ impl Lender for Bank {
             }),
             false => Ok(self.loans()),
         }
+    }
+
+    fn id(&self) -> &str {
+        if self.broken { "broken" } else { "bank" }
     }
 }
 
@@ -91,7 +100,11 @@ async fn one_of_many_borrows_anew_and_none_gets_what_has_ended() {
     let began = SystemTime::now();
     let asking = (0..20).map(async |number| {
         while began.elapsed().unwrap() < 4 * life {
-            let id: usize = key(&loans, if number % 2 == 0 { "t" } else { "u" }).await.unwrap().parse().unwrap();
+            let id: usize = key(&loans, if number % 2 == 0 { "t" } else { "u" })
+                .await
+                .unwrap()
+                .parse()
+                .unwrap();
             let end = bank.lent.lock().unwrap()[id];
             if end < SystemTime::now() {
                 return Err(format!("{id} ended at {end:?}"));
@@ -139,6 +152,21 @@ async fn what_comes_again_soon_is_left_and_what_is_old_replaced() {
             .unwrap();
         assert_eq!(key(&loans, "v").await.as_deref(), Some(id));
     }
+}
+
+#[tokio::test]
+async fn another_lender_takes_the_place_of_one_that_lends_no_more() {
+    let loans = Loans::new(&[]);
+    let life = Duration::from_millis(400);
+    let staged = Arc::new(Bank {
+        broken: true,
+        ..Bank::new(vec!["s3://b/t"], life)
+    });
+    let loaded = Arc::new(Bank::new(vec!["s3://b/t"], life));
+    loans.borrow(staged.loans(), staged).unwrap();
+    loans.borrow(loaded.loans(), Arc::clone(&loaded) as _).unwrap();
+    tokio::time::sleep(life).await;
+    assert_eq!(key(&loans, "t").await.as_deref(), Some("1"));
 }
 
 #[tokio::test]

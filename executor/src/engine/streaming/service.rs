@@ -66,6 +66,7 @@ fn task_session(
     let settings = options.extensions.get::<TaskSettings>().cloned().unwrap_or_default();
     settings.apply(options)?;
     let own = (settings.memory_bytes_max > 0).then_some(settings.memory_bytes_max);
+    options.execution.sort_spill_reservation_bytes = memory.merge_bytes(own);
     let runtime = memory.of_task(&settings.query, own);
     let enter = move |event: WorkerPlanRewriteEvent<'_>| {
         tasks.enter(&settings.query, &event.plan);

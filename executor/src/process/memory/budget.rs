@@ -31,6 +31,31 @@ impl QueryPool {
         }
     }
 
+    /// What all that can spill may hold together with the rest: some is left for those that cannot, such as the merge of
+    /// what was spilled, or they would fail beside memory that others could give back.
+    fn spillable_bytes_max(&self) -> usize {
+        self.bytes_max / 4 * 3
+    }
+
+    /// What `consumer`, which holds `held` already, may make the query hold altogether.
+    fn bytes_max_for(&self, consumer: &MemoryConsumer, held: usize) -> usize {
+        match consumer {
+            // Nothing to give back yet: it gets what there is.
+            _ if held == 0 => self.bytes_max,
+            _ if consumer.can_spill() => self.spillable_bytes_max(),
+            // At its end the build side of a join is copied into one batch, which is not counted.
+            _ if consumer.name().starts_with("HashJoinInput") => self.bytes_max / 3 * 2,
+            // A merge reads as many runs at once as it gets memory for: the last would get none.
+            _ if is_merge(consumer) && held >= self.merge_bytes() => self.bytes_max / 8 * 7,
+            _ => self.bytes_max,
+        }
+    }
+
+    /// A merge's part of what is left beside sorts.
+    fn merge_bytes(&self) -> usize {
+        self.bytes_max / 4 / self.sorts.load(Ordering::Relaxed).max(1)
+    }
+
     /// What one sort may hold. Many run beside each other, and one that came first must not leave nothing for the others:
     /// a sort that has nothing to spill yet fails where it gets no memory. Half is for merging what was spilled.
     fn sort_bytes_max(&self) -> usize {
@@ -78,26 +103,27 @@ impl MemoryPool for QueryPool {
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<(), DataFusionError> {
         let sort_bytes_max = self.sort_bytes_max();
-        let held_by_sort = reservation.size();
+        let held_already = reservation.size();
         // A sort that holds nothing has nothing to spill: it gets what there is.
         if is_sort(reservation.consumer())
-            && held_by_sort > 0
-            && held_by_sort.saturating_add(additional) > sort_bytes_max
+            && held_already > 0
+            && held_already.saturating_add(additional) > sort_bytes_max
         {
             return Err(DataFusionError::ResourcesExhausted(format!(
                 "a sort may hold {} of the memory of its query, holds {} and needs {} more",
                 human_readable_size(sort_bytes_max),
-                human_readable_size(held_by_sort),
+                human_readable_size(held_already),
                 human_readable_size(additional),
             )));
         }
+        let bytes_max = self.bytes_max_for(reservation.consumer(), held_already);
         let held = self.held.fetch_add(additional, Ordering::Relaxed);
         let granted = match held.checked_add(additional) {
-            Some(bytes) if bytes <= self.bytes_max => self.process.try_grow(reservation, additional),
+            Some(bytes) if bytes <= bytes_max => self.process.try_grow(reservation, additional),
             _ => Err(DataFusionError::ResourcesExhausted(format!(
                 "the query holds {} of the {} of memory it may on one machine, and {} needs {} more",
                 human_readable_size(held),
-                human_readable_size(self.bytes_max),
+                human_readable_size(bytes_max),
                 reservation.consumer().name(),
                 human_readable_size(additional),
             ))),
@@ -115,6 +141,11 @@ impl MemoryPool for QueryPool {
     fn memory_limit(&self) -> MemoryLimit {
         MemoryLimit::Finite(self.bytes_max)
     }
+}
+
+/// Whether a consumer merges what a sort has spilled.
+fn is_merge(consumer: &MemoryConsumer) -> bool {
+    consumer.name().starts_with("ExternalSorterMerge")
 }
 
 /// Whether a consumer collects the rows of a sort; it can spill them.

@@ -101,5 +101,13 @@ fn the_machines_memory_is_read() {
     assert_eq!(mem_total("MemFree: 1 kB\nMemTotal:       2048 kB\n"), Some(2048 * 1024));
     assert_eq!(mem_total("MemTotal: much"), None);
     assert_eq!(group_limit("12:cpu:/a\n"), None);
+    assert_eq!(
+        group_limit("4:memory:/nowhere/at/all\n0::/nowhere/at/all\n9:cpu:/\n"),
+        group_limit("4:memory:/\n0::/\n")
+    );
+    let gib = |count: u64| count << 30;
+    assert_eq!(share(gib(1)), gib(1) / 100 * 40);
+    assert_eq!(share(gib(8)), gib(8) / 100 * 60);
+    assert!((gib(1)..gib(2)).contains(&(share(gib(2)) + (640 << 20))));
     assert!(default_bytes() > 1 << 20);
 }

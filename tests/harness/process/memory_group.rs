@@ -16,7 +16,11 @@ impl MemoryGroup {
     /// A new group of at most `bytes`; nothing, and a notice, where this machine lets nobody make one.
     pub fn new(bytes: u64) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("lakewing-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "lakewing-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let made = [("/sys/fs/cgroup/memory", false), ("/sys/fs/cgroup", true)]
             .into_iter()
             .find_map(|(root, is_v2)| {
@@ -46,14 +50,22 @@ impl MemoryGroup {
 
     /// The most that its processes have held, with the files that the kernel caches for them, in megabytes.
     pub fn peak_mb(&self) -> Result<f64> {
-        let file = if self.is_v2 { "memory.peak" } else { "memory.max_usage_in_bytes" };
+        let file = if self.is_v2 {
+            "memory.peak"
+        } else {
+            "memory.max_usage_in_bytes"
+        };
         let bytes: f64 = self.read(file)?.trim().parse()?;
         Ok(bytes / 1e6)
     }
 
     /// How many processes the kernel has killed for want of memory.
     pub fn killed(&self) -> Result<u64> {
-        let file = if self.is_v2 { "memory.events" } else { "memory.oom_control" };
+        let file = if self.is_v2 {
+            "memory.events"
+        } else {
+            "memory.oom_control"
+        };
         let text = self.read(file)?;
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         Ok(count.context("no count of killed processes")?.trim().parse()?)

@@ -28,7 +28,7 @@ impl LendingCatalog {
             .arg("-Djdk.httpclient.allowRestrictedHeaders=host")
             .arg("-cp")
             .arg(part("iceberg-rest")?.join("*"))
-            .arg(workspace().join("tests/harness/LendingCatalog.java"));
+            .arg(workspace().join("tests/harness/rest_catalog/LendingCatalog.java"));
         command.args([port.to_string(), door.to_string(), life.as_secs_f64().to_string()]);
         command.args([&minio.endpoint, Minio::ACCESS_KEY, Minio::SECRET_KEY]);
         command.arg("warehouse=s3://lake/lent").arg(format!(
