@@ -46,7 +46,7 @@ pub struct Config {
     /// Higher risks that the system kills the process, lower spills or fails queries earlier. What arrives from other
     /// executors is counted but not refused, so leave headroom.
     pub memory_bytes_max: Option<u64>,
-    /// Bytes one query may hold on one machine, default half of `memory_bytes_max`. Higher lets one query take the
+    /// Bytes one query may hold on one machine, default 75 % of `memory_bytes_max`. Higher lets one query take the
     /// memory of others, lower spills or fails big queries earlier.
     pub query_memory_bytes_max: Option<u64>,
     /// Folder for what does not fit into memory; default the system's folder for temporary files.
@@ -141,11 +141,11 @@ pub enum Mode {
 pub struct ExecutorConfig {
     /// Where to listen, default `127.0.0.1:31417`; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// Bytes all running tasks may hold together; default 60 % of the machine's or container's memory, less below 1.6 GiB. Higher risks
-    /// that the system kills the process, lower spills or fails queries earlier. What arrives from other executors is
-    /// counted but not refused, so leave headroom.
+    /// Bytes all running tasks may hold together; default 60 % of the machine's or container's memory, less below 1.6 GiB.
+    /// Higher risks that the system kills the process, lower spills or fails queries earlier. What arrives from other
+    /// executors is counted but not refused, so leave headroom.
     pub memory_bytes_max: Option<u64>,
-    /// Bytes one query may hold on one machine, default half of `memory_bytes_max`. Higher lets one query take the
+    /// Bytes one query may hold on one machine, default 75 % of `memory_bytes_max`. Higher lets one query take the
     /// memory of others, lower spills or fails big queries earlier.
     pub query_memory_bytes_max: Option<u64>,
     /// Folder for what does not fit into memory; default the system's folder for temporary files.
