@@ -12,9 +12,9 @@ use futures::TryStreamExt;
 use harness::{Client, Lake, LakeBuilder, LendingCatalog, Minio, rows};
 
 /// How long the credentials last.
-const LIFE_SECONDS: u64 = 4;
+const LIFE_SECONDS: u64 = 8;
 /// The scan takes so many lives.
-const LIVES: u32 = 5;
+const LIVES: u32 = 3;
 const ROWS: i64 = 4_000_000;
 
 #[tokio::test(flavor = "multi_thread")]
