@@ -31,7 +31,7 @@ async fn local_files() -> Result<()> {
         .await?;
         check(
             &format!("{catalog}, two executors"),
-            Lake::executors(2).data(data.path()),
+            Lake::executors(2).usual_joins().data(data.path()),
             (catalog, "tpch"),
             &reference,
             true,

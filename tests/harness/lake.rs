@@ -16,6 +16,9 @@ use crate::{Client, MemoryGroup, Process, Proxy, lakewing};
 /// What processes log unless a test asks for more.
 const LOG: &str = "warn";
 
+/// The tables of tests are small: their scans are spread all the same, and their joins shuffled.
+const SMALL_SCANS_AND_BROADCASTS: &str = "scan_bytes_per_partition = 65536\nbroadcast_bytes_max = 1048576";
+
 /// A running server, and its executors where they are processes. Dropping it ends all of them.
 pub struct Lake {
     /// The server process.
@@ -132,8 +135,7 @@ impl LakeBuilder {
             size,
             settings: String::new(),
             sections: String::new(),
-            // Small scans are spread too: the tables of tests are small.
-            executor: "scan_bytes_per_partition = 65536",
+            executor: SMALL_SCANS_AND_BROADCASTS,
             limits: String::new(),
             log: LOG,
             data_folder: None,
@@ -159,7 +161,7 @@ impl LakeBuilder {
 
     /// Cuts every data file into as many byte ranges as there are partitions.
     pub fn split_files(mut self) -> Self {
-        self.executor = "scan_bytes_per_partition = 1\ntarget_partitions = 7";
+        self.executor = "scan_bytes_per_partition = 1\ntarget_partitions = 7\nbroadcast_bytes_max = 1048576";
         self
     }
 
@@ -176,7 +178,13 @@ impl LakeBuilder {
         self
     }
 
-    /// Scans are spread as they are where nothing is configured.
+    /// Joins are broadcast as they are where nothing is configured: nearly all, since the tables of tests are small.
+    pub fn usual_joins(mut self) -> Self {
+        self.executor = "scan_bytes_per_partition = 65536";
+        self
+    }
+
+    /// Scans are spread, and joins broadcast, as they are where nothing is configured.
     pub fn usual_scans(mut self) -> Self {
         self.executor = "";
         self

@@ -258,6 +258,14 @@ impl Loans {
         all.any(|account| account.purse.users.load(Ordering::Relaxed) > 0)
     }
 
+    /// Gives a loan up.
+    fn forget(&self, purse: &Purse) {
+        let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
+        for accounts in accounts.values_mut() {
+            accounts.retain(|_, account| account.purse.id != purse.id);
+        }
+    }
+
     fn account(&self, prefix: &str) -> Result<Option<Account>> {
         let parts = split(prefix)?;
         let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
@@ -451,6 +459,11 @@ impl Purse {
         };
         let kept = lent.and_then(|loans| loans.into_iter().try_for_each(|loan| book.keep(loan, Some(&desk))));
         *failed = kept.is_err().then(Instant::now);
+        // Nothing is lent for it any more, or its table is gone: whatever else reaches it may be tried.
+        let gone = matches!(kept, Ok(()) | Err(Error::NotFound { .. }));
+        if gone && !self.held.borrow().is_valid(SystemTime::now()) {
+            book.forget(self);
+        }
         match kept {
             Err(error) if valid => {
                 warn!(prefix = self.prefix, %error, "borrowed credentials are not renewed yet");

@@ -28,6 +28,7 @@ pub(crate) fn config(mode: Mode) -> Config {
         mode,
         target_partitions: Some(2),
         scan_bytes_per_partition: 1,
+        broadcast_bytes_max: 1 << 20,
         memory_bytes_max: Some(1 << 30),
         lost_after: Duration::from_secs(2),
         executors_wait: Duration::from_secs(3),

@@ -155,6 +155,18 @@ async fn what_comes_again_soon_is_left_and_what_is_old_replaced() {
 }
 
 #[tokio::test]
+async fn what_is_lent_no_more_is_forgotten_when_it_ends() {
+    let loans = Loans::new(&[]);
+    let bank = Arc::new(Bank::new(vec!["s3://b/t"], Duration::from_millis(100)));
+    let empty = Arc::new(Bank::new(Vec::new(), Duration::from_millis(100)));
+    loans.borrow(bank.loans(), empty).unwrap();
+    tokio::time::sleep(Duration::from_millis(120)).await;
+    let purse = loans.find("s3://b/", "t").unwrap().purse;
+    assert!(purse.get_credential().await.is_err());
+    assert!(loans.find("s3://b/", "t").is_none());
+}
+
+#[tokio::test]
 async fn another_lender_takes_the_place_of_one_that_lends_no_more() {
     let loans = Loans::new(&[]);
     let life = Duration::from_millis(400);
