@@ -9,6 +9,7 @@
 
 mod channel;
 mod failure;
+mod last_stage;
 mod leaf;
 mod route;
 mod service;
@@ -47,6 +48,7 @@ use crate::scale::autoscaler::Autoscaler;
 
 use channel::Workers;
 use failure::failures;
+use last_stage::counted;
 
 pub(crate) use service::task_routes;
 pub(super) use tasks::Elsewhere;
@@ -179,6 +181,7 @@ impl StreamingEngine {
         peers: Vec<Peer>,
         attempt: &Attempt,
     ) -> Result<Started> {
+        let (plan, batches) = counted(plan)?;
         let query = Uuid::now_v7().to_string();
         let progress = Elsewhere::watch(&self.cluster, peers.clone(), query.clone());
         let mut started = Started {
@@ -220,7 +223,7 @@ impl StreamingEngine {
         let loss = async move { members.loss(&watched).await };
         started.stream = Box::pin(RecordBatchStreamAdapter::new(
             stream.schema(),
-            failures.watch(stream, loss.boxed()),
+            failures.watch(stream, loss.boxed(), batches),
         ));
         Ok(started)
     }
