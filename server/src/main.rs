@@ -16,9 +16,10 @@ use server::{auth, client, demo, telemetry};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Batches are large and live briefly: the allocator of the system gives their pages back and asks for them again.
+/// Batches are large and live briefly, and what is freed must not count against the limit of a pod for long: this
+/// allocator's threads give it back to the machine, in the time that `.cargo/config.toml` says.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// The conventional exit code for a wrong configuration, `EX_USAGE`.
 const EXIT_CONFIGURATION: u8 = 64;

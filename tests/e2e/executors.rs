@@ -3,6 +3,7 @@
 mod burst;
 mod chaos;
 mod credentials;
+mod discovery;
 mod ending;
 mod metrics;
 mod scaling;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use harness::{Cell, Lake, LakeBuilder, Minio, Process, demo, rows, same_rows, tpch_parquet, workspace};
 
+/// The scale factor, unless `LAKEWING_TPCH_SCALE` names another.
 const SCALE: f64 = 0.1;
 const TABLES: [&str; 8] = [
     "customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier",
@@ -19,7 +20,7 @@ pub(super) type Answer = (String, Vec<Vec<Cell>>);
 async fn local_files() -> Result<()> {
     let reference = reference().await?;
     let data = tempfile::tempdir()?;
-    demo(SCALE, &["--data-dir", path(data.path())?]).await?;
+    demo(scale()?, &["--data-dir", path(data.path())?]).await?;
     for catalog in ["lake", "delta"] {
         check(
             &format!("{catalog}, embedded"),
@@ -42,7 +43,7 @@ async fn local_files() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_executor_processes_over_s3() -> Result<()> {
+async fn four_executor_processes_over_s3() -> Result<()> {
     let reference = reference().await?;
     let minio = Minio::start().await?;
     let folder = tempfile::tempdir()?;
@@ -54,11 +55,11 @@ async fn three_executor_processes_over_s3() -> Result<()> {
     );
     let config = folder.path().join("demo.toml");
     std::fs::write(&config, &sections)?;
-    demo(SCALE, &["--config", path(&config)?]).await?;
+    demo(scale()?, &["--config", path(&config)?]).await?;
     for catalog in ["lake", "delta"] {
-        let lake = Lake::processes(3).section(&sections);
+        let lake = Lake::processes(4).section(&sections);
         let lake = check(
-            &format!("{catalog}, three executor processes"),
+            &format!("{catalog}, four executor processes"),
             lake,
             (catalog, "tpch"),
             &reference,
@@ -72,13 +73,21 @@ async fn three_executor_processes_over_s3() -> Result<()> {
     Ok(())
 }
 
+#[allow(clippy::disallowed_methods, reason = "a switch of this test")]
+fn scale() -> Result<f64> {
+    match std::env::var("LAKEWING_TPCH_SCALE") {
+        Ok(scale) => Ok(scale.parse()?),
+        Err(_) => Ok(SCALE),
+    }
+}
+
 fn path(path: &Path) -> Result<&str> {
     path.to_str().context("a path that is no text")
 }
 
 async fn reference() -> Result<Vec<Answer>> {
     let folder = tempfile::tempdir()?;
-    tpch_parquet(SCALE, folder.path()).await?;
+    tpch_parquet(scale()?, folder.path()).await?;
     let context = SessionContext::new();
     for table in TABLES {
         let file = folder.path().join(format!("{table}.parquet"));

@@ -42,8 +42,8 @@ enum Size {
     Processes(usize, Vec<SocketAddr>),
     /// Executors that the server starts by itself, in sets of this configuration.
     Started(Option<&'static str>, String),
-    /// Executors that the server starts by itself, in this mode and in sets of this configuration.
-    Pods(String, String),
+    /// Executors in this mode and in sets of this configuration.
+    Mode(String, String),
 }
 
 impl Lake {
@@ -75,7 +75,13 @@ impl Lake {
     /// A server that creates executor pods as it needs them: `mode` is the value of `executor.mode`, `sets` are sections
     /// `[[executor.sets]]`.
     pub fn pods(mode: String, sets: &str) -> LakeBuilder {
-        LakeBuilder::new(Size::Pods(mode, sets.to_owned()))
+        LakeBuilder::new(Size::Mode(mode, sets.to_owned()))
+    }
+
+    /// A server whose executors have this name and listen on this port.
+    pub fn named(host: &str, port: u16) -> LakeBuilder {
+        let mode = format!("{{ type = \"dns\", host = {host:?}, port = {port} }}");
+        LakeBuilder::new(Size::Mode(mode, String::new()))
     }
 
     /// A server whose only executor is expected at `address`.
@@ -117,6 +123,7 @@ pub struct LakeBuilder {
     log: &'static str,
     data_folder: Option<PathBuf>,
     is_proxied: bool,
+    hosts: Option<PathBuf>,
     cores: Vec<usize>,
     groups: Vec<Arc<MemoryGroup>>,
 }
@@ -140,6 +147,7 @@ impl LakeBuilder {
             log: LOG,
             data_folder: None,
             is_proxied: false,
+            hosts: None,
             cores: Vec::new(),
             groups: Vec::new(),
         }
@@ -175,6 +183,12 @@ impl LakeBuilder {
     /// Puts a proxy in front of each executor process, for the server and for other executors.
     pub fn proxied(mut self) -> Self {
         self.is_proxied = true;
+        self
+    }
+
+    /// The server finds names in this file in the place of `/etc/hosts`, also when it is changed later.
+    pub fn hosts(mut self, file: &Path) -> Self {
+        self.hosts = Some(file.to_owned());
         self
     }
 
@@ -228,6 +242,7 @@ impl LakeBuilder {
             log,
             data_folder,
             is_proxied,
+            hosts,
             ..
         } = self;
         let mut proxies = Vec::new();
@@ -238,7 +253,7 @@ impl LakeBuilder {
                 let program = program.map(|program| format!(", program = {program:?}"));
                 format!("{{ type = \"process\"{} }}", program.unwrap_or_default())
             }
-            Size::Pods(mode, own) => {
+            Size::Mode(mode, own) => {
                 sets = own;
                 mode
             }
@@ -266,7 +281,11 @@ impl LakeBuilder {
             format!("data_dir = {data:?}\n{settings}\n{sections}\n{executor}"),
         )?;
         let start = Instant::now();
-        let mut server = Process::start("server", role("serve", any_port(), &config, log)?, folder.path())?;
+        let mut command = role("serve", any_port(), &config, log)?;
+        if let Some(hosts) = &hosts {
+            command = with_hosts(hosts, &command);
+        }
+        let mut server = Process::start("server", command, folder.path())?;
         let address = server.prints("ready: grpc://").await?.parse()?;
         server.ready(async || answers(address).await).await?;
         Ok(Lake {
@@ -315,6 +334,15 @@ async fn start_executor(name: &str, listen: SocketAddr, place: Place<'_>) -> Res
     let mut executor = Process::start(name, command, place.folder)?;
     let address = executor.prints("ready: executor on ").await?.parse()?;
     Ok((executor, address))
+}
+
+/// `command` in a mount namespace of its own, where `hosts` is `/etc/hosts`.
+fn with_hosts(hosts: &Path, command: &Command) -> Command {
+    let mut inside = Command::new("unshare");
+    let mount = format!("mount --bind {} /etc/hosts && exec \"$@\"", hosts.display());
+    inside.args(["--map-root-user", "--mount", "sh", "-c", &mount, "sh"]);
+    inside.arg(command.get_program()).args(command.get_args());
+    inside
 }
 
 fn any_port() -> SocketAddr {

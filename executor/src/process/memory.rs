@@ -26,7 +26,7 @@ use scratch::Scratch;
 /// machines that is more than the rest, and plans get less.
 const PERCENT: u64 = 60;
 const PERCENT_MIN: u64 = 40;
-const REST_BYTES: u64 = 640 << 20;
+const REST_BYTES: u64 = 512 << 20;
 /// What a machine has that does not tell.
 const UNKNOWN_MACHINE_BYTES: u64 = 4 << 30;
 

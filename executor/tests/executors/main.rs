@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
+mod explain;
 mod failure;
 mod memory;
 mod progress;

@@ -99,6 +99,41 @@ async fn a_join_larger_than_its_memory_is_merged() {
     }
 }
 
+/// The left side of a join without a key is read in parts, and the right side once for each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_join_without_a_key_larger_than_its_memory_is_done_in_parts() {
+    let folder = tables().await;
+    let wide = "(SELECT id, at || repeat('x', 3000) AS at FROM fact WHERE id % 12 = 0)";
+    // One batch of the left side must fit.
+    let small = SessionConfig::new().with_batch_size(512);
+    let whole = engines(&config(Mode::Embedded)).await;
+    let whole_session = session(&whole, small.clone(), &folder).await;
+    for kind in ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"] {
+        let sql = format!(
+            "SELECT count(*) AS n, sum(a.id) AS s, count(b.id) AS b, max(a.at) AS most, min(b.at) AS least \
+             FROM {wide} a {kind} {wide} b ON a.id < b.id - 110000 AND length(a.at) <= length(b.at)"
+        );
+        let expected = run(&whole, &whole_session, &sql).await.unwrap();
+        for mode in [Mode::Embedded, Mode::InProcess { count: 2 }] {
+            let engines = engines(&config(mode.clone())).await;
+            let session = session(&engines, small.clone(), &folder).await;
+            let state = session.state();
+            let plan = state.create_logical_plan(&sql).await.unwrap();
+            let limits = Limits {
+                memory_bytes_max: Some(16 << 20),
+                ..Limits::default()
+            };
+            let running = engines.execute_within(&state, plan, limits).await.unwrap();
+            let answer: Vec<RecordBatch> = running
+                .stream
+                .try_collect()
+                .await
+                .unwrap_or_else(|error| panic!("{kind}, {mode:?}: {error}"));
+            assert_eq!(format!("{answer:?}"), format!("{expected:?}"), "{kind}, {mode:?}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_query_over_its_budget_fails_alone() {
     let folder = tables().await;

@@ -31,10 +31,10 @@ impl QueryPool {
         }
     }
 
-    /// What all that can spill may hold together with the rest: some is left for those that cannot, such as the merge of
-    /// what was spilled, or they would fail beside memory that others could give back.
+    /// What all that can spill may hold together with the rest: a quarter is left for those that cannot, such as the merge
+    /// of what was spilled, or they would fail beside memory that others could give back, and an eighth for who begins.
     fn spillable_bytes_max(&self) -> usize {
-        self.bytes_max / 4 * 3
+        self.bytes_max / 8 * 5
     }
 
     /// What `consumer`, which holds `held` already, may make the query hold altogether.
@@ -46,7 +46,8 @@ impl QueryPool {
             // At its end the build side of a join is copied into one batch, which is not counted.
             _ if consumer.name().starts_with("HashJoinInput") => self.bytes_max / 3 * 2,
             // A merge reads as many runs at once as it gets memory for: the last would get none.
-            _ if is_merge(consumer) && held >= self.merge_bytes() => self.bytes_max / 8 * 7,
+            _ if is_merge(consumer) && held >= self.merge_bytes() => self.bytes_max / 8 * 6,
+            _ if is_merge(consumer) => self.bytes_max / 8 * 7,
             _ => self.bytes_max,
         }
     }
@@ -102,6 +103,10 @@ impl MemoryPool for QueryPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<(), DataFusionError> {
+        // Others may hold more than they may: some rows cannot be refused.
+        if additional == 0 {
+            return Ok(());
+        }
         let sort_bytes_max = self.sort_bytes_max();
         let held_already = reservation.size();
         // A sort that holds nothing has nothing to spill: it gets what there is.
