@@ -5,6 +5,7 @@
 
 mod local;
 mod progress;
+mod read_once;
 mod retry;
 mod scan;
 mod streaming;

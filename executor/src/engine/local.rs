@@ -9,6 +9,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 
 use super::progress::Source;
+use super::read_once::read_once;
 use super::retry::{Attempt, Loss, Started};
 use super::{Engine, scan};
 use crate::cluster::members::Peer;
@@ -36,6 +37,7 @@ impl Engine for LocalEngine {
 
 /// Runs a plan in this process.
 pub(super) fn run_here(plan: Arc<dyn ExecutionPlan>, state: &SessionState, attempt: &Attempt) -> Result<Started> {
+    let plan = read_once(plan, |_| false)?;
     let context = TaskContext::from(state).with_runtime(Arc::clone(&attempt.runtime));
     Ok(Started {
         stream: execute_stream(Arc::clone(&plan), Arc::new(context))?,

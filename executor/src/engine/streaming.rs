@@ -27,7 +27,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::physical_plan::stream::{EmptyRecordBatchStream, RecordBatchStreamAdapter};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion_distributed::{
-    DistributedExec, DistributedExt, DistributedLeafExec, SessionStateBuilderExt, WorkerResolver,
+    DistributedExec, DistributedExt, DistributedLeafExec, NetworkBoundaryExt, SessionStateBuilderExt, WorkerResolver,
 };
 use futures::future::ready;
 use futures::{FutureExt, stream};
@@ -37,6 +37,7 @@ use uuid::Uuid;
 
 use super::local::run_here;
 use super::progress::Source;
+use super::read_once::read_once;
 use super::retry::{Attempt, Loss, Started};
 use super::{Engine, ExecutorSet, scan};
 use crate::cluster::Cluster;
@@ -181,6 +182,7 @@ impl StreamingEngine {
         peers: Vec<Peer>,
         attempt: &Attempt,
     ) -> Result<Started> {
+        let plan = read_once(plan, |node| node.is_network_boundary())?;
         let (plan, batches) = counted(plan)?;
         let query = Uuid::now_v7().to_string();
         let progress = Elsewhere::watch(&self.cluster, peers.clone(), query.clone());

@@ -15,6 +15,7 @@ use tonic::{Request, Status};
 use super::channel::Workers;
 use super::tasks::{Tasks, TasksService};
 use crate::cluster::channel::{Channels, VERSION};
+use crate::engine::read_once::read_once;
 use crate::error::Result;
 use crate::functions;
 use crate::process::drain::{Drain, Drained};
@@ -69,8 +70,9 @@ fn task_session(
     options.execution.sort_spill_reservation_bytes = memory.merge_bytes(own);
     let runtime = memory.of_task(&settings.query, own);
     let enter = move |event: WorkerPlanRewriteEvent<'_>| {
-        tasks.enter(&settings.query, &event.plan);
-        Ok(WorkerPlanRewriteEventResponse::new(event.plan))
+        let plan = read_once(event.plan, |_| false)?;
+        tasks.enter(&settings.query, &plan);
+        Ok(WorkerPlanRewriteEventResponse::new(plan))
     };
     Ok(functions::register(builder)
         .with_runtime_env(runtime)
