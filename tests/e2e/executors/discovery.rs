@@ -68,18 +68,17 @@ async fn work(client: &mut Client, hosts: &[usize], port: u16, executors: &[Proc
     }
     let seconds = || executors.iter().map(Process::cpu_seconds).collect::<Result<Vec<_>>>();
     let before = seconds()?;
-    let answer = rows(
-        &client
-            .query("SELECT count(DISTINCT value % 500000) FROM lake.s.t")
-            .await?,
-    )?;
-    ensure!(format!("{answer:?}").contains("500000"), "{answer:?}");
+    let distinct = "SELECT count(DISTINCT value % 500000) FROM lake.s.t";
+    for _ in 0..4 {
+        let answer = rows(&client.query(distinct).await?)?;
+        ensure!(format!("{answer:?}").contains("500000"), "{answer:?}");
+    }
     let after = seconds()?;
     for (index, (before, after)) in before.iter().zip(&after).enumerate() {
-        let (worked, expected) = (after - before > 0.03, hosts.contains(&(index + 1)));
+        let (worked, expected) = (after - before > 0.05, hosts.contains(&(index + 1)));
         ensure!(
             worked == expected,
-            "executor {} used {:.2} s: {hosts:?} were to work",
+            "executor {} used {:.2} s, and {hosts:?} were to work",
             index + 1,
             after - before
         );
