@@ -141,7 +141,7 @@ pub enum Mode {
 pub struct ExecutorConfig {
     /// Where to listen, default `127.0.0.1:31417`; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// Bytes all running tasks may hold together; default 60 % of the machine's or container's memory, less below 1.6 GiB.
+    /// Bytes all running tasks may hold together; default 60 % of the machine's or container's memory, less below 1.25 GiB.
     /// Higher risks that the system kills the process, lower spills or fails queries earlier. What arrives from other
     /// executors is counted but not refused, so leave headroom.
     pub memory_bytes_max: Option<u64>,
