@@ -84,6 +84,11 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecutorSet(pub String);
 
+/// That each stage of the plans of a session gets as many tasks as the rows of the stages below ask for, once these have
+/// begun to come, instead of as many as statistics foresaw: an extension of its `SessionConfig`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdaptiveTasks;
+
 /// A plan that runs.
 pub struct Execution {
     /// Its rows. Dropping it ends the work everywhere.

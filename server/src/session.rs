@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use catalog::{AsOf, TableName};
 use datafusion::prelude::SessionConfig;
-use executor::ExecutorSet;
+use executor::{AdaptiveTasks, ExecutorSet};
 
 pub(crate) use definitions::{NamedStatement, TemporaryView};
 use settings::Settings;
@@ -107,6 +107,9 @@ impl Session {
         self.settings.apply(&mut config)?;
         if let Some(set) = self.settings.executor_set() {
             config.set_extension(Arc::new(ExecutorSet(set.to_owned())));
+        }
+        if self.settings.adaptive_tasks() {
+            config.set_extension(Arc::new(AdaptiveTasks));
         }
         Ok(config)
     }

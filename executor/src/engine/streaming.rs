@@ -39,7 +39,7 @@ use super::local::run_here;
 use super::progress::Source;
 use super::read_once::read_once;
 use super::retry::{Attempt, Loss, Started};
-use super::{Engine, ExecutorSet, scan};
+use super::{AdaptiveTasks, Engine, ExecutorSet, scan};
 use crate::cluster::Cluster;
 use crate::cluster::members::Peer;
 use crate::config::{Compression, Config};
@@ -182,6 +182,7 @@ impl StreamingEngine {
         peers: Vec<Peer>,
         attempt: &Attempt,
     ) -> Result<Started> {
+        let (plan, state) = adaptive(plan, state, attempt).await?;
         let plan = read_once(plan, |node| node.is_network_boundary())?;
         let (plan, batches) = counted(plan)?;
         let query = Uuid::now_v7().to_string();
@@ -217,7 +218,7 @@ impl StreamingEngine {
             .clone()
             .with_distributed_option_extension(settings)
             .with_extension(Arc::new(reporter));
-        let context = TaskContext::from(state)
+        let context = TaskContext::from(&state)
             .with_session_config(config)
             .with_runtime(Arc::clone(&attempt.runtime));
         let stream = execute_stream(Arc::clone(&started.plan), Arc::new(context))?;
@@ -323,6 +324,21 @@ impl Engine for StreamingEngine {
             },
         }
     }
+}
+
+/// The plan without its stages, where the session wants each of them to be sized when the one below runs. Whether a query
+/// needs executors at all, and how many, is always foreseen: `plan` has the stages of that.
+async fn adaptive(
+    plan: Arc<dyn ExecutionPlan>,
+    state: &SessionState,
+    attempt: &Attempt,
+) -> Result<(Arc<dyn ExecutionPlan>, SessionState), DataFusionError> {
+    let mut state = state.clone();
+    if state.config().get_extension::<AdaptiveTasks>().is_none() {
+        return Ok((plan, state));
+    }
+    state.set_distributed_dynamic_task_count(true)?;
+    Ok((state.create_physical_plan(&attempt.plan).await?, state))
 }
 
 /// What stands for the leaf of a plan that is cut into tasks.

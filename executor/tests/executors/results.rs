@@ -1,9 +1,10 @@
 //! Executors give the rows that one process gives, under the session's own settings.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use datafusion::prelude::SessionConfig;
-use executor::Mode;
+use executor::{AdaptiveTasks, Mode};
 
 use crate::support::{Process, config, engines, executor_config, listed, run, session, tables, text};
 
@@ -50,6 +51,31 @@ async fn a_shuffled_join_over_listed_executors() {
         ("datafusion.optimizer.hash_join_single_partition_threshold_rows", "0"),
     ];
     check(listed(&processes), 2, &shuffled, &[JOIN], true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_are_counted_while_the_query_runs() {
+    let folder = tables().await;
+    let (there, here) = (
+        engines(&config(Mode::InProcess { count: 3 })).await,
+        engines(&config(Mode::Embedded)).await,
+    );
+    let adaptive = SessionConfig::new().with_extension(Arc::new(AdaptiveTasks));
+    let remote = session(&there, adaptive, &folder).await;
+    let local = session(&here, SessionConfig::new(), &folder).await;
+    let nothing = "SELECT grp, count(*) AS n FROM fact WHERE amount < id GROUP BY grp ORDER BY grp";
+    let many = "SELECT a.grp % 5 AS k, count(*) AS n, min(b.id) AS low FROM fact a JOIN fact b ON a.grp % 10 = b.grp % 10 \
+                WHERE a.id < 500 GROUP BY k ORDER BY k";
+    for sql in [JOIN, nothing, many] {
+        assert_eq!(
+            text(&there, &remote, sql).await,
+            text(&here, &local, sql).await,
+            "{sql}"
+        );
+        let plan = text(&there, &remote, &format!("EXPLAIN ANALYZE {sql}")).await;
+        assert!(plan.contains("SamplerExec"), "{sql}\n{plan}");
+    }
+    there.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use crate::error::{Error, Result, meant};
 
 /// More rows per batch than this only cost memory.
 const BATCH_SIZE_MAX: usize = 65_536;
+const ADAPTIVE_TASKS: &str = "adaptive_tasks";
 const BRANCH: &str = "branch";
 /// The branch that every table has.
 const MAIN: &str = "main";
@@ -42,6 +43,14 @@ pub(crate) struct Setting {
 
 /// All settings besides `catalog` and `schema`, by name.
 pub(crate) static SETTINGS: &[Setting] = &[
+    Setting {
+        name: ADAPTIVE_TASKS,
+        aliases: &[],
+        option: None,
+        default: "off",
+        description: "whether each stage of a query gets its number of tasks by the rows that the stages below begin to give, and not by statistics alone; on or off",
+        check: on_or_off,
+    },
     Setting {
         name: "batch_size",
         aliases: &[],
@@ -155,6 +164,11 @@ impl Settings {
     pub(crate) fn executor_set(&self) -> Option<&str> {
         let name = self.0.get(EXECUTOR_SET).map(String::as_str);
         name.filter(|name| !name.is_empty())
+    }
+
+    /// Whether the tasks of a stage are counted by the rows that come.
+    pub(crate) fn adaptive_tasks(&self) -> bool {
+        self.0.get(ADAPTIVE_TASKS).is_some_and(|value| value == "on")
     }
 
     /// The branch that is read and written in the place of main, where one was named.
