@@ -71,7 +71,7 @@ pub struct StorageProfile {
     pub prefix: String,
     /// The S3 service's URL; default: the cloud provider's own for the region.
     pub endpoint: Option<String>,
-    /// Default `us-east-1`.
+    /// Default: that of the environment where its credentials are used, else `us-east-1`.
     pub region: Option<String>,
     /// Static access key; without it, the environment's own credentials are used.
     pub access_key_id: Option<Secret>,

@@ -242,7 +242,10 @@ fn s3(profile: &StorageProfile, bucket: &str) -> AmazonS3Builder {
         None => AmazonS3Builder::from_env(),
     };
     builder = builder.with_url(bucket).with_client_options(options).with_retry(retry);
-    builder = builder.with_region(profile.region.as_deref().unwrap_or("us-east-1"));
+    // Where nobody says it, the region is that of the environment along with the credentials, or else us-east-1.
+    if let Some(region) = &profile.region {
+        builder = builder.with_region(region);
+    }
     if let Some(endpoint) = &profile.endpoint {
         builder = builder.with_endpoint(endpoint);
     }

@@ -125,6 +125,16 @@ def frames(connection):
     check("polars", (frame.shape, frame["n_name"][0], str(frame.schema["n_regionkey"])), ((25, 2), "ALGERIA", "Int64"))
     frame = polars.read_database("SELECT n_name FROM lake.tpch.nation WHERE n_nationkey = ?", connection, execute_options={"parameters": (8,)})
     check("polars with parameters", frame["n_name"].to_list(), ["INDIA"])
+    # Polars names the driver by the scheme of the address; the driver itself takes TLS where the address names no transport.
+    address = uri.replace("grpc://", "flightsql://") + "?transport=tcp"
+    for query, options in [
+        (sql, None),
+        ("SELECT n_name FROM lake.tpch.nation WHERE n_nationkey > ? ORDER BY 1", {"parameters": (20,)}),
+        ("SELECT * FROM delta.typed.every ORDER BY id", None),
+    ]:
+        one = polars.read_database(query, connection, execute_options=options)
+        two = polars.read_database_uri(query, address, engine="adbc", execute_options=options)
+        check(f"polars by address {query}", (two.schema, two.equals(one), two.is_empty()), (one.schema, True, False))
     frame = pandas.read_sql(sql, connection)
     check("pandas", (frame.shape, frame["n_name"][24]), ((25, 2), "UNITED STATES"))
     with connection.cursor() as cursor:

@@ -102,6 +102,7 @@ impl Lake {
             core: None,
             group: None,
             log: LOG,
+            variables: &[],
         };
         let (executor, _) = start_executor(&format!("executor-{index}"), *address, place).await?;
         Ok(executor)
@@ -126,6 +127,7 @@ pub struct LakeBuilder {
     hosts: Option<PathBuf>,
     cores: Vec<usize>,
     groups: Vec<Arc<MemoryGroup>>,
+    variables: Vec<(String, String)>,
 }
 
 /// Where and how an executor process runs.
@@ -134,6 +136,7 @@ struct Place<'a> {
     core: Option<usize>,
     group: Option<&'a MemoryGroup>,
     log: &'a str,
+    variables: &'a [(String, String)],
 }
 
 impl LakeBuilder {
@@ -150,6 +153,7 @@ impl LakeBuilder {
             hosts: None,
             cores: Vec::new(),
             groups: Vec::new(),
+            variables: Vec::new(),
         }
     }
 
@@ -222,6 +226,12 @@ impl LakeBuilder {
         self
     }
 
+    /// Sets environment variables of the server and of executor processes.
+    pub fn variables(mut self, variables: &[(String, String)]) -> Self {
+        self.variables.extend_from_slice(variables);
+        self
+    }
+
     /// Uses the embedded lake of this folder; without it, the lake is new and empty.
     pub fn data(mut self, folder: &Path) -> Self {
         self.data_folder = Some(folder.to_owned());
@@ -243,6 +253,7 @@ impl LakeBuilder {
             data_folder,
             is_proxied,
             hosts,
+            variables,
             ..
         } = self;
         let mut proxies = Vec::new();
@@ -285,6 +296,7 @@ impl LakeBuilder {
         if let Some(hosts) = &hosts {
             command = with_hosts(hosts, &command);
         }
+        command.envs(variables);
         let mut server = Process::start("server", command, folder.path())?;
         let address = server.prints("ready: grpc://").await?.parse()?;
         server.ready(async || answers(address).await).await?;
@@ -312,6 +324,7 @@ impl LakeBuilder {
                 core: self.cores.get(index % self.cores.len().max(1)).copied(),
                 group: self.groups.get(index % self.groups.len().max(1)).map(Arc::as_ref),
                 log: self.log,
+                variables: &self.variables,
             };
             started.push(start_executor(&format!("executor-{index}"), any_port(), place).await?);
         }
@@ -331,6 +344,7 @@ async fn start_executor(name: &str, listen: SocketAddr, place: Place<'_>) -> Res
     if let Some(group) = place.group {
         command = group.run(&command);
     }
+    command.envs(place.variables.iter().map(|(name, value)| (name, value)));
     let mut executor = Process::start(name, command, place.folder)?;
     let address = executor.prints("ready: executor on ").await?.parse()?;
     Ok((executor, address))

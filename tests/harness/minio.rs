@@ -1,11 +1,14 @@
 //! A real S3 server.
 
+mod web_identity;
+
 use std::process::Command;
 
 use anyhow::Result;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+pub use self::web_identity::WebIdentity;
 use crate::{Process, free_port, part};
 
 /// MinIO with one empty bucket, `lake`.

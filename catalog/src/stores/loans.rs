@@ -195,7 +195,12 @@ impl Loans {
 
     /// What reaches an object of `bucket` with the credentials that were lent for it: those of the longest prefix.
     pub(super) fn store(&self, bucket: &str, path: &Path) -> Option<Arc<dyn ObjectStore>> {
-        Some(self.find(bucket, path.as_ref())?.store)
+        let account = self.find(bucket, path.as_ref())?;
+        if account.purse.is_over(SystemTime::now()) {
+            self.forget(&account.purse);
+            return None;
+        }
+        Some(account.store)
     }
 
     /// Whether anything was lent for objects of `bucket`.
@@ -227,6 +232,14 @@ impl Loans {
             if let Some(parts) = folder.and_then(|folder| split(folder).ok()) {
                 used.take(self.find(&bucket_of(&parts), parts.key));
             }
+        }
+        // A scan names its data files alone: what deletes their rows may be below another prefix of the same table.
+        let lenders: HashSet<_> = used.0.iter().filter_map(|purse| purse.lender()).collect();
+        if !lenders.is_empty() {
+            let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+            let all = accounts.values().flat_map(BTreeMap::values);
+            all.filter(|account| account.purse.lender().is_some_and(|lender| lenders.contains(&lender)))
+                .for_each(|account| used.take(Some(account.clone())));
         }
         used
     }
@@ -400,6 +413,17 @@ impl Purse {
     /// Where it is renewed; nowhere on executors.
     fn desk(&self) -> Option<Arc<Desk>> {
         self.desk.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Who renews it.
+    fn lender(&self) -> Option<String> {
+        self.desk().map(|desk| desk.lender.id().to_owned())
+    }
+
+    /// Whether it has ended and nobody told of another in time. Where it can be renewed that is tried instead.
+    fn is_over(&self, now: SystemTime) -> bool {
+        let end = self.held.borrow().loan.expires;
+        self.desk().is_none() && end.is_some_and(|end| end + NEWS_WAIT < now)
     }
 
     /// Is renewed at `desk` from now on, unless that is another desk of the same lender.

@@ -1,6 +1,8 @@
 //! Credentials that a catalog lends for the files of its tables, and that last for a few seconds only: they reach the
 //! executors and are renewed in the middle of a scan, and nothing shows them.
 //!
+//! Those that a cloud gives for a token of the environment are beside them.
+//!
 //! `LAKEWING_LOAN_SECONDS` makes them last longer, and the scan with them.
 
 use std::time::{Duration, Instant};
@@ -9,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
-use harness::{Client, Lake, LakeBuilder, LendingCatalog, Minio, rows};
+use harness::{Client, Lake, LakeBuilder, LendingCatalog, Minio, WebIdentity, rows};
 
 /// How long the credentials last.
 const LIFE_SECONDS: u64 = 8;
@@ -32,10 +34,48 @@ async fn scans_outlive_what_catalogs_lend() -> Result<()> {
              SELECT value AS id, md5(value::TEXT) || md5((-value)::TEXT) AS text FROM range(0, {ROWS})"
         );
         client.query(&sql).await.with_context(|| sql.clone())?;
+        // What was lent for the writing would go on, and its life is another one's than the reading's.
+        tokio::time::sleep(life / 2).await;
         read(&mut client, &table, life, &catalog).await?;
         changes(&mut client, &table).await?;
         quiet(&lake, &mut client, &table, &catalog).await?;
     }
+    Ok(())
+}
+
+/// Without any key in the configuration, processes get temporary ones for the token that their environment names.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_for_a_token_of_the_environment() -> Result<()> {
+    let minio = WebIdentity::start().await?;
+    let catalog = format!("[catalogs.cloud]\ntype = \"delta\"\nroot = \"s3://lake/delta\"\n{}", minio.storage());
+    for lake in [Lake::embedded(), Lake::processes(2)] {
+        let lake = lake.section(&catalog).variables(&minio.variables).log("debug").start().await?;
+        let mut client = lake.client().await?;
+        client.query("CREATE SCHEMA IF NOT EXISTS cloud.s").await?;
+        for sql in [
+            "DROP TABLE IF EXISTS cloud.s.t PURGE",
+            "CREATE TABLE cloud.s.t AS SELECT value AS id, md5(value::TEXT) AS text FROM range(0, 200000)",
+            "DELETE FROM cloud.s.t WHERE id >= 100000",
+        ] {
+            client.query(sql).await.context(sql)?;
+        }
+        let read = "SELECT count(*), sum(id), count(DISTINCT text) FROM cloud.s.t";
+        let read = format!("{:?}", rows(&client.query(read).await?)?);
+        ensure!(read.contains("100000") && read.contains("4999950000"), "{read}");
+        let token = std::fs::read_to_string(&minio.token)?;
+        for process in lake.executors.iter().chain([&lake.server]) {
+            ensure!(!process.output().contains(&token), "a log shows the token");
+        }
+        drop(lake);
+    }
+    let mut unknown = minio.variables.clone();
+    let nobody = tempfile::NamedTempFile::new()?;
+    std::fs::write(nobody.path(), "nobody's token")?;
+    unknown.push(("AWS_WEB_IDENTITY_TOKEN_FILE".to_owned(), nobody.path().display().to_string()));
+    let lake = Lake::embedded().section(&catalog).variables(&unknown).start().await?;
+    let failure = lake.client().await?.failure("SELECT * FROM cloud.s.t").await?;
+    ensure!(failure.message().contains("s3://lake"), "{failure}");
+    ensure!(!failure.message().contains("nobody's token"), "{failure}");
     Ok(())
 }
 

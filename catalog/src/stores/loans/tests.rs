@@ -2,6 +2,10 @@
 
 use std::sync::Mutex as Guarded;
 
+use datafusion::arrow::datatypes::Schema;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::datasource::physical_plan::{FileScanConfigBuilder, ParquetSource};
 use futures::future::try_join_all;
 
 use super::*;
@@ -195,6 +199,39 @@ async fn who_cannot_ask_waits_for_news() {
     };
     let (found, ()) = tokio::join!(key(&loans, "t"), told);
     assert_eq!(found.as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn what_has_ended_and_was_not_replaced_in_time_counts_no_more() {
+    let loans = Loans::new(&[]);
+    let ago = |seconds| Some(SystemTime::now() - Duration::from_secs(seconds));
+    for (prefix, end) in [("s3://b/old", ago(11)), ("s3://b/new", ago(1)), ("s3://b/ever", None)] {
+        loans.keep(loan(prefix, "id", end), None).unwrap();
+    }
+    let counts = |key: &str| loans.store("s3://b/", &Path::from(key)).is_some();
+    assert_eq!([counts("old/x"), counts("new/x"), counts("ever/x")], [false, true, true]);
+    assert!(loans.find("s3://b/", "old").is_none());
+}
+
+#[tokio::test]
+async fn a_scan_needs_all_that_was_lent_for_its_table() {
+    let loans = Loans::new(&[]);
+    let hour = Duration::from_secs(3600);
+    let (table, other) = (
+        Arc::new(Bank::new(vec!["s3://b/data", "s3://b/deletes"], hour)),
+        Arc::new(Bank {
+            broken: true,
+            ..Bank::new(vec!["s3://b/other"], hour)
+        }),
+    );
+    loans.borrow(table.loans(), table).unwrap();
+    loans.borrow(other.loans(), other).unwrap();
+    let source = Arc::new(ParquetSource::new(Arc::new(Schema::empty())));
+    let file = PartitionedFile::new("data/1.parquet", 1);
+    let scan = FileScanConfigBuilder::new(ObjectStoreUrl::parse("s3://b").unwrap(), source).with_file(file);
+    let used = loans.used_by(&[DataSourceExec::from_data_source(scan.build())]);
+    let prefixes: HashSet<&str> = used.0.iter().map(|purse| &*purse.prefix).collect();
+    assert_eq!(prefixes, HashSet::from(["s3://b/data", "s3://b/deletes"]));
 }
 
 #[tokio::test]
