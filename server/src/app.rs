@@ -74,7 +74,9 @@ impl App {
             lifecycle.clone(),
         );
         let running = queries.registry().clone();
-        let sessions = Sessions::new(config.starting_catalog()?, config.default_namespace);
+        let spool = Arc::new(spool);
+        let names = (config.starting_catalog()?, config.default_namespace);
+        let sessions = Sessions::new(names, Arc::clone(&spool), auth.seal());
         lifecycle.spawn_until_stop(auth.watch());
         lifecycle.spawn_until_stop(queries.clone().sweep_temporary());
         let watched = (queries.clone(), Arc::clone(&lakehouse), Arc::clone(&engines));
@@ -82,7 +84,7 @@ impl App {
         let rooms = Rooms {
             queries,
             sessions,
-            spool: Arc::new(spool),
+            spool,
             tasks: lifecycle.clone(),
         };
         let acceptor = config.tls.as_ref().map(Acceptor::new).transpose()?;

@@ -287,6 +287,7 @@ impl Flight {
         let tags = query_tags(request.metadata());
         async move {
             let caller = Caller { tags, ..caller.await? };
+            self.sessions.look(&caller).await?;
             match self.sessions.is_closed(&caller) {
                 true => Err(Error::Closed { what: "session" }.into()),
                 false => Ok(caller),
@@ -294,8 +295,8 @@ impl Flight {
         }
     }
 
-    /// The session of a prepared statement: the caller's, and where this server does not know it, the one that the
-    /// statement was prepared in.
+    /// The session of a prepared statement: the caller's, and where nothing was SET in it, the one that the statement was
+    /// prepared in.
     async fn session_of(&self, caller: &Caller, prepared: Option<proto::Session>) -> Session {
         match (self.sessions.known(caller).await, prepared) {
             (Some(session), _) => session,

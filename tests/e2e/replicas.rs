@@ -13,7 +13,7 @@ use arrow_flight::sql::{
 };
 use arrow_flight::{Action, FlightDescriptor, FlightInfo, PollInfo, Ticket};
 use futures::{StreamExt, TryStreamExt, stream};
-use harness::{Client, Lake, LakeBuilder, Proxy, demo};
+use harness::{Client, Lake, LakeBuilder, Proxy, demo, rows};
 use prost::Message;
 use tempfile::TempDir;
 use tonic::Request;
@@ -69,6 +69,49 @@ async fn every_step_on_another_server_and_both_replaced() -> Result<()> {
             steps.proxy.set_servers(vec![first.address(), second.address()]);
         }
     }
+    Ok(())
+}
+
+/// What one server was told of a session the other one knows, also when it was closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_the_same_on_every_server() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let (mut first, second) = (replica(&data).start().await?, replica(&data).start().await?);
+    let mut here = first.client().await?;
+    here.login("alice", "wonderland").await?;
+    let mut there = second.client().await?;
+    let token = here.raw().token().context("no token")?.clone();
+    there.raw().set_token(token.clone());
+    here.query("CREATE SCHEMA lake.s").await?;
+    for sql in [
+        "USE lake.s",
+        "CREATE TEMPORARY VIEW few AS SELECT 7 AS n",
+        "CREATE TEMPORARY TABLE own AS SELECT 8 AS n",
+        "PREPARE sum AS SELECT few.n + own.n + $1 FROM few, own",
+    ] {
+        here.query(sql).await.context(sql)?;
+    }
+    let sum = "EXECUTE sum(1)";
+    let expected = rows(&here.query(sum).await?)?;
+    ensure!(format!("{expected:?}").contains("16"), "{expected:?}");
+    ensure!(rows(&there.query(sum).await?)? == expected, "the other server has another session");
+    there.query("CREATE OR REPLACE TEMPORARY VIEW few AS SELECT 70 AS n").await?;
+    let changed = format!("{:?}", rows(&here.query("SELECT n FROM few").await?)?);
+    ensure!(changed.contains("70"), "{changed}");
+    // What was SET outlives the server that was told.
+    first.server.terminate().await?;
+    first = replica(&data).start().await?;
+    let mut again = first.client().await?;
+    again.raw().set_token(token);
+    let kept = format!("{:?}", rows(&again.query("SELECT n FROM few").await?)?);
+    ensure!(kept.contains("70"), "{kept}");
+    let close = Action {
+        r#type: "CloseSession".to_owned(),
+        body: bytes::Bytes::new(),
+    };
+    there.raw().do_action(Request::new(close)).await?;
+    let closed = again.failure("SELECT n FROM few").await?;
+    ensure!(closed.code() == tonic::Code::NotFound, "{closed}");
     Ok(())
 }
 

@@ -638,6 +638,16 @@ pub struct PreparedStatement {
     #[prost(bytes = "vec", tag = "7")]
     pub substrait_plan: ::prost::alloc::vec::Vec<u8>,
 }
+/// What a login has SET, for all servers: a stored object, sealed like a handle.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoredSession {
+    /// The login's, so that no object can be passed off as another's.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Absent: the session was closed.
+    #[prost(message, optional, tag = "2")]
+    pub session: ::core::option::Option<Session>,
+}
 /// The part of a session that changes what a statement means.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Session {

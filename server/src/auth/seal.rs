@@ -18,6 +18,7 @@ pub(crate) enum Purpose {
     Result = 8,
     Poll = 9,
     Reference = 10,
+    Session = 11,
     Fingerprint = 64,
 }
 

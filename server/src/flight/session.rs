@@ -153,7 +153,7 @@ impl Flight {
         let status = match &caller.session_id {
             Some(id) => {
                 let ended = self.sessions.known(caller).await;
-                self.sessions.close(id).await;
+                self.sessions.close(id).await?;
                 self.queries.registry().end_session(id);
                 if let Some(session) = ended {
                     self.queries.drop_all_temporary(&session).await;

@@ -104,8 +104,7 @@ impl Handles {
             return Ok(sealed.into());
         }
         let id = Uuid::now_v7();
-        spool.write_part(id, 0, sealed.into()).await?;
-        spool.lease(id, KEPT).await?;
+        spool.keep(id, sealed.into(), KEPT).await?;
         let reference = HandleReference {
             user: user.to_owned(),
             id: id.to_string(),

@@ -6,7 +6,7 @@
 //! location/ID/lease        until when it is kept
 //! location/ID/state        StoredQuery, written by the server that runs the query
 //! location/ID/cancel       somebody wants it to end
-//! location/ID/000000.part  rows, or the handle
+//! location/ID/000000.part  rows, the handle, or what was SET in a session
 //! ```
 
 use std::sync::Arc;
@@ -186,6 +186,20 @@ impl Spool {
     /// [`Error::Closed`] where it is not kept any more.
     pub(crate) async fn read_part(&self, id: Uuid, number: u32) -> Result<Bytes> {
         self.get(id, &part_name(number)).await?.ok_or(GONE)
+    }
+
+    /// Stores `bytes`, in the place of what was there, for `lifetime`.
+    ///
+    /// # Errors
+    /// As [`Spool::write_part`].
+    pub(crate) async fn keep(&self, id: Uuid, bytes: Bytes, lifetime: Duration) -> Result<()> {
+        self.lease(id, lifetime).await?;
+        self.write_part(id, 0, bytes).await
+    }
+
+    /// What was stored by [`Spool::keep`]; nothing where nothing was, or where it is not kept any more.
+    pub(crate) async fn read_kept(&self, id: Uuid) -> Result<Option<Bytes>> {
+        self.get(id, &part_name(0)).await
     }
 
     /// Deletes everything about `id`, the lease first, so that nobody begins to read.
