@@ -312,6 +312,14 @@ impl TableSnapshot {
         }
     }
 
+    /// The bytes of all data files, where the metadata tell. An estimate: other writers may count them in another way.
+    pub(crate) async fn bytes(&self) -> Result<Option<u64>> {
+        match &self.format {
+            Format::Iceberg(snapshot) => Ok(snapshot.bytes()),
+            Format::Delta(snapshot) => snapshot.bytes().await.map(Some),
+        }
+    }
+
     /// What people wrote about the table and its columns.
     pub fn comments(&self) -> Comments {
         match &self.format {

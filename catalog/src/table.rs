@@ -93,6 +93,11 @@ impl LakeTable {
         &self.snapshot
     }
 
+    /// The bytes of all data files of this version; nothing where its metadata do not tell.
+    pub async fn bytes(&self) -> crate::error::Result<Option<u64>> {
+        self.snapshot.bytes().await
+    }
+
     /// What the metadata of this version say, as a table of its own.
     pub async fn metadata(&self, metadata_table: MetadataTable) -> crate::error::Result<SystemTable> {
         Ok(SystemTable::new(self.snapshot.inspect(metadata_table).await?))

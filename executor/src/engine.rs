@@ -4,6 +4,7 @@
 //! twice reads the same data.
 
 mod local;
+mod parts;
 mod progress;
 mod read_once;
 mod retry;
@@ -40,12 +41,14 @@ use crate::functions;
 use crate::process::memory::{Memory, MemoryUse};
 
 use local::LocalEngine;
+use parts::OnePart;
 use retry::{Attempt, Loss, Started};
 use streaming::StreamingEngine;
 use temporal::DatesAsTimestamps;
 use windows::WholeSorts;
 use yielding::Yielding;
 
+pub use parts::Part;
 pub use progress::Progress;
 pub(crate) use streaming::task_routes;
 
@@ -76,6 +79,8 @@ pub struct Limits {
     /// Hands out the first row when the last has come: the query can be run again until then. For results that fit into
     /// memory.
     pub hold_rows: bool,
+    /// Gives a part of the rows of a plan that [`Engines::divisible_bytes`] tells the bytes of.
+    pub part: Option<Part>,
     /// Runs in this process: the plan has rows that are nowhere else.
     pub here: bool,
 }
@@ -174,7 +179,12 @@ impl Engines {
     /// # Errors
     /// Also [`Error::ScanTooLarge`](crate::Error::ScanTooLarge).
     pub async fn execute_within(&self, state: &SessionState, plan: LogicalPlan, limits: Limits) -> Result<Execution> {
-        let mut state = state.clone();
+        let mut state = match limits.part {
+            None => state.clone(),
+            Some(part) => SessionStateBuilder::new_from_existing(state.clone())
+                .with_physical_optimizer_rule(Arc::new(OnePart(part)))
+                .build(),
+        };
         let options = &mut state.config_mut().options_mut().execution;
         options.sort_spill_reservation_bytes = self.memory.merge_bytes(limits.memory_bytes_max);
         let attempt = Attempt {
@@ -185,6 +195,18 @@ impl Engines {
             excluded: HashSet::new(),
         };
         retry::run(Arc::clone(&self.engine), attempt).await
+    }
+
+    /// The bytes of the files that `plan` reads, where its scan can be divided ([`Limits::part`]). Whether its rows can be,
+    /// each of them made of one row of the scan, its owner knows.
+    ///
+    /// # Errors
+    /// [`Error::Query`](crate::Error::Query) where the plan cannot be optimised.
+    pub async fn divisible_bytes(&self, state: &SessionState, plan: &LogicalPlan) -> Result<Option<u64>> {
+        let state = SessionStateBuilder::new_from_existing(state.clone())
+            .with_query_planner(Arc::new(LakePlanner))
+            .build();
+        parts::divisible_bytes(&state.create_physical_plan(plan).await?)
     }
 
     /// The footers of Parquet files that this process keeps.

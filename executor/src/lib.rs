@@ -13,7 +13,7 @@ mod scale;
 
 pub use cluster::{ExecutorInfo, SetInfo};
 pub use config::{Config, ExecutorConfig, KubernetesConfig, Mode, PodConfig, SetConfig, TlsConfig};
-pub use engine::{AdaptiveTasks, Engines, Execution, ExecutorSet, Limits, Progress};
+pub use engine::{AdaptiveTasks, Engines, Execution, ExecutorSet, Limits, Part, Progress};
 pub use error::{Error, Result};
 pub use process::Executor;
 pub use process::memory::MemoryUse;

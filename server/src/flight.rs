@@ -43,7 +43,7 @@ use tracing::{debug, error};
 use self::metadata::Metadata;
 use self::prepared::PreparedStatements;
 pub(crate) use self::request_size::{Limit, limit_requests};
-use self::statement::Offer;
+use self::statement::{Offer, fetches_side_by_side};
 use self::stream::FlightStream;
 use self::ticket::Handles;
 use crate::auth::{Authenticator, Caller};
@@ -325,8 +325,12 @@ impl FlightService for Flight {
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
         let caller = self.caller(&request).await?;
+        let side_by_side = fetches_side_by_side(request.metadata());
         let descriptor = request.into_inner();
-        let offer = self.offer_rows(&caller, &descriptor).await.map_err(refuse)?;
+        let mut offer = self.offer_rows(&caller, &descriptor).await.map_err(refuse)?;
+        if side_by_side {
+            offer = self.in_parts(&caller, offer).await.map_err(refuse)?;
+        }
         Ok(Response::new(offer.into_info(descriptor).map_err(refuse)?))
     }
 

@@ -1,6 +1,7 @@
 //! SQL in, rows out: the one door to running statements, for every protocol. Knows no protocol itself.
 
 mod admission;
+mod parts;
 mod registry;
 mod run;
 pub mod spool;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use arrow::datatypes::{Schema, SchemaRef};
 use catalog::Lakehouse;
 use datafusion::common::ScalarValue;
-use executor::Engines;
+use executor::{Engines, Part};
 use futures::FutureExt;
 use moka::future::Cache;
 use proto::TablePin;
@@ -98,6 +99,8 @@ pub(crate) struct Request<'a> {
     pub(crate) parameters: Vec<ScalarValue>,
     /// The versions that its tables shall have; the newest where they are not told.
     pub(crate) pins: &'a [TablePin],
+    /// Which part of its rows is meant, where it is not all of them.
+    pub(crate) part: Option<Part>,
 }
 
 /// What [`Queries::command`] did.
@@ -173,6 +176,7 @@ impl Queries {
             source,
             parameters,
             pins,
+            part,
         } = request;
         let id = origin.id;
         let limits = [
@@ -191,7 +195,7 @@ impl Queries {
                 None => self.plan(session, source, pins).await?.bind(parameters)?,
             };
             refuse_write(&plan)?;
-            run::run(&self.engines, &self.admission, query, plan).await
+            run::run(&self.engines, &self.admission, query, (plan, part)).await
         };
         tokio::select! {
             biased;
@@ -335,6 +339,13 @@ impl Queries {
     async fn take_planned(&self, id: Uuid) -> Option<Plan> {
         let kept = self.planned.remove(&id).await?;
         kept.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What `look` sees of the plan of a query that was offered a moment ago.
+    async fn look_at_planned<T>(&self, id: Uuid, look: impl FnOnce(&Plan) -> T) -> Option<T> {
+        let kept = self.planned.get(&id).await?;
+        let plan = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        plan.as_ref().map(look)
     }
 
     async fn plan(&self, session: &Session, source: Source<'_>, pins: &[TablePin]) -> Result<Plan> {

@@ -3,6 +3,7 @@
 mod adbc;
 mod jdbc;
 mod odbc;
+mod parts;
 mod typed;
 
 use anyhow::{Context, Result};

@@ -5,7 +5,9 @@ pub(super) mod history;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::array::AsArray;
+use arrow::compute::sum;
+use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
 use delta_kernel::schema::{MetadataValue, StructField};
 use delta_kernel::table_features::ColumnMappingMode;
@@ -103,6 +105,17 @@ impl DeltaSnapshot {
             Ok(Field::new(name, DataType::Int64, true))
         };
         Ok([column(ROW_ID_COLUMN)?, column(ROW_COMMIT_VERSION_COLUMN)?])
+    }
+
+    /// The sizes of all files together.
+    pub(crate) async fn bytes(&self) -> Result<u64> {
+        let batches = self.cache.files(&self.log, &self.version).await?;
+        let bytes = batches.iter().map(|batch| {
+            let files = batch.files();
+            let sizes = files.column_by_name("size").and_then(|sizes| sizes.as_primitive_opt::<Int64Type>());
+            sizes.and_then(sum).map_or(0, i64::unsigned_abs)
+        });
+        Ok(bytes.sum())
     }
 
     /// The data files that may hold a wanted row.

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::streaming::whole_leaf;
+use super::streaming::{file_scan, whole_leaf};
 use crate::error::{Error, Result};
 
 /// Refuses a plan whose files, after pruning, have more than `bytes_max` bytes together.
@@ -25,10 +23,7 @@ pub(super) fn check(plan: &Arc<dyn ExecutionPlan>, bytes_max: Option<u64>) -> Re
 pub(super) fn bytes(plan: &Arc<dyn ExecutionPlan>) -> Result<u64> {
     let mut bytes = 0;
     plan.apply(|node| {
-        let scan = whole_leaf(node)
-            .downcast_ref::<DataSourceExec>()
-            .and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>());
-        let files = scan.into_iter().flat_map(|scan| &scan.file_groups);
+        let files = file_scan(whole_leaf(node)).into_iter().flat_map(|scan| &scan.file_groups);
         bytes += files
             .flat_map(|group| group.iter())
             .map(|file| file.effective_size())

@@ -51,6 +51,7 @@ use channel::Workers;
 use failure::failures;
 use last_stage::counted;
 
+pub(super) use leaf::file_scan;
 pub(crate) use service::task_routes;
 pub(super) use tasks::Elsewhere;
 

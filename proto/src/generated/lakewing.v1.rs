@@ -538,6 +538,11 @@ pub struct StatementTicket {
     /// What is run in the place of SQL.
     #[prost(bytes = "vec", tag = "6")]
     pub substrait_plan: ::prost::alloc::vec::Vec<u8>,
+    /// Which part of the rows is meant, from 0, and how many parts there are; 0 where it is all of them.
+    #[prost(uint32, tag = "7")]
+    pub part: u32,
+    #[prost(uint32, tag = "8")]
+    pub part_count: u32,
 }
 /// One table at one version.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

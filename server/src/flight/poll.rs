@@ -14,12 +14,12 @@ use prost_types::Timestamp;
 use proto::{PollHandle, ResultTicket, StatementTicket, StoredQuery, StoredState};
 use uuid::Uuid;
 
-use super::statement::Offer;
+use super::statement::{Offer, origin};
 use super::stream::{self as rows, FlightStream};
 use super::{Flight, parameters, reuse_connection, schema};
 use crate::auth::Caller;
 use crate::error::{Error, Result};
-use crate::query::{Origin, Request, Source, Storing, read_part};
+use crate::query::{Request, Source, Storing, read_part};
 use crate::session::Session;
 
 /// How long a call waits for news.
@@ -51,10 +51,8 @@ impl Flight {
 
     /// Begins a query that runs by itself.
     async fn submit(&self, caller: &Caller, offer: Offer, ticket: StatementTicket) -> Result<PollInfo> {
-        let id: Uuid = ticket
-            .query_id
-            .parse()
-            .map_err(|_| Error::request("the query has no id"))?;
+        let origin = origin(caller, &ticket)?;
+        let id = origin.id;
         let state = StoredQuery {
             user: caller.user.clone(),
             schema: schema::encode(&offer.schema)?.to_vec(),
@@ -64,11 +62,6 @@ impl Flight {
         let columns = Arc::clone(&offer.schema);
         let storing = Storing::begin(Arc::clone(&self.spool), id, state.clone(), columns).await?;
         let values = parameters::values(&ticket.parameters)?;
-        let origin = Origin {
-            id,
-            session_id: caller.session_id.clone(),
-            tags: caller.tags.clone(),
-        };
         let queries = self.queries.clone();
         self.tasks.spawn(async move {
             let session = Session::from(ticket.session.unwrap_or_default());
@@ -79,6 +72,7 @@ impl Flight {
                     source: Source::of(&ticket.sql, &ticket.substrait_plan),
                     parameters: values.clone(),
                     pins: &ticket.pins,
+                    part: None,
                 };
                 next = match queries.run(&session, request).await {
                     Ok(running) => {

@@ -6,8 +6,10 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::sql::{Any, ProstMessageExt, TicketStatementQuery};
 use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
 use bytes::Bytes;
+use executor::Part;
 use prost::Message;
 use proto::StatementTicket;
+use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
 use super::stream::{self, FlightStream};
@@ -25,8 +27,8 @@ pub(super) struct Offer {
     pub(super) ordered: bool,
     /// What is run for them; nothing where nothing is to run any more.
     pub(super) ticket: Option<StatementTicket>,
-    /// What DoGet gives them for.
-    pub(super) redeem: Bytes,
+    /// What DoGet gives them for, part by part.
+    pub(super) redeem: Vec<Bytes>,
 }
 
 impl Offer {
@@ -36,21 +38,21 @@ impl Offer {
             schema,
             ordered: false,
             ticket: None,
-            redeem,
+            redeem: vec![redeem],
         }
     }
 
     /// As the answer to `descriptor`. It carries the query's id, so that it can be cancelled.
     pub(super) fn into_info(self, descriptor: FlightDescriptor) -> Result<FlightInfo> {
-        let endpoint = FlightEndpoint {
-            ticket: Some(Ticket::new(self.redeem)),
+        let endpoint = |redeem| FlightEndpoint {
+            ticket: Some(Ticket::new(redeem)),
             location: vec![reuse_connection()],
             ..FlightEndpoint::default()
         };
         Ok(FlightInfo {
             schema: schema::encode(&self.schema)?,
             flight_descriptor: Some(descriptor),
-            endpoint: vec![endpoint],
+            endpoint: self.redeem.into_iter().map(endpoint).collect(),
             total_records: -1,
             total_bytes: -1,
             ordered: self.ordered,
@@ -129,13 +131,33 @@ impl Flight {
             parameters: packed,
             query_id: planned.id.to_string(),
             pins: planned.pins,
+            ..StatementTicket::default()
         };
         Ok(Offer {
             schema: schema::of_result(&planned.schema),
             ordered: planned.ordered,
-            redeem: self.packed_ticket(&ticket).await?,
+            redeem: vec![self.packed_ticket(&ticket).await?],
             ticket: Some(ticket),
         })
+    }
+
+    /// The same rows in several parts, where that is of use to a client that fetches them side by side.
+    pub(super) async fn in_parts(&self, caller: &Caller, mut offer: Offer) -> Result<Offer> {
+        let Some(ticket) = &offer.ticket else { return Ok(offer) };
+        let origin = origin(caller, ticket)?;
+        let part_count = self.queries.parts(origin.id, &caller.user, &origin).await?;
+        if part_count > 1 {
+            offer.redeem.clear();
+            for part in 0..part_count {
+                let ticket = StatementTicket {
+                    part,
+                    part_count,
+                    ..ticket.clone()
+                };
+                offer.redeem.push(self.packed_ticket(&ticket).await?);
+            }
+        }
+        Ok(offer)
     }
 
     /// The rows of a ticket.
@@ -148,22 +170,18 @@ impl Flight {
             let none = RecordBatch::new_empty(SchemaRef::new(Schema::empty()));
             return Ok(stream::of_batch(none));
         }
-        let session = Session::from(ticket.session.unwrap_or_default());
-        let id: Uuid = ticket
-            .query_id
-            .parse()
-            .map_err(|_| Error::request("the ticket names no query"))?;
-        let origin = Origin {
-            id,
-            session_id: caller.session_id.clone(),
-            tags: caller.tags.clone(),
+        let part = Part {
+            index: ticket.part,
+            count: ticket.part_count,
         };
         let request = Request {
-            origin,
+            origin: origin(caller, &ticket)?,
             source: Source::of(&ticket.sql, &ticket.substrait_plan),
             parameters: parameters::values(&ticket.parameters)?,
             pins: &ticket.pins,
+            part: (part.count > 0).then_some(part),
         };
+        let session = Session::from(ticket.session.clone().unwrap_or_default());
         let running = self.queries.run(&session, request).await?;
         let schema = schema::of_result(&running.schema);
         let compression = session.settings.result_compression();
@@ -211,4 +229,21 @@ impl Flight {
     pub(super) async fn redeem(&self, caller: &Caller, handle: &[u8]) -> Result<Redeemable> {
         self.handles.open_ticket(handle, caller, &self.spool).await
     }
+}
+
+/// What the query of a ticket is known by.
+pub(super) fn origin(caller: &Caller, ticket: &StatementTicket) -> Result<Origin> {
+    let id = ticket.query_id.parse();
+    Ok(Origin {
+        id: id.map_err(|_| Error::request("the ticket names no query"))?,
+        session_id: caller.session_id.clone(),
+        tags: caller.tags.clone(),
+    })
+}
+
+/// Whether a client gains by several streams. The JDBC driver, the one of Java, opens all of them before it reads the first,
+/// and reads one after the other.
+pub(super) fn fetches_side_by_side(headers: &MetadataMap) -> bool {
+    let agent = headers.get("user-agent").and_then(|agent| agent.to_str().ok());
+    !agent.is_some_and(|agent| agent.contains("grpc-java"))
 }

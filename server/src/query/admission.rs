@@ -6,11 +6,12 @@ mod config;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use executor::Limits;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::registry::{Origin, RunningQuery};
 use crate::error::{Error, Result};
@@ -24,7 +25,11 @@ pub(crate) struct Admission(Arc<Inner>);
 struct Inner {
     config: Config,
     state: Mutex<State>,
+    /// By query, the permit that its parts have together.
+    parts: Mutex<HashMap<Uuid, Together>>,
 }
+
+type Together = Arc<tokio::sync::Mutex<Weak<Permit>>>;
 
 #[derive(Default)]
 struct State {
@@ -67,6 +72,7 @@ impl Admission {
         Self(Arc::new(Inner {
             config,
             state: Mutex::new(state),
+            parts: Mutex::default(),
         }))
     }
 
@@ -162,6 +168,29 @@ impl Admission {
                 hint: "try again later",
             }),
         }
+    }
+}
+
+impl Admission {
+    /// As [`Admission::admit`], for one part of a query: all parts that run at the same time have one place together.
+    pub(crate) async fn admit_part(&self, query: &Arc<RunningQuery>) -> Result<Arc<Permit>> {
+        let id = query.origin.id;
+        let place = {
+            let mut parts = self.0.parts.lock().unwrap_or_else(PoisonError::into_inner);
+            parts.retain(|_, place| {
+                let runs = place.try_lock().is_ok_and(|permit| permit.strong_count() > 0);
+                runs || Arc::strong_count(place) > 1
+            });
+            Arc::clone(parts.entry(id).or_default())
+        };
+        // One asks for all of them. Where its client goes away meanwhile, the next one does.
+        let mut held = place.lock_owned().await;
+        if let Some(permit) = held.upgrade() {
+            return Ok(permit);
+        }
+        let permit = Arc::new(self.admit(query).await?);
+        *held = Arc::downgrade(&permit);
+        Ok(permit)
     }
 }
 

@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use executor::{Engines, Execution};
+use executor::{Engines, Execution, Limits, Part};
 use futures::{Stream, StreamExt};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::{Span, debug, info};
@@ -31,14 +31,24 @@ pub(crate) struct Running {
     pub(crate) query: Arc<RunningQuery>,
 }
 
-pub(super) async fn run(engines: &Engines, admission: &Admission, query: Registered, plan: Plan) -> Result<Running> {
+pub(super) async fn run(
+    engines: &Engines,
+    admission: &Admission,
+    query: Registered,
+    (plan, part): (Plan, Option<Part>),
+) -> Result<Running> {
     let schema = plan.schema()?;
-    let permit = match plan.reads_tables()? {
-        true => admission.admit(&query.share()).await?,
-        false => admission.bypass(),
+    let permit = match (plan.reads_tables()?, part) {
+        (true, None) => Arc::new(admission.admit(&query.share()).await?),
+        // A client that reads one part after the other leaves the rest of them waiting: they need no place of their own.
+        (true, Some(_)) => admission.admit_part(&query.share()).await?,
+        (false, _) => Arc::new(admission.bypass()),
     };
     debug!(query_id = %query.origin.id, plan = %plan.plan.display_indent(), "query begins");
-    let limits = admission.limits(&query.user, &query.origin);
+    let limits = Limits {
+        part,
+        ..admission.limits(&query.user, &query.origin)
+    };
     let Execution { stream, progress } = engines.execute_within(&plan.state, plan.plan, limits).await?;
     let rows = stream.schema();
     let rows_max = admission.rows_max(&query.user, &query.origin);
@@ -51,7 +61,11 @@ pub(super) async fn run(engines: &Engines, admission: &Admission, query: Registe
 }
 
 /// `rows` until there are more than `rows_max`; whoever waits may run when it is dropped.
-fn admitted(rows: SendableRecordBatchStream, permit: Permit, rows_max: Option<u64>) -> SendableRecordBatchStream {
+fn admitted(
+    rows: SendableRecordBatchStream,
+    permit: Arc<Permit>,
+    rows_max: Option<u64>,
+) -> SendableRecordBatchStream {
     let schema = rows.schema();
     let mut given: u64 = 0;
     let rows = rows.map(move |batch| {
