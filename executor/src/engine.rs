@@ -4,6 +4,7 @@
 //! twice reads the same data.
 
 mod local;
+mod null_safe;
 mod parts;
 mod progress;
 mod read_once;
@@ -29,8 +30,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::planner::TypePlanner;
-use datafusion::optimizer::Analyzer;
 use datafusion::optimizer::analyzer::AnalyzerRule;
+use datafusion::optimizer::{Analyzer, Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 
 use crate::cluster::members::Peer;
@@ -41,6 +42,7 @@ use crate::functions;
 use crate::process::memory::{Memory, MemoryUse};
 
 use local::LocalEngine;
+use null_safe::NullSafeKeys;
 use parts::OnePart;
 use retry::{Attempt, Loss, Started};
 use streaming::StreamingEngine;
@@ -150,10 +152,12 @@ impl Engines {
         // (apache/datafusion#24883).
         options.max_spill_file_size_bytes = ConfigNonZeroUsize::try_new(1)?;
         let dates: Arc<dyn AnalyzerRule + Send + Sync> = Arc::new(DatesAsTimestamps);
+        let keys: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(NullSafeKeys);
         let base = SessionStateBuilder::new()
             .with_config(config)
             .with_default_features()
             .with_analyzer_rules(std::iter::once(dates).chain(Analyzer::new().rules).collect())
+            .with_optimizer_rules(std::iter::once(keys).chain(Optimizer::new().rules).collect())
             .with_runtime_env(Arc::clone(self.memory.runtime()))
             .with_query_planner(Arc::new(LakePlanner))
             .with_physical_optimizer_rule(Arc::new(Yielding))

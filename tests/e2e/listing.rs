@@ -107,7 +107,7 @@ async fn ten_thousand_tables_load_side_by_side() -> Result<()> {
     Ok(())
 }
 
-/// Less than a second, of what the server computes: other work of the machine stretches the time on the clock.
+/// Less than a second: the best of some times, as other work of the machine stretches the time on the clock.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_embedded_lake_of_many_tables_is_listed_in_time() -> Result<()> {
     let (data, folder) = (tempfile::tempdir()?, tempfile::tempdir()?);
@@ -126,29 +126,32 @@ async fn an_embedded_lake_of_many_tables_is_listed_in_time() -> Result<()> {
     many(500).await?;
     let lake = Lake::embedded().data(data.path()).start().await?;
     let mut client = lake.client().await?;
-    let columns = "information_schema.columns WHERE table_schema = 'many'";
-    for what in [
-        "schemas",
-        columns,
-        "information_schema.tables WHERE table_schema = 'many'",
+    for (what, rows) in [
+        ("GetTables", 500),
+        ("SHOW TABLES IN lake.many", 500),
+        ("DESCRIBE lake.many.t00004", COLUMNS),
+        (
+            "SELECT * FROM information_schema.tables WHERE table_schema = 'many'",
+            500,
+        ),
+        (
+            "SELECT * FROM information_schema.columns WHERE table_schema = 'many'",
+            500 * COLUMNS,
+        ),
     ] {
         let (mut best, mut least) = (Duration::MAX, f64::INFINITY);
         for _ in 0..5 {
             let (began, computed) = (Instant::now(), lake.server.cpu_seconds()?);
-            let found = match what {
-                "schemas" => get_tables(&mut client, "t00%", true).await? as i64,
-                table => count(&mut client, table).await?,
+            let found: usize = match what {
+                "GetTables" => get_tables(&mut client, "t00%", true).await?,
+                sql => client.query(sql).await?.iter().map(|batch| batch.num_rows()).sum(),
             };
-            assert_eq!(
-                found,
-                if what == columns { 500 * COLUMNS as i64 } else { 500 },
-                "{what}"
-            );
+            assert_eq!(found, rows, "{what}");
             best = best.min(began.elapsed());
             least = least.min(lake.server.cpu_seconds()? - computed);
         }
         assert!(
-            least < 1.0 && best < Duration::from_secs(5),
+            least < 1.0 && best < Duration::from_secs(1),
             "{what}: {least} s, {best:?}"
         );
     }

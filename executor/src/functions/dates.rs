@@ -263,7 +263,7 @@ impl ScalarUDFImpl for LastDay {
 }
 
 /// The type that a function computes with for an argument of the type `time`.
-fn point_in_time(function: &str, time: &DataType) -> Result<DataType> {
+pub(super) fn point_in_time(function: &str, time: &DataType) -> Result<DataType> {
     match time {
         DataType::Date32 | DataType::Timestamp(..) => Ok(time.clone()),
         DataType::Date64 | DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Ok(TIMESTAMP),
