@@ -94,8 +94,13 @@ async fn a_session_is_the_same_on_every_server() -> Result<()> {
     let sum = "EXECUTE sum(1)";
     let expected = rows(&here.query(sum).await?)?;
     ensure!(format!("{expected:?}").contains("16"), "{expected:?}");
-    ensure!(rows(&there.query(sum).await?)? == expected, "the other server has another session");
-    there.query("CREATE OR REPLACE TEMPORARY VIEW few AS SELECT 70 AS n").await?;
+    ensure!(
+        rows(&there.query(sum).await?)? == expected,
+        "the other server has another session"
+    );
+    there
+        .query("CREATE OR REPLACE TEMPORARY VIEW few AS SELECT 70 AS n")
+        .await?;
     let changed = format!("{:?}", rows(&here.query("SELECT n FROM few").await?)?);
     ensure!(changed.contains("70"), "{changed}");
     // What was SET outlives the server that was told.

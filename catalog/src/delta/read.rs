@@ -112,7 +112,9 @@ impl DeltaSnapshot {
         let batches = self.cache.files(&self.log, &self.version).await?;
         let bytes = batches.iter().map(|batch| {
             let files = batch.files();
-            let sizes = files.column_by_name("size").and_then(|sizes| sizes.as_primitive_opt::<Int64Type>());
+            let sizes = files
+                .column_by_name("size")
+                .and_then(|sizes| sizes.as_primitive_opt::<Int64Type>());
             sizes.and_then(sum).map_or(0, i64::unsigned_abs)
         });
         Ok(bytes.sum())

@@ -123,7 +123,12 @@ impl IcebergSnapshot {
     /// What the summary of the snapshot counts.
     pub(crate) fn bytes(&self) -> Option<u64> {
         let Some(snapshot) = &self.snapshot else { return Some(0) };
-        snapshot.summary().additional_properties.get("total-files-size")?.parse().ok()
+        snapshot
+            .summary()
+            .additional_properties
+            .get("total-files-size")?
+            .parse()
+            .ok()
     }
 
     pub(crate) fn id(&self) -> Option<i64> {

@@ -23,7 +23,9 @@ pub(super) fn check(plan: &Arc<dyn ExecutionPlan>, bytes_max: Option<u64>) -> Re
 pub(super) fn bytes(plan: &Arc<dyn ExecutionPlan>) -> Result<u64> {
     let mut bytes = 0;
     plan.apply(|node| {
-        let files = file_scan(whole_leaf(node)).into_iter().flat_map(|scan| &scan.file_groups);
+        let files = file_scan(whole_leaf(node))
+            .into_iter()
+            .flat_map(|scan| &scan.file_groups);
         bytes += files
             .flat_map(|group| group.iter())
             .map(|file| file.effective_size())

@@ -24,7 +24,10 @@ impl Queries {
         if limits.scan_bytes_max.is_some() || self.admission.rows_max(user, origin).is_some() {
             return Ok(1);
         }
-        let Some((state, plan)) = self.look_at_planned(id, |plan| (plan.state.clone(), plan.plan.clone())).await else {
+        let Some((state, plan)) = self
+            .look_at_planned(id, |plan| (plan.state.clone(), plan.plan.clone()))
+            .await
+        else {
             return Ok(1);
         };
         let Some(table) = only_table(&plan)? else { return Ok(1) };
@@ -40,7 +43,11 @@ impl Queries {
 /// The table whose rows the plan gives, each for itself; none where it is another kind of plan.
 fn only_table(mut plan: &LogicalPlan) -> Result<Option<LakeTable>, DataFusionError> {
     loop {
-        let steady = plan.expressions().iter().map(is_steady).collect::<Result<Vec<_>, _>>()?;
+        let steady = plan
+            .expressions()
+            .iter()
+            .map(is_steady)
+            .collect::<Result<Vec<_>, _>>()?;
         if steady.contains(&false) {
             return Ok(None);
         }

@@ -61,11 +61,7 @@ pub(super) async fn run(
 }
 
 /// `rows` until there are more than `rows_max`; whoever waits may run when it is dropped.
-fn admitted(
-    rows: SendableRecordBatchStream,
-    permit: Arc<Permit>,
-    rows_max: Option<u64>,
-) -> SendableRecordBatchStream {
+fn admitted(rows: SendableRecordBatchStream, permit: Arc<Permit>, rows_max: Option<u64>) -> SendableRecordBatchStream {
     let schema = rows.schema();
     let mut given: u64 = 0;
     let rows = rows.map(move |batch| {

@@ -35,7 +35,11 @@ async fn ids(lake: &Lake, info: &FlightInfo) -> Result<BTreeMap<i64, usize>> {
 }
 
 async fn offered(client: &mut Client, sql: &str) -> Result<FlightInfo> {
-    client.raw().execute(sql.to_owned(), None).await.with_context(|| sql.to_owned())
+    client
+        .raw()
+        .execute(sql.to_owned(), None)
+        .await
+        .with_context(|| sql.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,12 +48,21 @@ async fn parts_are_all_rows_once_however_the_table_was_changed() -> Result<()> {
         let lake = lake.start().await?;
         let mut client = lake.client().await?;
         for (table, properties) in [
-            ("lake.s.positions", "'format-version' = '2', 'write.delete.mode' = 'merge-on-read'"),
-            ("lake.s.vectors", "'format-version' = '3', 'write.delete.mode' = 'merge-on-read'"),
+            (
+                "lake.s.positions",
+                "'format-version' = '2', 'write.delete.mode' = 'merge-on-read'",
+            ),
+            (
+                "lake.s.vectors",
+                "'format-version' = '3', 'write.delete.mode' = 'merge-on-read'",
+            ),
             ("delta.s.vectors", "'delta.enableDeletionVectors' = 'true'"),
         ] {
             for sql in [
-                format!("CREATE SCHEMA IF NOT EXISTS {}", table.rsplit_once('.').context("no schema")?.0),
+                format!(
+                    "CREATE SCHEMA IF NOT EXISTS {}",
+                    table.rsplit_once('.').context("no schema")?.0
+                ),
                 format!(
                     "CREATE TABLE {table} WITH ({properties}) AS \
                      SELECT value AS id, md5(value::TEXT) AS text FROM range(0, {ROWS})"
@@ -59,16 +72,32 @@ async fn parts_are_all_rows_once_however_the_table_was_changed() -> Result<()> {
             ] {
                 client.query(&sql).await.with_context(|| sql.clone())?;
             }
-            let info = offered(&mut client, &format!("SELECT id, upper(text) AS t FROM {table} WHERE id % 2 = 0")).await?;
-            ensure!((2..=16).contains(&info.endpoint.len()), "{} parts of {table}", info.endpoint.len());
+            let info = offered(
+                &mut client,
+                &format!("SELECT id, upper(text) AS t FROM {table} WHERE id % 2 = 0"),
+            )
+            .await?;
+            ensure!(
+                (2..=16).contains(&info.endpoint.len()),
+                "{} parts of {table}",
+                info.endpoint.len()
+            );
             ensure!(!info.ordered, "parts have no order");
             // A part that is lost or fetched again is what it was.
             for _ in 0..2 {
                 let counts = ids(&lake, &info).await?;
                 let expected = (0..ROWS).filter(|id| id % 2 == 0 && id % 7 != 3).chain([-2]);
-                ensure!(counts.len() == expected.clone().count(), "{} rows of {table}", counts.len());
+                ensure!(
+                    counts.len() == expected.clone().count(),
+                    "{} rows of {table}",
+                    counts.len()
+                );
                 let wrong = expected.into_iter().find(|id| counts.get(id) != Some(&1));
-                ensure!(wrong.is_none(), "{wrong:?} of {table} came {:?} times", wrong.and_then(|id| counts.get(&id)));
+                ensure!(
+                    wrong.is_none(),
+                    "{wrong:?} of {table} came {:?} times",
+                    wrong.and_then(|id| counts.get(&id))
+                );
             }
         }
     }
@@ -100,7 +129,12 @@ async fn what_is_more_than_its_rows_comes_in_one_part() -> Result<()> {
     let info = offered(&mut client, "SELECT id FROM lake.s.t").await?;
     ensure!(info.endpoint.len() > 1, "one part only");
     let mut open = Vec::new();
-    for ticket in info.endpoint.iter().rev().filter_map(|endpoint| endpoint.ticket.clone()) {
+    for ticket in info
+        .endpoint
+        .iter()
+        .rev()
+        .filter_map(|endpoint| endpoint.ticket.clone())
+    {
         open.push(client.raw().do_get(ticket).await?);
     }
     let mut count = 0;
@@ -110,7 +144,10 @@ async fn what_is_more_than_its_rows_comes_in_one_part() -> Result<()> {
         }
     }
     ensure!(i64::try_from(count)? == ROWS, "{count} rows");
-    ensure!(rows(&client.query("SELECT count(*) FROM lake.s.t").await?)?.len() == 1, "the place was not given back");
+    ensure!(
+        rows(&client.query("SELECT count(*) FROM lake.s.t").await?)?.len() == 1,
+        "the place was not given back"
+    );
 
     let java = Endpoint::new(format!("http://{}", lake.address()))?.user_agent("grpc-java-netty/1.71.0")?;
     let mut java = FlightSqlServiceClient::new_from_inner(FlightServiceClient::new(java.connect().await?));

@@ -47,9 +47,17 @@ async fn scans_outlive_what_catalogs_lend() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_for_a_token_of_the_environment() -> Result<()> {
     let minio = WebIdentity::start().await?;
-    let catalog = format!("[catalogs.cloud]\ntype = \"delta\"\nroot = \"s3://lake/delta\"\n{}", minio.storage());
+    let catalog = format!(
+        "[catalogs.cloud]\ntype = \"delta\"\nroot = \"s3://lake/delta\"\n{}",
+        minio.storage()
+    );
     for lake in [Lake::embedded(), Lake::processes(2)] {
-        let lake = lake.section(&catalog).variables(&minio.variables).log("debug").start().await?;
+        let lake = lake
+            .section(&catalog)
+            .variables(&minio.variables)
+            .log("debug")
+            .start()
+            .await?;
         let mut client = lake.client().await?;
         client.query("CREATE SCHEMA IF NOT EXISTS cloud.s").await?;
         for sql in [
@@ -71,7 +79,10 @@ async fn keys_for_a_token_of_the_environment() -> Result<()> {
     let mut unknown = minio.variables.clone();
     let nobody = tempfile::NamedTempFile::new()?;
     std::fs::write(nobody.path(), "nobody's token")?;
-    unknown.push(("AWS_WEB_IDENTITY_TOKEN_FILE".to_owned(), nobody.path().display().to_string()));
+    unknown.push((
+        "AWS_WEB_IDENTITY_TOKEN_FILE".to_owned(),
+        nobody.path().display().to_string(),
+    ));
     let lake = Lake::embedded().section(&catalog).variables(&unknown).start().await?;
     let failure = lake.client().await?.failure("SELECT * FROM cloud.s.t").await?;
     ensure!(failure.message().contains("s3://lake"), "{failure}");

@@ -78,7 +78,11 @@ impl WebIdentity {
         }
         let mut process = Process::start("minio", command, folder.path())?;
         let role = process.prints("arn:minio:iam:::role/").await?;
-        let role = role.split_whitespace().next().context("a role without a name")?.to_owned();
+        let role = role
+            .split_whitespace()
+            .next()
+            .context("a role without a name")?
+            .to_owned();
         process
             .ready(async || TcpStream::connect(&address).await.is_ok())
             .await?;
@@ -152,7 +156,9 @@ struct Pair(EcdsaKeyPair);
 impl Pair {
     fn new() -> Result<Self> {
         let (random, algorithm) = (SystemRandom::new(), &ECDSA_P256_SHA256_FIXED_SIGNING);
-        let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).ok().context("no key")?;
+        let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random)
+            .ok()
+            .context("no key")?;
         let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random);
         Ok(Self(pair.ok().context("a key that is none")?))
     }

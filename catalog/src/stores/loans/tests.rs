@@ -209,7 +209,10 @@ async fn what_has_ended_and_was_not_replaced_in_time_counts_no_more() {
         loans.keep(loan(prefix, "id", end), None).unwrap();
     }
     let counts = |key: &str| loans.store("s3://b/", &Path::from(key)).is_some();
-    assert_eq!([counts("old/x"), counts("new/x"), counts("ever/x")], [false, true, true]);
+    assert_eq!(
+        [counts("old/x"), counts("new/x"), counts("ever/x")],
+        [false, true, true]
+    );
     assert!(loans.find("s3://b/", "old").is_none());
 }
 
