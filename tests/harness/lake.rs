@@ -296,8 +296,7 @@ impl LakeBuilder {
         if let Some(hosts) = &hosts {
             command = with_hosts(hosts, &command);
         }
-        command.envs(variables);
-        let mut server = Process::start("server", command, folder.path())?;
+        let mut server = Process::start("server", with_variables(command, &variables), folder.path())?;
         let address = server.prints("ready: grpc://").await?.parse()?;
         server.ready(async || answers(address).await).await?;
         Ok(Lake {
@@ -344,10 +343,14 @@ async fn start_executor(name: &str, listen: SocketAddr, place: Place<'_>) -> Res
     if let Some(group) = place.group {
         command = group.run(&command);
     }
-    command.envs(place.variables.iter().map(|(name, value)| (name, value)));
-    let mut executor = Process::start(name, command, place.folder)?;
+    let mut executor = Process::start(name, with_variables(command, place.variables), place.folder)?;
     let address = executor.prints("ready: executor on ").await?.parse()?;
     Ok((executor, address))
+}
+
+fn with_variables(mut command: Command, variables: &[(String, String)]) -> Command {
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    command
 }
 
 /// `command` in a mount namespace of its own, where `hosts` is `/etc/hosts`.

@@ -1,12 +1,14 @@
 //! Loans that end, are renewed, replaced and given up.
 
 use std::sync::Mutex as Guarded;
+use std::time::Duration;
 
 use datafusion::arrow::datatypes::Schema;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::{FileScanConfigBuilder, ParquetSource};
 use futures::future::try_join_all;
+use object_store::CredentialProvider;
 
 use super::*;
 
