@@ -33,13 +33,7 @@ pub(crate) async fn run(tables: Tables, (counts, runs): (&[usize], usize), as_js
             1 => Lake::processes(1),
             _ => Lake::processes(count).on_cores(&cores),
         };
-        let lake = over(lake)
-            .executor(&format!(
-                "local_scan_bytes_max = 0\n{}",
-                std::env::var("EXTRA").unwrap_or_default()
-            ))
-            .start()
-            .await?;
+        let lake = over(lake).executor("local_scan_bytes_max = 0").start().await?;
         let clients = (&mut embedded.client().await?, &mut lake.client().await?);
         let (ratio, gigabytes) = compare(count, runs, clients).await?;
         let name = match count {
