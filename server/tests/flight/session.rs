@@ -56,6 +56,7 @@ async fn a_login_has_a_session() {
     assert_eq!(
         texts(&shown, 0),
         [
+            "adaptive_tasks",
             "batch_size",
             "branch",
             "catalog",
@@ -69,7 +70,7 @@ async fn a_login_has_a_session() {
     );
     assert_eq!(
         texts(&shown, 1),
-        ["8192", "main", "delta", "", "none", "on", "shop", "0", "Asia/Tokyo"]
+        ["off", "8192", "main", "delta", "", "none", "on", "shop", "0", "Asia/Tokyo"]
     );
     let (schema, _) = client.query("SELECT now()").await.unwrap();
     assert!(
