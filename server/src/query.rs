@@ -135,7 +135,7 @@ impl Queries {
         );
         let planned = Cache::builder()
             .max_capacity(PLANNED_MAX)
-            .time_to_live(PLANNED_KEPT)
+            .time_to_idle(PLANNED_KEPT)
             .build();
         Self {
             lakehouse,
@@ -187,7 +187,12 @@ impl Queries {
         let query = self.registry.begin(origin, &session.user, source.text(), limit)?;
         let shared = query.share();
         let work = async {
-            let plan = match self.take_planned(id).await {
+            let planned = match part {
+                None => self.take_planned(id).await,
+                // The next part has use for it.
+                Some(_) => self.look_at_planned(id, Plan::clone).await,
+            };
+            let plan = match planned {
                 Some(plan) => {
                     plan.recheck().await?;
                     plan
@@ -315,14 +320,12 @@ impl Queries {
     /// Ends the query `id` of `user`, here and on all executors, also where it was planned and not begun. False where
     /// there is none.
     pub(crate) async fn cancel(&self, id: Uuid, user: &str, ending: Ending) -> bool {
-        if self.registry.end(id, user, &ending) {
-            return true;
-        }
+        let ended = self.registry.end(id, user, &ending);
         let planned = self.take_planned(id).await.is_some();
         if planned {
             self.registry.forbid(id, user, ending);
         }
-        planned
+        ended || planned
     }
 
     /// The queries that run now.

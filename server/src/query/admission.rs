@@ -169,9 +169,7 @@ impl Admission {
             }),
         }
     }
-}
 
-impl Admission {
     /// As [`Admission::admit`], for one part of a query: all parts that run at the same time have one place together.
     pub(crate) async fn admit_part(&self, query: &Arc<RunningQuery>) -> Result<Arc<Permit>> {
         let id = query.origin.id;

@@ -8,8 +8,9 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use uuid::Uuid;
 
-use super::{Origin, Queries};
+use super::{Origin, Queries, guarded};
 use crate::error::Result;
+use crate::sql::plan::Plan;
 
 /// A client opens all of them at once.
 const PARTS_MAX: u64 = 16;
@@ -24,17 +25,17 @@ impl Queries {
         if limits.scan_bytes_max.is_some() || self.admission.rows_max(user, origin).is_some() {
             return Ok(1);
         }
-        let Some((state, plan)) = self
-            .look_at_planned(id, |plan| (plan.state.clone(), plan.plan.clone()))
-            .await
-        else {
+        let table = self.look_at_planned(id, |plan| only_table(&plan.plan)).await;
+        let Some(table) = table.transpose()?.flatten() else {
             return Ok(1);
         };
-        let Some(table) = only_table(&plan)? else { return Ok(1) };
         if table.bytes().await?.is_some_and(|bytes| bytes < 2 * PART_BYTES) {
             return Ok(1);
         }
-        let bytes = self.engines.divisible_bytes(&state, &plan).await?;
+        let Some(plan) = self.look_at_planned(id, Plan::clone).await else {
+            return Ok(1);
+        };
+        let bytes = guarded(async { Ok(self.engines.divisible_bytes(&plan.state, &plan.plan).await?) }).await?;
         let parts = bytes.unwrap_or(0) / PART_BYTES;
         Ok(u32::try_from(parts.clamp(1, PARTS_MAX)).unwrap_or(1))
     }

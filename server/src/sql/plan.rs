@@ -37,6 +37,7 @@ use crate::query::Registry;
 use crate::session::Session;
 
 /// A statement that is ready to run: all of its tables are pinned.
+#[derive(Clone)]
 pub(crate) struct Plan {
     /// The engine's view of the session and of the pinned tables.
     pub(crate) state: SessionState,

@@ -70,7 +70,18 @@ async fn a_login_has_a_session() {
     );
     assert_eq!(
         texts(&shown, 1),
-        ["off", "8192", "main", "delta", "", "none", "on", "shop", "0", "Asia/Tokyo"]
+        [
+            "off",
+            "8192",
+            "main",
+            "delta",
+            "",
+            "none",
+            "on",
+            "shop",
+            "0",
+            "Asia/Tokyo"
+        ]
     );
     let (schema, _) = client.query("SELECT now()").await.unwrap();
     assert!(
