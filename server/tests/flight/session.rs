@@ -30,6 +30,20 @@ async fn passwords_are_checked() {
     house.close().await;
 }
 
+/// What SHOW ALL tells in the end.
+const SETTINGS: [(&str, &str); 10] = [
+    ("adaptive_tasks", "off"),
+    ("batch_size", "8192"),
+    ("branch", "main"),
+    ("catalog", "delta"),
+    ("executor_set", ""),
+    ("result_compression", "none"),
+    ("retention_check", "on"),
+    ("schema", "shop"),
+    ("statement_timeout", "0"),
+    ("time_zone", "Asia/Tokyo"),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_has_a_session() {
     let house = House::embedded().await;
@@ -53,35 +67,10 @@ async fn a_login_has_a_session() {
         .unwrap();
     assert_eq!(prepared.execute_update().await.unwrap(), 0);
     let shown = client.query("SHOW ALL").await.unwrap().1;
+    let settings: Vec<_> = texts(&shown, 0).into_iter().zip(texts(&shown, 1)).collect();
     assert_eq!(
-        texts(&shown, 0),
-        [
-            "adaptive_tasks",
-            "batch_size",
-            "branch",
-            "catalog",
-            "executor_set",
-            "result_compression",
-            "retention_check",
-            "schema",
-            "statement_timeout",
-            "time_zone"
-        ]
-    );
-    assert_eq!(
-        texts(&shown, 1),
-        [
-            "off",
-            "8192",
-            "main",
-            "delta",
-            "",
-            "none",
-            "on",
-            "shop",
-            "0",
-            "Asia/Tokyo"
-        ]
+        settings,
+        SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()))
     );
     let (schema, _) = client.query("SELECT now()").await.unwrap();
     assert!(
