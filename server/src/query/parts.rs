@@ -12,8 +12,8 @@ use super::{Origin, Queries, guarded};
 use crate::error::Result;
 use crate::sql::plan::Plan;
 
-/// A client opens all of them at once.
-const PARTS_MAX: u64 = 16;
+/// A client opens all of them at once. More than there are cores to make them only get into each other's way.
+const PARTS_MAX: usize = 16;
 /// A part reads about so many bytes of files: fewer are not worth a stream of their own.
 const PART_BYTES: u64 = 16 << 20;
 
@@ -36,8 +36,9 @@ impl Queries {
             return Ok(1);
         };
         let bytes = guarded(async { Ok(self.engines.divisible_bytes(&plan.state, &plan.plan).await?) }).await?;
+        let most = plan.state.config().target_partitions().clamp(1, PARTS_MAX);
         let parts = bytes.unwrap_or(0) / PART_BYTES;
-        Ok(u32::try_from(parts.clamp(1, PARTS_MAX)).unwrap_or(1))
+        Ok(u32::try_from(parts.clamp(1, most as u64)).unwrap_or(1))
     }
 }
 
