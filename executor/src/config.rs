@@ -2,6 +2,7 @@
 //! [`ExecutorConfig::validate`]. Knows nothing of sockets, engines or the environment.
 
 mod pods;
+mod results;
 mod sets;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use url::Url;
 use crate::error::{Error, Result};
 
 pub use pods::{KubernetesConfig, PodConfig};
+pub use results::ResultsConfig;
 pub use sets::SetConfig;
 
 /// More executors than this and a cluster is no longer a fixed list.
@@ -71,6 +73,8 @@ pub struct Config {
     pub executors_wait: Duration,
     /// Encryption of the connections to executors and between them; none by default.
     pub tls: Option<TlsConfig>,
+    /// Where executors hand out results to clients themselves; nowhere by default.
+    pub results: Option<ResultsConfig>,
     /// How long executors inside this process may finish running queries at shutdown, default 30 s.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
@@ -162,6 +166,8 @@ pub struct ExecutorConfig {
     pub keep_alive: Duration,
     /// Encryption of connections; none by default.
     pub tls: Option<TlsConfig>,
+    /// Where results are handed out to clients; nowhere by default.
+    pub results: Option<ResultsConfig>,
     /// How long running queries may go on at shutdown before they are cut, default 30 s. Higher delays the exit, lower
     /// fails queries that were nearly done.
     #[serde(with = "humantime_serde")]
@@ -216,6 +222,7 @@ impl Default for Config {
             lost_after: LOST_AFTER,
             executors_wait: EXECUTORS_WAIT,
             tls: None,
+            results: None,
             grace: GRACE,
             sets: Vec::new(),
             local_scan_bytes_max: LOCAL_SCAN_BYTES_MAX,
@@ -235,6 +242,7 @@ impl Default for ExecutorConfig {
             connect_timeout: CONNECT_TIMEOUT,
             keep_alive: KEEP_ALIVE,
             tls: None,
+            results: None,
             grace: GRACE,
         }
     }
@@ -275,6 +283,9 @@ impl Config {
             );
         }
         self.memory().validate()?;
+        if let Some(results) = &self.results {
+            results.validate()?;
+        }
         self.links().validate()
     }
 
@@ -311,6 +322,9 @@ impl ExecutorConfig {
     /// [`Error::Config`] with the path of the first offending key below this structure.
     pub fn validate(&self) -> Result<()> {
         self.memory().validate()?;
+        if let Some(results) = &self.results {
+            results.validate()?;
+        }
         self.links().validate()
     }
 

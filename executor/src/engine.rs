@@ -3,6 +3,7 @@
 //! An engine is chosen by [`Config`]; nothing above knows which. Table snapshots are pinned in the plan, so running it
 //! twice reads the same data.
 
+pub(crate) mod direct;
 mod local;
 mod null_safe;
 mod parts;
@@ -52,7 +53,7 @@ use yielding::Yielding;
 
 pub use parts::Part;
 pub use progress::Progress;
-pub(crate) use streaming::task_routes;
+pub(crate) use streaming::{Tasks, task_routes};
 
 /// One way to run plans.
 #[async_trait]

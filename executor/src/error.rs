@@ -114,6 +114,14 @@ pub enum Error {
         /// What is wrong with them.
         detail: String,
     },
+    /// A result that an executor handed out to a client, and did not bring to its end.
+    #[error("{message}")]
+    Delivery {
+        /// What kind of failure it was there.
+        kind: ErrorKind,
+        /// What it said.
+        message: String,
+    },
     /// The plan itself failed.
     #[error(transparent)]
     Query(#[from] DataFusionError),
@@ -135,6 +143,7 @@ impl Error {
             | Error::NotStarted { .. }
             | Error::GivenUp { .. }
             | Error::Expired => ErrorKind::Unavailable,
+            Error::Delivery { kind, .. } => *kind,
             Error::Query(error) => query_kind(error),
         }
     }

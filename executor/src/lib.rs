@@ -9,10 +9,12 @@ mod engine;
 mod error;
 mod functions;
 mod process;
+pub mod results;
 mod scale;
 
 pub use cluster::{ExecutorInfo, SetInfo};
-pub use config::{Config, ExecutorConfig, KubernetesConfig, Mode, PodConfig, SetConfig, TlsConfig};
+pub use config::{Config, ExecutorConfig, KubernetesConfig, Mode, PodConfig, ResultsConfig, SetConfig, TlsConfig};
+pub use engine::direct::{Delivery, Door, Fetch, Offer};
 pub use engine::{AdaptiveTasks, Engines, Execution, ExecutorSet, Limits, Part, Progress};
 pub use error::{Error, Result};
 pub use process::Executor;

@@ -4,6 +4,7 @@
 mod connection;
 pub(crate) mod drain;
 pub(crate) mod memory;
+pub(crate) mod results;
 pub(crate) mod session;
 pub(crate) mod status;
 
@@ -13,11 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::Stores;
-use futures::TryStreamExt;
+use futures::future::{ready, try_join};
+use futures::{FutureExt, Stream, TryStreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Status};
@@ -25,12 +28,15 @@ use tonic::{Request, Status};
 use crate::cluster::channel::{Channels, HEADERS_BYTES_MAX, RESET_STREAMS_MAX, VERSION, VERSION_HEADER};
 use crate::cluster::tls;
 use crate::config::ExecutorConfig;
-use crate::engine;
+use crate::engine::direct::Runner;
+use crate::engine::{self, Tasks};
 use crate::error::{Error, Result};
 
 use connection::Connection;
 use drain::Drain;
 use memory::Memory;
+use results::{ClientDoor, Results};
+use status::StatusService;
 
 /// Other executors one executor keeps connections to.
 const PEERS_MAX: usize = 1024;
@@ -44,6 +50,8 @@ pub struct Executor {
     listener: TcpListener,
     address: SocketAddr,
     routes: Routes,
+    results: Results,
+    clients: Option<ClientDoor>,
     drain: Drain,
     tls: Option<ServerTlsConfig>,
     keep_alive: Duration,
@@ -71,11 +79,23 @@ impl Executor {
         let drain = Drain::default();
         let channels = Channels::new(config.links(), config.tls.as_ref(), PEERS_MAX)?;
         let tls = config.tls.as_ref().map(tls::server).transpose()?;
-        let routes = engine::task_routes(memory, channels, same_version, &drain);
+        let clients = match &config.results {
+            Some(results) => Some(ClientDoor::bind(results).await?),
+            None => None,
+        };
+        let tasks = Arc::new(Tasks::default());
+        let results = Results::new(Runner::new(Arc::clone(&memory), Arc::clone(&tasks)), drain.clone());
+        let told = clients.as_ref().map(ClientDoor::address);
+        let status = StatusService::new(drain.clone(), Arc::clone(memory.stores()), told);
+        let routes = engine::task_routes(memory, channels, tasks, same_version, &drain)
+            .add_service(InterceptedService::new(results.clone(), same_version))
+            .add_service(InterceptedService::new(status, same_version));
         Ok(Self {
             listener,
             address,
             routes,
+            results,
+            clients,
             drain,
             tls,
             keep_alive: config.keep_alive,
@@ -95,26 +115,21 @@ impl Executor {
     /// [`Error::Serve`] where the server ends by itself.
     pub async fn serve(self, mut draining: watch::Receiver<bool>) -> Result<()> {
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-        let severed = cut.clone();
-        let incoming = TcpIncoming::from(self.listener)
-            .with_nodelay(Some(true))
-            .map_ok(move |socket| Connection::new(socket, severed.clone()));
-        let failed = |source| Error::Serve { source };
-        let builder = match self.tls {
-            Some(tls) => Server::builder().tls_config(tls).map_err(failed)?,
-            None => Server::builder(),
+        let tasks = server(self.tls, self.keep_alive)?
+            .max_concurrent_streams(STREAMS_MAX)
+            .add_routes(self.routes)
+            .serve_with_incoming_shutdown(incoming(self.listener, &cut), stop.clone().cancelled_owned());
+        let clients = match self.clients {
+            Some(ClientDoor { listener, tls, .. }) => results::router(server(tls, self.keep_alive)?, &self.results)
+                .serve_with_incoming_shutdown(incoming(listener, &cut), stop.clone().cancelled_owned())
+                .boxed(),
+            None => ready(Ok(())).boxed(),
         };
-        let mut server = pin!(
-            builder
-                .http2_keepalive_interval(Some(self.keep_alive))
-                .http2_keepalive_timeout(Some(self.keep_alive))
-                .http2_max_header_list_size(HEADERS_BYTES_MAX)
-                .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
-                .max_concurrent_streams(STREAMS_MAX)
-                .add_routes(self.routes)
-                .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
-        );
-        let ended = |result: std::result::Result<(), _>| result.map_err(failed);
+        let mut server = pin!(try_join(tasks, clients));
+        let ended = |result: std::result::Result<_, _>| match result {
+            Ok(((), ())) => Ok(()),
+            Err(source) => Err(Error::Serve { source }),
+        };
         let until = loop {
             tokio::select! {
                 result = &mut server => return ended(result),
@@ -131,6 +146,7 @@ impl Executor {
             tracing::info!(address = %self.address, "takes tasks again");
         };
         stop.cancel();
+        self.results.close();
         if let Ok(result) = tokio::time::timeout_at(until, &mut server).await {
             return ended(result);
         }
@@ -138,6 +154,27 @@ impl Executor {
         cut.cancel();
         ended(server.await)
     }
+}
+
+/// The connections of a listener, which end when `cut` is cancelled.
+fn incoming(listener: TcpListener, cut: &CancellationToken) -> impl Stream<Item = std::io::Result<Connection>> + use<> {
+    let cut = cut.clone();
+    TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .map_ok(move |socket| Connection::new(socket, cut.clone()))
+}
+
+/// The settings of those connections.
+fn server(tls: Option<ServerTlsConfig>, keep_alive: Duration) -> Result<Server> {
+    let server = match tls {
+        Some(tls) => Server::builder().tls_config(tls).map_err(|source| Error::Serve { source })?,
+        None => Server::builder(),
+    };
+    Ok(server
+        .http2_keepalive_interval(Some(keep_alive))
+        .http2_keepalive_timeout(Some(keep_alive))
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX)))
 }
 
 /// Waits until `flag` is `value`; for ever where nobody can change it any more.

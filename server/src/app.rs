@@ -88,7 +88,7 @@ impl App {
             tasks: lifecycle.clone(),
         };
         let acceptor = config.tls.as_ref().map(Acceptor::new).transpose()?;
-        let flight = Flight::new(rooms, auth)?;
+        let flight = Flight::new(rooms, auth, config.tls.is_some())?;
         let router = server().add_service(flight.into_server());
 
         let failed = |source| Error::Io {

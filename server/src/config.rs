@@ -119,6 +119,7 @@ impl Config {
             connect_timeout: executor.connect_timeout,
             keep_alive: executor.keep_alive,
             tls: executor.tls,
+            results: executor.results,
             grace: executor.grace,
         };
         process.validate().map_err(below_executor)?;

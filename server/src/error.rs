@@ -8,6 +8,7 @@ mod sqlstate;
 
 use datafusion::error::DataFusionError;
 use datafusion::object_store;
+use executor::results::SQLSTATE_HEADER;
 use proto::ErrorKind;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
@@ -22,10 +23,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Drivers refuse header lists above 8 KiB, and gRPC sends messages percent-encoded in a header.
 const MESSAGE_BYTES_MAX: usize = 6 * 1024;
-
-/// Where a client finds [`Error::sqlstate`]: among the trailers of a failed call. The messages of Flight SQL have no
-/// place for it.
-const SQLSTATE_HEADER: &str = "x-lakewing-sqlstate";
 
 /// Why a call, a statement or the start of the server failed.
 #[derive(Debug, thiserror::Error)]

@@ -37,13 +37,14 @@ use arrow_flight::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream as streams};
 use prost::Message;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, error};
 
 use self::metadata::Metadata;
 use self::prepared::PreparedStatements;
 pub(crate) use self::request_size::{Limit, limit_requests};
-use self::statement::{Offer, fetches_side_by_side};
+use self::statement::{OFFERS_MAX, Offer, fetches_side_by_side};
 use self::stream::FlightStream;
 use self::ticket::Handles;
 use crate::auth::{Authenticator, Caller};
@@ -101,6 +102,10 @@ pub(crate) struct Flight {
     handles: Handles,
     prepared: PreparedStatements,
     metadata: Metadata,
+    /// Places for results that executors offer.
+    offers: Arc<Semaphore>,
+    /// Whether clients are served over TLS.
+    encrypted: bool,
 }
 
 /// What the door leads to.
@@ -113,8 +118,8 @@ pub(crate) struct Rooms {
 }
 
 impl Flight {
-    /// Opens `rooms` to whom `auth` lets in.
-    pub(crate) fn new(rooms: Rooms, auth: Authenticator) -> Result<Self> {
+    /// Opens `rooms` to whom `auth` lets in, over connections that are `encrypted` or not.
+    pub(crate) fn new(rooms: Rooms, auth: Authenticator, encrypted: bool) -> Result<Self> {
         let Rooms {
             queries,
             sessions,
@@ -136,6 +141,8 @@ impl Flight {
             handles,
             prepared: PreparedStatements::new(),
             metadata,
+            offers: Arc::new(Semaphore::new(OFFERS_MAX)),
+            encrypted,
         })
     }
 
@@ -328,9 +335,7 @@ impl FlightService for Flight {
         let side_by_side = fetches_side_by_side(request.metadata());
         let descriptor = request.into_inner();
         let mut offer = self.offer_rows(&caller, &descriptor).await.map_err(refuse)?;
-        if side_by_side {
-            offer = self.in_parts(&caller, offer).await.map_err(refuse)?;
-        }
+        offer = self.in_parts(&caller, offer, side_by_side).await.map_err(refuse)?;
         Ok(Response::new(offer.into_info(descriptor).map_err(refuse)?))
     }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use arrow::datatypes::{Schema, SchemaRef};
 use catalog::Lakehouse;
 use datafusion::common::ScalarValue;
-use executor::{Engines, Part};
+use executor::{Delivery, Engines, Part};
 use futures::FutureExt;
 use moka::future::Cache;
 use proto::TablePin;
@@ -169,8 +169,14 @@ impl Queries {
         Ok(planned)
     }
 
-    /// Starts a query with its parameters. Rows come as fast as the stream is read; dropping it cancels the query.
-    pub(crate) async fn run(&self, session: &Session, request: Request<'_>) -> Result<Running> {
+    /// Starts a query with its parameters. Rows come as fast as the stream is read; dropping it cancels the query. Where
+    /// its client fetches them by a `delivery` the stream has only their numbers.
+    pub(crate) async fn run(
+        &self,
+        session: &Session,
+        request: Request<'_>,
+        delivery: Option<&mut Delivery<'_>>,
+    ) -> Result<Running> {
         let Request {
             origin,
             source,
@@ -200,7 +206,7 @@ impl Queries {
                 None => self.plan(session, source, pins).await?.bind(parameters)?,
             };
             refuse_write(&plan)?;
-            run::run(&self.engines, &self.admission, query, (plan, part)).await
+            run::run(&self.engines, &self.admission, query, (plan, part), delivery).await
         };
         tokio::select! {
             biased;

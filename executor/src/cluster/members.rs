@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use proto::ResultsAddress;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -33,7 +34,12 @@ pub(crate) enum Health {
     /// It was not asked yet.
     Unknown,
     /// It takes tasks.
-    Ready { instance: String, cores: usize },
+    Ready {
+        instance: String,
+        cores: usize,
+        /// Where it hands out results, if it does.
+        results: Option<ResultsAddress>,
+    },
     /// It finishes its tasks and ends.
     Draining { instance: String },
     /// It does not work for this server.
@@ -202,6 +208,19 @@ impl Members {
     /// Those of `set`, or of all where it is `None`, that take tasks now, without `excluded`, by address.
     pub(crate) fn usable(&self, set: Option<&str>, excluded: &HashSet<Peer>) -> Vec<Peer> {
         usable(&self.0.borrow(), set, excluded)
+    }
+
+    /// Those of [`Members::usable`] that hand out results, and where.
+    pub(crate) fn doors(&self, set: Option<&str>) -> Vec<(Peer, ResultsAddress)> {
+        let members = self.0.borrow();
+        let usable = usable(&members, set, &HashSet::new()).into_iter();
+        let doors = usable.filter_map(|peer| match &members.get(&peer.address)?.health {
+            Health::Ready {
+                results: Some(results), ..
+            } => Some((peer, results.clone())),
+            _ => None,
+        });
+        doors.collect()
     }
 
     /// [`Members::usable`], once there are `wanted`; what there is after `first` where there is none until then, and at

@@ -135,6 +135,7 @@ async fn watch(members: Arc<Members>, channels: Arc<Channels>, address: Url, los
             Ok(Ok(status)) => Health::Ready {
                 instance: status.instance,
                 cores: usize::try_from(status.cores).unwrap_or(usize::MAX),
+                results: status.results,
             },
             Ok(Err(Error::Refused { reason, .. })) => Health::Refusing { reason },
             Ok(Err(Error::Unreachable { reason, .. })) => Health::Lost { reason },

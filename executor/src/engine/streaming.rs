@@ -52,8 +52,10 @@ use failure::failures;
 use last_stage::counted;
 
 pub(super) use leaf::file_scan;
+pub(super) use service::PLAN_BYTES_MAX;
 pub(crate) use service::task_routes;
 pub(super) use tasks::Elsewhere;
+pub(crate) use tasks::Tasks;
 
 /// What a task may have in flight from all tasks of the stage below, as long as that leaves each connection a few batches.
 const EXCHANGE_BYTES_MAX: usize = 128 << 20;

@@ -45,6 +45,13 @@ impl Drain {
         self.begun.load(Ordering::SeqCst)
     }
 
+    /// Counts one more call for as long as the answer lives; none once it has begun.
+    pub(crate) fn enter(&self) -> Option<TaskTrackerToken> {
+        let call = self.calls.token();
+        // Asked after the call is counted: whoever begins to drain sees it, or it sees that.
+        (!self.has_begun()).then_some(call)
+    }
+
     /// Waits, after [`Drain::begin`], until no task is left.
     pub(crate) async fn finished(&self) {
         self.calls.wait().await;

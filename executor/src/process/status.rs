@@ -10,7 +10,7 @@ use std::thread::available_parallelism;
 
 use catalog::Stores;
 use futures::future::BoxFuture;
-use proto::{ExecutorStatus, ExecutorStatusRequest, LendRequest, LendResponse};
+use proto::{ExecutorStatus, ExecutorStatusRequest, LendRequest, LendResponse, ResultsAddress};
 use tonic::body::Body;
 use tonic::server::{NamedService, UnaryService};
 use tonic::{Request, Response, Status};
@@ -28,17 +28,19 @@ pub(crate) struct StatusService {
     cores: u32,
     drain: Drain,
     stores: Arc<Stores>,
+    results: Option<ResultsAddress>,
 }
 
 impl StatusService {
-    /// For an executor that started just now and reads and writes files through `stores`.
-    pub(crate) fn new(drain: Drain, stores: Arc<Stores>) -> Self {
+    /// For an executor that started just now, reads and writes files through `stores` and hands out `results` there.
+    pub(crate) fn new(drain: Drain, stores: Arc<Stores>, results: Option<ResultsAddress>) -> Self {
         let cores = available_parallelism().map_or(1, NonZero::get);
         Self {
             instance: Uuid::now_v7().to_string(),
             cores: u32::try_from(cores).unwrap_or(u32::MAX),
             drain,
             stores,
+            results,
         }
     }
 }
@@ -79,6 +81,7 @@ impl UnaryService<ExecutorStatusRequest> for StatusService {
             draining: self.drain.has_begun(),
             cores: self.cores,
             calls: u32::try_from(self.drain.calls()).unwrap_or(u32::MAX),
+            results: self.results.clone(),
         })))
     }
 }

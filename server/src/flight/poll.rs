@@ -74,7 +74,7 @@ impl Flight {
                     pins: &ticket.pins,
                     part: None,
                 };
-                next = match queries.run(&session, request).await {
+                next = match queries.run(&session, request, None).await {
                     Ok(running) => {
                         let told = Arc::clone(&offer.schema);
                         let plain = running.stream.map(move |batch| Ok(schema::convert(&batch?, &told)?));

@@ -5,10 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
-use arrow::error::ArrowError;
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::{IpcMessage, SchemaAsIpc};
 use bytes::Bytes;
@@ -17,6 +14,8 @@ use datafusion::error::DataFusionError;
 
 use crate::error::Result;
 use crate::sql::types::SqlType;
+
+pub(super) use executor::results::convert;
 
 const PREFIX: &str = "ARROW:FLIGHT:SQL:";
 
@@ -56,31 +55,6 @@ pub(super) fn of_table(name: &TableName, schema: &Schema) -> Schema {
         .iter()
         .map(|field| described(field, names.map(|(key, name)| (key, name.clone()))));
     Schema::new(fields.collect::<Vec<_>>())
-}
-
-/// `batch` with the columns of `schema`, which [`of_result`] made for it.
-pub(super) fn convert(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let digits = |of: &DataType| match of {
-        DataType::Decimal128(_, digits) | DataType::Decimal256(_, digits) => Some(*digits),
-        _ => None,
-    };
-    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
-        match (column.data_type(), field.data_type()) {
-            (has, told) if has == told => Ok(Arc::clone(column)),
-            // A cast would round, and nobody would know.
-            (has, told) if digits(has).zip(digits(told)).is_some_and(|(has, told)| told < has) => {
-                let detail = format!(
-                    "the column {} has the type {has} and was announced as {told}",
-                    field.name()
-                );
-                Err(ArrowError::SchemaError(detail))
-            }
-            (_, told) => cast(column, told),
-        }
-    });
-    let columns = columns.collect::<Result<Vec<_>, _>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }
 
 /// A schema as an encapsulated IPC message.
@@ -154,29 +128,13 @@ fn plain_type(data_type: &DataType) -> DataType {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use arrow::array::{
-        Array, ArrayRef, AsArray, Decimal128Array, DictionaryArray, Int32Array, ListArray, StringArray,
+        Array, ArrayRef, AsArray, DictionaryArray, Int32Array, ListArray, RecordBatch, RecordBatchOptions, StringArray,
         StringViewArray, StructArray,
     };
     use arrow::buffer::OffsetBuffer;
     use arrow::datatypes::{Fields, Int32Type};
 
     use super::*;
-
-    #[test]
-    fn digits_are_never_cut() {
-        let check = |has: (u8, i8), told: (u8, i8), fits: bool| {
-            let column = Decimal128Array::from(vec![12_345])
-                .with_precision_and_scale(has.0, has.1)
-                .unwrap();
-            let batch = RecordBatch::try_from_iter([("d", Arc::new(column) as ArrayRef)]).unwrap();
-            let told = Field::new("d", DataType::Decimal128(told.0, told.1), true);
-            let converted = convert(&batch, &Arc::new(Schema::new(vec![told])));
-            assert_eq!(converted.is_ok(), fits, "{converted:?}");
-        };
-        check((10, 4), (10, 2), false);
-        check((10, 2), (12, 4), true);
-        check((10, 2), (10, 2), true);
-    }
 
     #[test]
     fn no_view_reaches_a_client_at_any_depth() {

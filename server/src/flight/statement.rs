@@ -1,10 +1,12 @@
 //! Statements: planned when a client asks what they give, run when it fetches the rows. A statement that changes
 //! something runs at once, since some clients never fetch.
 
+mod direct;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::sql::{Any, ProstMessageExt, TicketStatementQuery};
-use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
+use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Location, Ticket};
 use bytes::Bytes;
 use executor::Part;
 use prost::Message;
@@ -20,6 +22,8 @@ use crate::error::{Error, Result};
 use crate::query::{Bound, Origin, Outcome, Request, Source};
 use crate::session::Session;
 
+pub(super) use direct::OFFERS_MAX;
+
 /// The rows a client may fetch.
 pub(super) struct Offer {
     pub(super) schema: SchemaRef,
@@ -28,7 +32,14 @@ pub(super) struct Offer {
     /// What is run for them; nothing where nothing is to run any more.
     pub(super) ticket: Option<StatementTicket>,
     /// What DoGet gives them for, part by part.
-    pub(super) redeem: Vec<Bytes>,
+    pub(super) parts: Vec<OfferedPart>,
+}
+
+/// Rows for a ticket.
+pub(super) struct OfferedPart {
+    ticket: Bytes,
+    /// The executor that gives them too.
+    executor: Option<String>,
 }
 
 impl Offer {
@@ -38,21 +49,23 @@ impl Offer {
             schema,
             ordered: false,
             ticket: None,
-            redeem: vec![redeem],
+            parts: vec![OfferedPart::here(redeem)],
         }
     }
 
     /// As the answer to `descriptor`. It carries the query's id, so that it can be cancelled.
     pub(super) fn into_info(self, descriptor: FlightDescriptor) -> Result<FlightInfo> {
-        let endpoint = |redeem| FlightEndpoint {
-            ticket: Some(Ticket::new(redeem)),
-            location: vec![reuse_connection()],
+        let endpoint = |part: OfferedPart| FlightEndpoint {
+            ticket: Some(Ticket::new(part.ticket)),
+            location: (part.executor.map(|uri| Location { uri }).into_iter())
+                .chain([reuse_connection()])
+                .collect(),
             ..FlightEndpoint::default()
         };
         Ok(FlightInfo {
             schema: schema::encode(&self.schema)?,
             flight_descriptor: Some(descriptor),
-            endpoint: self.redeem.into_iter().map(endpoint).collect(),
+            endpoint: self.parts.into_iter().map(endpoint).collect(),
             total_records: -1,
             total_bytes: -1,
             ordered: self.ordered,
@@ -136,26 +149,38 @@ impl Flight {
         Ok(Offer {
             schema: schema::of_result(&planned.schema),
             ordered: planned.ordered,
-            redeem: vec![self.packed_ticket(&ticket).await?],
+            parts: vec![OfferedPart::here(self.packed_ticket(&ticket).await?)],
             ticket: Some(ticket),
         })
     }
 
-    /// The same rows in several parts, where that is of use to a client that fetches them side by side.
-    pub(super) async fn in_parts(&self, caller: &Caller, mut offer: Offer) -> Result<Offer> {
+    /// The same rows in several parts, where they are many and the client fetches parts `side_by_side`, and from executors
+    /// where its session says that it can.
+    pub(super) async fn in_parts(&self, caller: &Caller, mut offer: Offer, side_by_side: bool) -> Result<Offer> {
         let Some(ticket) = &offer.ticket else { return Ok(offer) };
         let origin = origin(caller, ticket)?;
-        let part_count = self.queries.parts(origin.id, &caller.user, &origin).await?;
-        if part_count > 1 {
-            offer.redeem.clear();
-            for part in 0..part_count {
-                let ticket = StatementTicket {
-                    part,
-                    part_count,
-                    ..ticket.clone()
-                };
-                offer.redeem.push(self.packed_ticket(&ticket).await?);
-            }
+        let doors = self.doors(caller, &origin, ticket)?;
+        if !side_by_side && doors.is_empty() {
+            return Ok(offer);
+        }
+        let Some(parts) = self.queries.parts(&caller.user, &origin, doors.len()).await? else {
+            return Ok(offer);
+        };
+        let part_count = if side_by_side { parts } else { 1 };
+        let mut tickets = Vec::new();
+        for part in 0..part_count {
+            tickets.push(StatementTicket {
+                part,
+                part_count,
+                ..ticket.clone()
+            });
+        }
+        offer.parts.clear();
+        for ticket in &tickets {
+            offer.parts.push(OfferedPart::here(self.packed_ticket(ticket).await?));
+        }
+        if !doors.is_empty() {
+            self.offer_directly(caller, &doors, (&mut offer, tickets)).await?;
         }
         Ok(offer)
     }
@@ -170,19 +195,8 @@ impl Flight {
             let none = RecordBatch::new_empty(SchemaRef::new(Schema::empty()));
             return Ok(stream::of_batch(none));
         }
-        let part = Part {
-            index: ticket.part,
-            count: ticket.part_count,
-        };
-        let request = Request {
-            origin: origin(caller, &ticket)?,
-            source: Source::of(&ticket.sql, &ticket.substrait_plan),
-            parameters: parameters::values(&ticket.parameters)?,
-            pins: &ticket.pins,
-            part: (part.count > 0).then_some(part),
-        };
         let session = Session::from(ticket.session.clone().unwrap_or_default());
-        let running = self.queries.run(&session, request).await?;
+        let running = self.queries.run(&session, request(caller, &ticket)?, None).await?;
         let schema = schema::of_result(&running.schema);
         let compression = session.settings.result_compression();
         stream::of_query(running.stream, schema, compression)
@@ -229,6 +243,27 @@ impl Flight {
     pub(super) async fn redeem(&self, caller: &Caller, handle: &[u8]) -> Result<Redeemable> {
         self.handles.open_ticket(handle, caller, &self.spool).await
     }
+}
+
+impl OfferedPart {
+    fn here(ticket: Bytes) -> Self {
+        Self { ticket, executor: None }
+    }
+}
+
+/// What a ticket asks to run.
+fn request<'a>(caller: &Caller, ticket: &'a StatementTicket) -> Result<Request<'a>> {
+    let part = Part {
+        index: ticket.part,
+        count: ticket.part_count,
+    };
+    Ok(Request {
+        origin: origin(caller, ticket)?,
+        source: Source::of(&ticket.sql, &ticket.substrait_plan),
+        parameters: parameters::values(&ticket.parameters)?,
+        pins: &ticket.pins,
+        part: (part.count > 0).then_some(part),
+    })
 }
 
 /// What the query of a ticket is known by.

@@ -6,7 +6,7 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::source_as_provider;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
-use uuid::Uuid;
+use executor::Door;
 
 use super::{Origin, Queries, guarded};
 use crate::error::Result;
@@ -18,27 +18,42 @@ const PARTS_MAX: usize = 16;
 const PART_BYTES: u64 = 16 << 20;
 
 impl Queries {
-    /// In how many parts the rows of the query `id`, which was offered to `user` a moment ago, are best fetched.
-    pub(crate) async fn parts(&self, id: Uuid, user: &str, origin: &Origin) -> Result<u32> {
+    /// In how many parts the rows of the query of `origin`, which was offered to `user` a moment ago, are best fetched from
+    /// so many executors, or from here; none where they cannot be divided, or are few.
+    pub(crate) async fn parts(&self, user: &str, origin: &Origin, executors: usize) -> Result<Option<u32>> {
+        let id = origin.id;
         let limits = self.admission.limits(user, origin);
         // What limits a whole query cannot be told from the outside of its parts.
         if limits.scan_bytes_max.is_some() || self.admission.rows_max(user, origin).is_some() {
-            return Ok(1);
+            return Ok(None);
         }
         let table = self.look_at_planned(id, |plan| only_table(&plan.plan)).await;
         let Some(table) = table.transpose()?.flatten() else {
-            return Ok(1);
+            return Ok(None);
         };
         if table.bytes().await?.is_some_and(|bytes| bytes < 2 * PART_BYTES) {
-            return Ok(1);
+            return Ok(None);
         }
         let Some(plan) = self.look_at_planned(id, Plan::clone).await else {
-            return Ok(1);
+            return Ok(None);
         };
         let bytes = guarded(async { Ok(self.engines.divisible_bytes(&plan.state, &plan.plan).await?) }).await?;
-        let most = plan.state.config().target_partitions().clamp(1, PARTS_MAX);
+        let most = plan.state.config().target_partitions().max(executors).clamp(1, PARTS_MAX);
         let parts = bytes.unwrap_or(0) / PART_BYTES;
-        Ok(u32::try_from(parts.clamp(1, most as u64)).unwrap_or(1))
+        Ok((parts >= 2).then(|| u32::try_from(parts.min(most as u64)).unwrap_or(1)))
+    }
+
+    /// The executors from which the rows of `origin`'s query can be fetched, as a session may that `named` a set of them.
+    pub(crate) fn doors(
+        &self,
+        user: &str,
+        origin: &Origin,
+        named: Option<&str>,
+        encrypted: bool,
+    ) -> Result<Vec<Door>> {
+        let limits = self.admission.limits(user, origin);
+        let set = named.or(limits.executor_set.as_deref());
+        Ok(self.engines.doors(set, encrypted)?)
     }
 }
 

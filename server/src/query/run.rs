@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use executor::{Engines, Execution, Limits, Part};
+use executor::{Delivery, Engines, Execution, Limits, Part};
 use futures::{Stream, StreamExt};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tracing::{Span, debug, info};
@@ -36,6 +36,7 @@ pub(super) async fn run(
     admission: &Admission,
     query: Registered,
     (plan, part): (Plan, Option<Part>),
+    delivery: Option<&mut Delivery<'_>>,
 ) -> Result<Running> {
     let schema = plan.schema()?;
     let permit = match (plan.reads_tables()?, part) {
@@ -49,7 +50,10 @@ pub(super) async fn run(
         part,
         ..admission.limits(&query.user, &query.origin)
     };
-    let Execution { stream, progress } = engines.execute_within(&plan.state, plan.plan, limits).await?;
+    let Execution { stream, progress } = match delivery {
+        None => engines.execute_within(&plan.state, plan.plan, limits).await?,
+        Some(delivery) => delivery.deliver(&plan.state, &plan.plan, limits).await?,
+    };
     let rows = stream.schema();
     let rows_max = admission.rows_max(&query.user, &query.origin);
     query.stream(admitted(stream, permit, rows_max), progress);

@@ -14,6 +14,7 @@ use crate::error::{Error, Result, meant};
 const BATCH_SIZE_MAX: usize = 65_536;
 const ADAPTIVE_TASKS: &str = "adaptive_tasks";
 const BRANCH: &str = "branch";
+const DIRECT_RESULTS: &str = "direct_results";
 /// The branch that every table has.
 const MAIN: &str = "main";
 /// A longer name is no branch's.
@@ -66,6 +67,14 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: MAIN,
         description: "the branch of Iceberg tables that is read where they have it, and written to",
         check: branch,
+    },
+    Setting {
+        name: DIRECT_RESULTS,
+        aliases: &[],
+        option: None,
+        default: "off",
+        description: "whether rows are fetched from executors that offer them, past the server, where the client can reach them; on or off",
+        check: on_or_off,
     },
     Setting {
         name: EXECUTOR_SET,
@@ -169,6 +178,11 @@ impl Settings {
     /// Whether the tasks of a stage are counted by the rows that come.
     pub(crate) fn adaptive_tasks(&self) -> bool {
         self.0.get(ADAPTIVE_TASKS).is_some_and(|value| value == "on")
+    }
+
+    /// Whether the client can fetch rows from executors.
+    pub(crate) fn direct_results(&self) -> bool {
+        self.0.get(DIRECT_RESULTS).is_some_and(|value| value == "on")
     }
 
     /// The branch that is read and written in the place of main, where one was named.

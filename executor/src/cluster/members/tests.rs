@@ -10,6 +10,7 @@ fn ready(instance: &str) -> Health {
     Health::Ready {
         instance: instance.to_owned(),
         cores: 4,
+        results: None,
     }
 }
 

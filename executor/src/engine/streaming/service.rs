@@ -21,24 +21,27 @@ use crate::functions;
 use crate::process::drain::{Drain, Drained};
 use crate::process::memory::Memory;
 use crate::process::session::TaskSettings;
-use crate::process::status::StatusService;
 
 /// The biggest message a coordinator may send: one task's plan, with all its files.
-pub(super) const PLAN_BYTES_MAX: usize = 256 << 20;
+pub(in crate::engine) const PLAN_BYTES_MAX: usize = 256 << 20;
 
 /// Decides which requests reach the service.
 pub(crate) type Door = fn(Request<()>) -> std::result::Result<Request<()>, Status>;
 
 /// The services of an executor behind `door`: one runs tasks in `memory`, reaches other executors over `channels` and
-/// stops when `drain` says so, one tells how far they are, and one whether the executor lives and takes credentials.
-pub(crate) fn task_routes(memory: Arc<Memory>, channels: Arc<Channels>, door: Door, drain: &Drain) -> Routes {
+/// stops when `drain` says so, and one tells how far `tasks` are, which is where they enter.
+pub(crate) fn task_routes(
+    memory: Arc<Memory>,
+    channels: Arc<Channels>,
+    tasks: Arc<Tasks>,
+    door: Door,
+    drain: &Drain,
+) -> Routes {
     let workers = Workers::new(channels);
     // Tasks of all queries share what the codec's scans load.
     let codec = LakeCodec::default();
-    let tasks = Arc::new(Tasks::default());
     let progress = TasksService::new(Arc::clone(&tasks));
     let runtime = Arc::clone(memory.runtime());
-    let status = StatusService::new(drain.clone(), Arc::clone(memory.stores()));
     let worker = Worker::from_session_builder(move |query: WorkerQueryContext| {
         let session = task_session(query, workers.clone(), codec.clone(), Arc::clone(&tasks), &memory);
         async move { session }
@@ -49,7 +52,6 @@ pub(crate) fn task_routes(memory: Arc<Memory>, channels: Arc<Channels>, door: Do
     let service = Drained::new(service, drain.clone());
     Routes::new(InterceptedService::new(service, door))
         .add_service(InterceptedService::new(progress, door))
-        .add_service(InterceptedService::new(status, door))
 }
 
 /// The session one task runs in. The library decodes the plan afterwards, in this session.

@@ -32,11 +32,11 @@ const PATH: &str = "/lakewing.v1.TaskProgress/Get";
 
 /// The plans of the tasks of one executor, by query, as long as their tasks keep them.
 #[derive(Default)]
-pub(super) struct Tasks(Mutex<HashMap<String, Vec<Weak<dyn ExecutionPlan>>>>);
+pub(crate) struct Tasks(Mutex<HashMap<String, Vec<Weak<dyn ExecutionPlan>>>>);
 
 impl Tasks {
     /// Remembers the plan of a task of `query`, and forgets queries that have ended.
-    pub(super) fn enter(&self, query: &str, plan: &Arc<dyn ExecutionPlan>) {
+    pub(crate) fn enter(&self, query: &str, plan: &Arc<dyn ExecutionPlan>) {
         let mut queries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         queries.retain(|_, plans| plans.iter().any(|plan| plan.strong_count() > 0));
         queries.entry(query.to_owned()).or_default().push(Arc::downgrade(plan));
@@ -108,7 +108,7 @@ pub(in crate::engine) struct Elsewhere {
 
 impl Elsewhere {
     /// Of the tasks that `peers` have of `query`.
-    pub(super) fn watch(cluster: &Arc<Cluster>, peers: Vec<Peer>, query: String) -> Self {
+    pub(in crate::engine) fn watch(cluster: &Arc<Cluster>, peers: Vec<Peer>, query: String) -> Self {
         let fraction = Arc::new(AtomicU64::new(0));
         let (told, cluster) = (Arc::clone(&fraction), Arc::clone(cluster));
         let asking = SpawnedTask::spawn(async move {
