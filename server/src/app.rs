@@ -22,7 +22,7 @@ use crate::auth::Authenticator;
 use crate::config::{Config, below_executor};
 use crate::error::{Error, Result};
 use crate::flight::{Flight, Limit, Rooms, limit_requests};
-use crate::query::{Admission, Ending, Queries, Registry, Spool};
+use crate::query::{Admission, Ending, Endings, Queries, Registry, Spool};
 use crate::session::Sessions;
 use crate::shutdown::Lifecycle;
 use crate::telemetry::{call_span, metrics};
@@ -48,6 +48,8 @@ pub struct App {
     lifecycle: Lifecycle,
     running: Registry,
     grace: Duration,
+    /// Goes on while the last queries do, so that they too can be ended through other servers.
+    _endings: SpawnedTask<()>,
     _metrics: Option<SpawnedTask<()>>,
 }
 
@@ -62,19 +64,19 @@ impl App {
         let lake = config.lake()?;
         let stores = Stores::new(&lake.storage)?;
         let lakehouse = Arc::new(Lakehouse::new(&lake, Arc::clone(&stores))?);
-        let spool = Spool::new(&config.spool, &config.data_dir.join("spool"), &stores)?;
+        let spool = Arc::new(Spool::new(&config.spool, &config.data_dir.join("spool"), &stores)?);
         let engines = Arc::new(Engines::start(&config.executor, stores).await.map_err(below_executor)?);
         let lifecycle = Lifecycle::default();
         let auth = Authenticator::new(&config.auth)?;
         let access = Access::new(config.access.clone(), auth.directory(), Arc::clone(&lakehouse));
+        let endings = Endings::new(Arc::clone(&spool), auth.seal());
         let queries = Queries::new(
             (Arc::clone(&lakehouse), Arc::new(access)),
             Arc::clone(&engines),
-            Admission::new(config.queries.clone()),
+            (Admission::new(config.queries.clone()), endings.clone()),
             lifecycle.clone(),
         );
         let running = queries.registry().clone();
-        let spool = Arc::new(spool);
         let names = (config.starting_catalog()?, config.default_namespace);
         let sessions = Sessions::new(names, Arc::clone(&spool), auth.seal());
         lifecycle.spawn_until_stop(auth.watch());
@@ -91,12 +93,7 @@ impl App {
         let flight = Flight::new(rooms, auth, config.tls.is_some())?;
         let router = server().add_service(flight.into_server());
 
-        let failed = |source| Error::Io {
-            action: format!("listen on {}", config.listen),
-            source,
-        };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = listen(config.listen).await?;
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let stop = lifecycle.stop().cancelled_owned();
         let serving = match acceptor {
@@ -113,13 +110,13 @@ impl App {
             }
         });
         info!(%address, catalogs = ?lakehouse.catalog_names(), "serving");
-        let encrypted = config.tls.is_some();
         Ok(Self {
             address,
-            encrypted,
+            encrypted: config.tls.is_some(),
             lakehouse,
             engines,
             lifecycle,
+            _endings: SpawnedTask::spawn(endings.watch(running.clone())),
             running,
             grace: config.shutdown_grace,
             _metrics: metrics,
@@ -165,6 +162,16 @@ fn server() -> Server<Stack<Limit, Identity>> {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
         .trace_fn(call_span)
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let failed = |source| Error::Io {
+        action: format!("listen on {address}"),
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 fn create_folder(folder: &Path) -> Result<()> {

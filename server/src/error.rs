@@ -113,8 +113,8 @@ pub enum Error {
         /// Why.
         ending: Ending,
     },
-    /// A query that does not run here, or is another user's.
-    #[error("no query {id} of yours runs on this server")]
+    /// A query that no server runs, or that is another user's.
+    #[error("no query {id} of yours runs")]
     NoQuery {
         /// Its id.
         id: Uuid,

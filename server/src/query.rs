@@ -1,6 +1,7 @@
 //! SQL in, rows out: the one door to running statements, for every protocol. Knows no protocol itself.
 
 mod admission;
+mod endings;
 mod parts;
 mod registry;
 mod run;
@@ -34,6 +35,7 @@ use crate::sql::plan::{Plan, Planner};
 
 pub(crate) use admission::Admission;
 pub use admission::{Config as QueriesConfig, Group};
+pub(crate) use endings::Endings;
 pub use registry::Ending;
 pub(crate) use registry::{Origin, Registry, RunningQuery};
 pub(crate) use run::Running;
@@ -53,6 +55,7 @@ pub(crate) struct Queries {
     planner: Planner,
     access: Arc<Access>,
     registry: Registry,
+    endings: Endings,
     admission: Admission,
     // A courtesy: whoever finds no plan here makes the same one from the pins.
     planned: Cache<Uuid, Arc<Mutex<Option<Plan>>>>,
@@ -118,12 +121,12 @@ pub(crate) enum Outcome {
 }
 
 impl Queries {
-    /// Over the tables of `lakehouse` that `access` gives to each user, run by `engines` when `admission` lets them; `tasks`
-    /// bring commits to their end.
+    /// Over the tables of `lakehouse` that `access` gives to each user, run by `engines` when `admission` lets them, and
+    /// ended through `endings` where they run elsewhere; `tasks` bring commits to their end.
     pub(crate) fn new(
         (lakehouse, access): (Arc<Lakehouse>, Arc<Access>),
         engines: Arc<Engines>,
-        admission: Admission,
+        (admission, endings): (Admission, Endings),
         tasks: Lifecycle,
     ) -> Self {
         let registry = Registry::default();
@@ -143,6 +146,7 @@ impl Queries {
             planner,
             access,
             registry,
+            endings,
             admission,
             planned,
             tasks,
@@ -297,10 +301,7 @@ impl Queries {
                 Ok(Outcome::Done)
             }
             Statement::Kill(id) => {
-                let by_admin = self.access.is_admin(&session.user) && self.registry.end_of_anybody(id, &Ending::Killed);
-                if !by_admin && !self.cancel(id, &session.user, Ending::Killed).await {
-                    return Err(Error::NoQuery { id });
-                }
+                self.kill(id, &session.user).await?;
                 Ok(Outcome::Done)
             }
             _ => Ok(Outcome::Query),
@@ -321,17 +322,6 @@ impl Queries {
             None => Command::Reset { name },
         };
         guarded(Box::pin(command.apply(session, fresh, &self.planner))).await
-    }
-
-    /// Ends the query `id` of `user`, here and on all executors, also where it was planned and not begun. False where
-    /// there is none.
-    pub(crate) async fn cancel(&self, id: Uuid, user: &str, ending: Ending) -> bool {
-        let ended = self.registry.end(id, user, &ending);
-        let planned = self.take_planned(id).await.is_some();
-        if planned {
-            self.registry.forbid(id, user, ending);
-        }
-        ended || planned
     }
 
     /// The queries that run now.

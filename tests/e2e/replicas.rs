@@ -1,6 +1,8 @@
 //! Two servers with one secret behind a proxy that gives every connection to the other one: what one server handed out
 //! the other understands, also while both are replaced.
 
+mod ending;
+
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -22,7 +24,8 @@ const CYCLES: i64 = 200;
 const SQL: &str = "SELECT n_nationkey + ?, ? FROM nation WHERE n_nationkey < 10 ORDER BY 1";
 
 fn replica(data: &TempDir) -> LakeBuilder {
-    let auth = "[auth]\nmode = \"basic\"\nusers = { alice = \"wonderland\" }\nsecret = \"0123456789abcdef\"\n";
+    let auth = "[auth]\nmode = \"basic\"\nusers = { alice = \"wonderland\", bob = \"builder\" }\n\
+                secret = \"0123456789abcdef\"\n";
     Lake::embedded().data(data.path()).section(auth)
 }
 

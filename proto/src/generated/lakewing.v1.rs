@@ -778,6 +778,24 @@ pub struct StoredSession {
     #[prost(message, optional, tag = "2")]
     pub session: ::core::option::Option<Session>,
 }
+/// Asks whichever server runs a query to end it: a stored object, sealed like a handle.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndRequest {
+    /// Its own, so that no object can be passed off as another's.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Whose queries are meant; absent: everybody's.
+    #[prost(string, optional, tag = "2")]
+    pub user: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(enumeration = "EndReason", tag = "3")]
+    pub reason: i32,
+    /// Empty where a session is meant.
+    #[prost(string, tag = "4")]
+    pub query_id: ::prost::alloc::string::String,
+    /// A keyed hash of the session's id, which the spool does not tell.
+    #[prost(bytes = "vec", tag = "5")]
+    pub session_fingerprint: ::prost::alloc::vec::Vec<u8>,
+}
 /// The part of a session that changes what a statement means.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Session {
@@ -869,6 +887,38 @@ impl StoredState {
             "STORED_STATE_RUNNING" => Some(Self::Running),
             "STORED_STATE_COMPLETE" => Some(Self::Complete),
             "STORED_STATE_FAILED" => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum EndReason {
+    Unspecified = 0,
+    Cancelled = 1,
+    Killed = 2,
+    SessionClosed = 3,
+}
+impl EndReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "END_REASON_UNSPECIFIED",
+            Self::Cancelled => "END_REASON_CANCELLED",
+            Self::Killed => "END_REASON_KILLED",
+            Self::SessionClosed => "END_REASON_SESSION_CLOSED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "END_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "END_REASON_CANCELLED" => Some(Self::Cancelled),
+            "END_REASON_KILLED" => Some(Self::Killed),
+            "END_REASON_SESSION_CLOSED" => Some(Self::SessionClosed),
             _ => None,
         }
     }

@@ -19,6 +19,7 @@ pub(crate) enum Purpose {
     Poll = 9,
     Reference = 10,
     Session = 11,
+    Ending = 12,
     Fingerprint = 64,
 }
 

@@ -1,5 +1,6 @@
 //! CancelFlightInfo, the older CancelQuery, and RenewFlightEndpoint: what clients do about queries and results that
-//! they were told of. A query is found by its tickets or by the id in the info, since some clients keep only one.
+//! they were told of. A query is found by its tickets or by the id in the info, since some clients keep only one; one
+//! that is not known here may run on another server.
 
 use arrow_flight::sql::{ActionCancelQueryRequest, ActionCancelQueryResult, Any, Command, ProstMessageExt};
 use arrow_flight::{
@@ -7,6 +8,7 @@ use arrow_flight::{
     RenewFlightEndpointRequest, Ticket,
 };
 use bytes::Bytes;
+use futures::future::try_join_all;
 use prost::Message;
 use uuid::Uuid;
 
@@ -14,7 +16,10 @@ use super::ticket::Redeemable;
 use super::{Flight, command, poll, session};
 use crate::auth::Caller;
 use crate::error::{Error, Result};
-use crate::query::Ending;
+
+/// Queries of one info that other servers are asked about. An info is about one query; two where its id is not that of
+/// its tickets.
+const ELSEWHERE_MAX: usize = 2;
 
 impl Flight {
     /// The message is bare.
@@ -49,11 +54,22 @@ impl Flight {
         ids.sort_unstable();
         ids.dedup();
         let mut found = None;
+        let mut unknown = Vec::new();
         for id in ids {
-            if self.queries.cancel(id, &caller.user, Ending::Cancelled).await {
+            if self.queries.cancel(id, &caller.user).await {
                 found = Some(CancelStatus::Cancelled);
             } else if let Some(status) = self.cancel_stored(caller, id).await? {
                 found = found.or(Some(status));
+            } else if unknown.len() < ELSEWHERE_MAX {
+                unknown.push(id);
+            }
+        }
+        if found.is_none() {
+            let asked = unknown
+                .into_iter()
+                .map(|id| self.queries.cancel_elsewhere(id, &caller.user));
+            if try_join_all(asked).await?.contains(&true) {
+                found = Some(CancelStatus::Cancelled);
             }
         }
         found.ok_or(Error::Closed { what: "query" })

@@ -146,15 +146,15 @@ impl Flight {
         Ok(Options { options }.encode_to_vec().into())
     }
 
-    /// Forgets the caller's session, drops its temporary tables and ends its queries; its token is worth nothing from now
-    /// on.
+    /// Forgets the caller's session, drops its temporary tables and ends its queries, also those on other servers; its
+    /// token is worth nothing from now on.
     pub(super) async fn close_session(&self, caller: &Caller, body: &[u8]) -> Result<Bytes> {
         let _: Empty = decode(body, "CloseSessionRequest")?;
         let status = match &caller.session_id {
             Some(id) => {
                 let ended = self.sessions.known(caller).await;
                 self.sessions.close(id).await?;
-                self.queries.registry().end_session(id);
+                self.queries.end_session(id);
                 if let Some(session) = ended {
                     self.queries.drop_all_temporary(&session).await;
                 }

@@ -175,6 +175,11 @@ impl Registry {
         }
     }
 
+    /// Whether nothing runs.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.running().is_empty()
+    }
+
     /// The queries of `user`, oldest first.
     pub(crate) fn of_user(&self, user: &str) -> Vec<Arc<RunningQuery>> {
         let mut own = self.select(|query| query.user == user);

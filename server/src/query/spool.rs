@@ -7,8 +7,11 @@
 //! location/ID/state        StoredQuery, written by the server that runs the query
 //! location/ID/cancel       somebody wants it to end
 //! location/ID/000000.part  rows, the handle, or what was SET in a session
+//! location/ending/ID       a request that queries end, whichever server runs them; kept for a moment
+//! location/ending/ID.done  a server has ended some
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,7 +20,7 @@ use bytes::Bytes;
 use catalog::Stores;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{self, ObjectStore, ObjectStoreExt};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use prost::Message;
 use proto::StoredQuery;
 use serde::Deserialize;
@@ -30,6 +33,11 @@ use crate::error::{Error, Result};
 const SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// A state that nobody wrote for so long is that of a server that is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// Where requests that queries end are kept. No id of anything else is called so.
+const REQUESTS: &str = "ending";
+/// So long a request is kept: a query that begins meanwhile is ended too. Much longer than servers take to see it, and
+/// short enough for what all clients close and cancel in that time to be listed every second.
+const REQUEST_KEPT: Duration = Duration::from_secs(60);
 
 /// Where results are stored that clients poll for.
 #[derive(Debug, Clone, Deserialize)]
@@ -164,6 +172,42 @@ impl Spool {
         matches!(asked, Ok(Some(_))) || matches!(self.leased(id).await, Err(Error::Closed { .. }))
     }
 
+    /// Stores a request that queries end, for whichever server runs them. `id` sorts by time.
+    pub(crate) async fn write_request(&self, id: Uuid, request: Bytes) -> Result<()> {
+        self.write(&self.request(&id.to_string()), request).await
+    }
+
+    /// The newest requests that are kept, at most `count_max`.
+    pub(crate) async fn requests(&self, count_max: usize) -> Result<BTreeSet<Uuid>> {
+        let mut newest = BTreeSet::new();
+        let mut listed = self.store.list(Some(&self.root.clone().join(REQUESTS)));
+        while let Some(object) = listed.next().await {
+            let object = object.map_err(|error| self.failed("list", error))?;
+            newest.extend(object.location.filename().and_then(|name| name.parse::<Uuid>().ok()));
+            if newest.len() > count_max {
+                newest.pop_first();
+            }
+        }
+        Ok(newest)
+    }
+
+    /// One request; nothing where it is not kept any more.
+    pub(crate) async fn read_request(&self, id: Uuid) -> Result<Option<Bytes>> {
+        self.read(&self.request(&id.to_string())).await
+    }
+
+    /// Tells whoever wrote the request `id` that it was met.
+    pub(crate) async fn answer_request(&self, id: Uuid) -> Result<()> {
+        self.write(&self.request(&answer_name(id)), Bytes::from_static(b"1"))
+            .await
+    }
+
+    /// Whether somebody told so.
+    pub(crate) async fn is_answered(&self, id: Uuid) -> Result<bool> {
+        let answer = self.read(&self.request(&answer_name(id))).await?;
+        Ok(answer.is_some())
+    }
+
     /// Stores one part.
     ///
     /// # Errors
@@ -221,8 +265,10 @@ impl Spool {
         let interval = (self.lifetime / 2).min(SWEEP_INTERVAL_MAX);
         loop {
             tokio::time::sleep(interval).await;
-            if let Err(error) = self.sweep().await {
-                warn!(%error, "the spool cannot be cleaned up");
+            for swept in [self.sweep().await, self.sweep_requests(REQUEST_KEPT).await] {
+                if let Err(error) = swept {
+                    warn!(%error, "the spool cannot be cleaned up");
+                }
             }
         }
     }
@@ -251,23 +297,55 @@ impl Spool {
         Ok(())
     }
 
+    /// Deletes requests and answers that are older than `kept`.
+    async fn sweep_requests(&self, kept: Duration) -> Result<()> {
+        let now = SystemTime::now();
+        let objects = self.list(&self.root.clone().join(REQUESTS)).await?;
+        let old = objects.into_iter().filter(|object| {
+            let written = SystemTime::from(object.last_modified);
+            now.duration_since(written).unwrap_or_default() >= kept
+        });
+        let old: Vec<_> = old.map(|object| Ok(object.location)).collect();
+        let mut deleted = self.store.delete_stream(stream::iter(old).boxed());
+        while let Some(deletion) = deleted.next().await {
+            match deletion {
+                // Every server sweeps.
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(self.failed("delete", error)),
+            }
+        }
+        Ok(())
+    }
+
     async fn list(&self, prefix: &Path) -> Result<Vec<object_store::ObjectMeta>> {
         let listed = self.store.list(Some(prefix)).try_collect().await;
         listed.map_err(|error| self.failed("list", error))
     }
 
     async fn put(&self, id: Uuid, name: &str, bytes: Bytes) -> Result<()> {
-        let put = self.store.put(&self.path(id, name), bytes.into()).await;
-        put.map(|_| ()).map_err(|error| self.failed("write", error))
+        self.write(&self.path(id, name), bytes).await
     }
 
     async fn get(&self, id: Uuid, name: &str) -> Result<Option<Bytes>> {
-        let read = async { self.store.get(&self.path(id, name)).await?.bytes().await };
+        self.read(&self.path(id, name)).await
+    }
+
+    async fn write(&self, path: &Path, bytes: Bytes) -> Result<()> {
+        let put = self.store.put(path, bytes.into()).await;
+        put.map(|_| ()).map_err(|error| self.failed("write", error))
+    }
+
+    async fn read(&self, path: &Path) -> Result<Option<Bytes>> {
+        let read = async { self.store.get(path).await?.bytes().await };
         match read.await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed("read", error)),
         }
+    }
+
+    fn request(&self, name: &str) -> Path {
+        self.root.clone().join(REQUESTS).join(name)
     }
 
     fn path(&self, id: Uuid, name: &str) -> Path {
@@ -287,6 +365,10 @@ const GONE: Error = Error::Closed { what: "result" };
 
 fn part_name(number: u32) -> String {
     format!("{number:06}.part")
+}
+
+fn answer_name(id: Uuid) -> String {
+    format!("{id}.done")
 }
 
 fn milliseconds(time: SystemTime) -> u64 {
@@ -358,5 +440,32 @@ mod tests {
         };
         here.write_state(id, &state).await.unwrap();
         assert_eq!(there.read_state(id).await.unwrap(), state);
+    }
+
+    #[tokio::test]
+    async fn the_newest_requests_are_listed_and_old_ones_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, there) = (spool(&folder, &Config::default()), spool(&folder, &Config::default()));
+        assert!(there.requests(2).await.unwrap().is_empty());
+        // As different as their order in time.
+        let ids = [1, 2, 3].map(Uuid::from_u128);
+        for id in ids {
+            here.write_request(id, Bytes::from_static(b"x")).await.unwrap();
+        }
+        assert_eq!(there.requests(2).await.unwrap(), BTreeSet::from([ids[1], ids[2]]));
+        assert_eq!(there.read_request(ids[0]).await.unwrap().unwrap(), "x");
+        assert!(!here.is_answered(ids[2]).await.unwrap());
+        there.answer_request(ids[2]).await.unwrap();
+        assert!(here.is_answered(ids[2]).await.unwrap() && !here.is_answered(ids[1]).await.unwrap());
+        // An answer is no request.
+        assert_eq!(there.requests(9).await.unwrap(), BTreeSet::from(ids));
+
+        here.sweep().await.unwrap();
+        here.sweep_requests(REQUEST_KEPT).await.unwrap();
+        assert_eq!(there.requests(9).await.unwrap(), BTreeSet::from(ids));
+        here.sweep_requests(Duration::ZERO).await.unwrap();
+        there.sweep_requests(Duration::ZERO).await.unwrap();
+        assert!(there.requests(9).await.unwrap().is_empty());
+        assert!(!here.is_answered(ids[2]).await.unwrap());
     }
 }
