@@ -13,6 +13,8 @@ use datafusion::error::DataFusionError;
 use datafusion::object_store;
 use proto::ErrorKind;
 
+use crate::cause::Cause;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -115,12 +117,10 @@ pub enum Error {
         detail: String,
     },
     /// A result that an executor handed out to a client, and did not bring to its end.
-    #[error("{message}")]
+    #[error("{}", cause.message)]
     Delivery {
-        /// What kind of failure it was there.
-        kind: ErrorKind,
-        /// What it said.
-        message: String,
+        /// What went wrong there.
+        cause: Box<Cause>,
     },
     /// The plan itself failed.
     #[error(transparent)]
@@ -143,7 +143,7 @@ impl Error {
             | Error::NotStarted { .. }
             | Error::GivenUp { .. }
             | Error::Expired => ErrorKind::Unavailable,
-            Error::Delivery { kind, .. } => *kind,
+            Error::Delivery { cause } => cause.kind,
             Error::Query(error) => query_kind(error),
         }
     }

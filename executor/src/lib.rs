@@ -3,6 +3,7 @@
 //! The doors are [`Engines`] (a logical plan in, record batches out), [`Executor`] (the process at the far end) and
 //! their configuration. This crate knows nothing of SQL text, users or sessions, and never calls a catalog.
 
+pub mod cause;
 mod cluster;
 mod config;
 mod engine;

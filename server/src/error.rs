@@ -4,10 +4,10 @@
 mod dig;
 mod meant;
 mod place;
-mod sqlstate;
 
 use datafusion::error::DataFusionError;
 use datafusion::object_store;
+use executor::cause::{lake_state, sqlstate};
 use executor::results::SQLSTATE_HEADER;
 use proto::ErrorKind;
 use tonic::metadata::MetadataValue;
@@ -102,10 +102,10 @@ pub enum Error {
     #[error(transparent)]
     Catalog(#[from] catalog::Error),
     /// The engine cannot run the plan.
-    #[error("{}", dig::message(.0))]
+    #[error("{}", dig::cause(.0).message)]
     Executor(#[from] executor::Error),
     /// Planning or running a query failed.
-    #[error("{}", dig::message(.0))]
+    #[error("{}", dig::cause(.0).message)]
     Query(#[from] DataFusionError),
     /// A query that ended before its last row.
     #[error("{ending}")]
@@ -238,9 +238,9 @@ impl Error {
         match self {
             Error::Request { .. } => sqlstate::PROTOCOL,
             Error::Closed { .. } => sqlstate::CLOSED,
-            Error::Catalog(error) => dig::lake_state(error),
-            Error::Executor(error) => dig::state(error),
-            Error::Query(error) => dig::state(error),
+            Error::Catalog(error) => lake_state(error),
+            Error::Executor(error) => dig::cause(error).state,
+            Error::Query(error) => dig::cause(error).state,
             Error::Located { error, .. } => error.sqlstate(),
             other => sqlstate::of(other.kind()),
         }
@@ -268,8 +268,8 @@ impl Error {
             Error::Stored { kind, .. } => *kind,
             Error::Located { error, .. } => error.kind(),
             Error::Catalog(error) => error.kind(),
-            Error::Executor(error) => dig::kind(error),
-            Error::Query(error) => dig::kind(error),
+            Error::Executor(error) => dig::cause(error).kind,
+            Error::Query(error) => dig::cause(error).kind,
         }
     }
 
@@ -280,8 +280,8 @@ impl Error {
             Error::Limit { hint, .. } => Some((*hint).to_owned()),
             Error::Located { error, .. } => error.hint(),
             Error::Catalog(error) => error.hint().map(str::to_owned),
-            Error::Executor(error) => dig::hint(error),
-            Error::Query(error) => dig::hint(error),
+            Error::Executor(error) => dig::cause(error).hint,
+            Error::Query(error) => dig::cause(error).hint,
             _ => None,
         }
     }

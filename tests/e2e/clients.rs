@@ -1,6 +1,7 @@
 //! Unmodified drivers and tools: they connect, query, bind parameters and browse.
 
 mod adbc;
+mod direct;
 mod jdbc;
 mod odbc;
 mod parts;

@@ -37,6 +37,7 @@ use super::parts::OnePart;
 use super::progress::{Progress, Source};
 use super::streaming::{Elsewhere, PLAN_BYTES_MAX};
 use super::{Engines, Execution, Limits, scan};
+use crate::cause::{Cause, sqlstate};
 use crate::cluster::Cluster;
 use crate::cluster::channel::{ExecutorChannel, innermost, of_status, unreachable};
 use crate::cluster::members::Peer;
@@ -347,12 +348,8 @@ async fn relay(mut news: Streaming<DeliverNews>, told: mpsc::Sender<Result<u64>>
             tell(told.as_ref(), Ok(message.rows)).await;
         }
         if !message.error.is_empty() {
-            let kind = message.error_kind();
-            let error = Error::Delivery {
-                kind,
-                message: message.error,
-            };
-            tell(told.take().as_ref(), Err(error)).await;
+            let cause = Box::new(cause(message));
+            tell(told.take().as_ref(), Err(Error::Delivery { cause })).await;
         } else if message.ended {
             told = None;
         }
@@ -361,6 +358,17 @@ async fn relay(mut news: Streaming<DeliverNews>, told: mpsc::Sender<Result<u64>>
         left.cancel();
         // The stream has no end: the rows have none.
         told.closed().await;
+    }
+}
+
+/// What an executor says went wrong.
+fn cause(news: DeliverNews) -> Cause {
+    let kind = news.error_kind();
+    Cause {
+        kind,
+        state: sqlstate::known(&news.error_state).unwrap_or_else(|| sqlstate::of(kind)),
+        message: news.error,
+        hint: Some(news.error_hint).filter(|hint| !hint.is_empty()),
     }
 }
 

@@ -226,6 +226,12 @@ pub struct DeliverNews {
     pub error: ::prost::alloc::string::String,
     #[prost(enumeration = "ErrorKind", tag = "4")]
     pub error_kind: i32,
+    /// The SQLSTATE.
+    #[prost(string, tag = "5")]
+    pub error_state: ::prost::alloc::string::String,
+    /// What can be done about it; empty: nothing that is known.
+    #[prost(string, tag = "6")]
+    pub error_hint: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -23,7 +23,8 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status, Streaming};
 
 use super::Results;
-use crate::error::{Result, query_kind};
+use crate::cause::Cause;
+use crate::error::Result;
 use crate::results::{self, SQLSTATE_HEADER};
 
 /// How often a coordinator hears how many rows there were.
@@ -201,11 +202,14 @@ impl Coordinator {
 
     /// Tells of an error; the answer is what the coordinator makes of it for the client.
     async fn fail(&mut self, error: &DataFusionError) -> Status {
+        let cause = Cause::of(error, |_| None);
         let news = DeliverNews {
             rows: self.unheard,
-            error: error.find_root().to_string(),
-            error_kind: query_kind(error).into(),
-            ..DeliverNews::default()
+            ended: false,
+            error: cause.message,
+            error_kind: cause.kind.into(),
+            error_state: cause.state.to_owned(),
+            error_hint: cause.hint.unwrap_or_default(),
         };
         drop(self.news.send(news).await);
         let answer = tokio::time::timeout(REFUSAL_WAIT, ordered(&mut self.orders)).await;
