@@ -4,6 +4,7 @@
 mod depth;
 mod functions;
 mod limits;
+mod patterns;
 mod versions;
 
 use std::ops::ControlFlow;
@@ -170,6 +171,7 @@ impl Statement {
                 functions::translate(&mut statement);
                 if let Some(inner) = written_or_explained(&mut statement) {
                     limits::translate(inner)?;
+                    patterns::translate(inner)?;
                 }
                 let classified = Self::classify((statement, branch), sql, parameters, versions)?;
                 match creation {
