@@ -162,7 +162,7 @@ fn own_names(session: &Session, columns: Arc<ViewColumns>) -> OwnNames {
 /// Tells the columns of a view of the session. One that cannot be planned is listed without columns.
 async fn describe(view: &str, (session, queries): (&Session, &Queries), columns: &ViewColumns) {
     let sql = format!("SELECT * FROM \"{}\"", view.replace('"', "\"\""));
-    match queries.schema(session, Source::Sql(&sql), Vec::new()).await {
+    match Box::pin(queries.schema(session, Source::Sql(&sql), Vec::new())).await {
         Ok(schema) => columns.tell(view, schema),
         Err(error) => warn!(view, %error, "listed without columns: the view cannot be planned"),
     }

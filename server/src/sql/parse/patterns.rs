@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Statement, Value, ValueWithSpan, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Statement, Value, ValueWithSpan, VisitMut, VisitorMut,
+};
 
 use crate::error::{Error, Result};
 
@@ -46,17 +48,37 @@ fn rewrite(pattern: &mut Expr, escape: &mut Option<ValueWithSpan>) -> Result<()>
         (_, Some(_)) => return Err(Error::statement("ESCAPE takes one character or none")),
     };
     if by != Some('\\') {
-        let Some(constant) = constant(pattern) else {
-            return Err(Error::unsupported(
-                "LIKE ... ESCAPE with a pattern that is no constant text",
-                ": escape with the backslash, which takes no ESCAPE",
-            ));
-        };
-        let escaped = escaped(constant, by)?;
-        *pattern = Expr::Value(Value::SingleQuotedString(escaped).into());
+        escape_by_backslash(pattern, by)?;
     }
     *escape = None;
     Ok(())
+}
+
+/// Rewrites a constant text, or a chain of them.
+fn escape_by_backslash(pattern: &mut Expr, by: Option<char>) -> Result<()> {
+    let no_constant = || {
+        Error::unsupported(
+            "LIKE ... ESCAPE with a pattern that is no constant text",
+            ": escape with the backslash, which takes no ESCAPE",
+        )
+    };
+    match pattern {
+        Expr::Nested(inner) => escape_by_backslash(inner, by),
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::StringConcat,
+            right,
+        } => {
+            escape_by_backslash(left, by)?;
+            escape_by_backslash(right, by)
+        }
+        Expr::Value(value) => {
+            let escaped = escaped(text(&value.value).ok_or_else(no_constant)?, by)?;
+            value.value = Value::SingleQuotedString(escaped);
+            Ok(())
+        }
+        _ => Err(no_constant()),
+    }
 }
 
 /// The pattern that means with a backslash what `pattern` means with `by`.
@@ -78,15 +100,6 @@ fn escaped(pattern: &str, by: Option<char>) -> Result<String> {
         escaped.push(literal);
     }
     Ok(escaped)
-}
-
-/// The text that an expression is, in brackets or not.
-fn constant(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Nested(inner) => constant(inner),
-        Expr::Value(value) => text(&value.value),
-        _ => None,
-    }
 }
 
 fn text(value: &Value) -> Option<&str> {
@@ -119,7 +132,8 @@ mod tests {
         let check = |condition: &str, expect: &str| assert_eq!(translated(condition).unwrap(), expect, "{condition}");
         check(r"a LIKE 'x!%y%' ESCAPE '!'", r"a LIKE 'x\%y%'");
         check(r"a NOT LIKE '_!_' ESCAPE '!'", r"a NOT LIKE '_\_'");
-        check(r"a ILIKE ('!!!%') ESCAPE '!'", r"a ILIKE '!\%'");
+        check(r"a ILIKE ('!!!%') ESCAPE '!'", r"a ILIKE ('!\%')");
+        check(r"a LIKE '%' || 'x/_' || '%' ESCAPE '/'", r"a LIKE '%' || 'x\_' || '%'");
         check(r"a LIKE '\!\' ESCAPE '!'", r"a LIKE '\\\\'");
         check(r"a LIKE '!ab' ESCAPE '!'", r"a LIKE 'ab'");
         check(r"a LIKE 'ü%%' ESCAPE 'ü'", r"a LIKE '\%%'");
@@ -137,6 +151,7 @@ mod tests {
         };
         check("a LIKE b ESCAPE '!'", "no constant text");
         check("a LIKE b ESCAPE ''", "no constant text");
+        check("a LIKE '%' || b ESCAPE '!'", "no constant text");
         check("a LIKE 'x!' ESCAPE '!'", "ends with its ESCAPE");
         check("a LIKE 'x' ESCAPE '!!'", "one character");
     }
