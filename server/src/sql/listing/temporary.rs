@@ -31,10 +31,7 @@ impl OwnNames {
 
     /// The schema that they are listed in, as catalog and namespace; none where there are none or it is not selected.
     pub(crate) fn namespace(&self, selection: &Selection) -> Result<Option<(String, String)>> {
-        let is_other = selection
-            .catalog
-            .as_ref()
-            .is_some_and(|wanted| *wanted != self.catalog);
+        let is_other = selection.catalog.as_ref().is_some_and(|name| *name != self.catalog);
         if is_other || self.names.is_empty() {
             return Ok(None);
         }
