@@ -3,6 +3,7 @@
 
 mod calendar;
 mod dates;
+mod locate;
 mod modulo;
 mod now;
 
@@ -10,7 +11,8 @@ use std::sync::Arc;
 
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::functions::{math, string};
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::functions_aggregate::approx_distinct::approx_distinct_udaf;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 /// `builder` with these functions beside those that it has.
 pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder {
@@ -19,11 +21,15 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
     all.extend(functions);
     all.extend(calendar::functions().map(Arc::new));
     all.push(Arc::new(ScalarUDF::new_from_impl(modulo::Modulo::default())));
+    all.push(Arc::new(ScalarUDF::new_from_impl(locate::Locate::default())));
     for (function, name) in [
         (math::signum(), "sign"),
         (string::chr(), "char"),
         (string::starts_with(), "startswith"),
         (string::ends_with(), "endswith"),
+        (string::upper(), "ucase"),
+        (string::lower(), "lcase"),
+        (math::ceil(), "ceiling"),
     ] {
         all.push(Arc::new(ScalarUDF::clone(&function).with_aliases([name])));
     }
@@ -31,5 +37,7 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
     all.push(Arc::new(ScalarUDF::new_from_impl(now::Now::default())));
     let aggregates = builder.aggregate_functions().get_or_insert_default();
     aggregates.push(Arc::new(catalog::theta_sketch()));
+    let approx_distinct = AggregateUDF::clone(&approx_distinct_udaf());
+    aggregates.push(Arc::new(approx_distinct.with_aliases(["approx_count_distinct"])));
     builder
 }

@@ -167,7 +167,9 @@ fn incoming(listener: TcpListener, cut: &CancellationToken) -> impl Stream<Item 
 /// The settings of those connections.
 fn server(tls: Option<ServerTlsConfig>, keep_alive: Duration) -> Result<Server> {
     let server = match tls {
-        Some(tls) => Server::builder().tls_config(tls).map_err(|source| Error::Serve { source })?,
+        Some(tls) => Server::builder()
+            .tls_config(tls)
+            .map_err(|source| Error::Serve { source })?,
         None => Server::builder(),
     };
     Ok(server

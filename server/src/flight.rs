@@ -210,10 +210,13 @@ impl Flight {
     async fn fetch(&self, caller: &Caller, ticket: &Ticket) -> Result<FlightStream> {
         match command(&ticket.ticket)? {
             Command::TicketStatementQuery(ticket) => self.fetch_statement(caller, &ticket).await,
-            other => match self.metadata.rows(&caller.user, other).await? {
-                Some(rows) => Ok(stream::of_batch(rows)),
-                None => Err(Error::request("this ticket is none that the server gives out")),
-            },
+            other => {
+                let session = self.sessions.of(caller).await;
+                match self.metadata.rows(&session, &self.queries, other).await? {
+                    Some(rows) => Ok(stream::of_batch(rows)),
+                    None => Err(Error::request("this ticket is none that the server gives out")),
+                }
+            }
         }
     }
 

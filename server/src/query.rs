@@ -294,7 +294,8 @@ impl Queries {
                 }
             }
             Statement::Ddl(Ddl::DropTable { name, .. }) if session.temporary(&name).is_some() => {
-                self.drop_temporary(session, &name.concat()).await
+                self.drop_temporary(session, name.last().map_or("", String::as_str))
+                    .await
             }
             Statement::Ddl(ddl) => {
                 guarded(Box::pin(ddl.run(session, &self.planner))).await?;

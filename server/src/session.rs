@@ -13,7 +13,7 @@ use catalog::{AsOf, TableName};
 use datafusion::prelude::SessionConfig;
 use executor::{AdaptiveTasks, ExecutorSet};
 
-pub(crate) use definitions::{NamedStatement, TemporaryView};
+pub(crate) use definitions::{NamedStatement, Temporary, TemporaryView};
 use settings::Settings;
 pub(crate) use settings::{SETTINGS, Setting};
 pub(crate) use store::{Sessions, no_session};
@@ -60,8 +60,16 @@ impl Session {
 
     /// The temporary table that a name stands for.
     pub(crate) fn temporary(&self, name: &[String]) -> Option<&TableName> {
+        self.tables.get(self.own_name(name)?)
+    }
+
+    /// The last part of a name that may be a temporary view's or table's: one that has no schema, or the one that they
+    /// are listed in.
+    pub(crate) fn own_name<'a>(&self, name: &'a [String]) -> Option<&'a String> {
         match name {
-            [name] => self.tables.get(name),
+            [own] => Some(own),
+            [schema, own] if schema == TEMPORARY_SCHEMA => Some(own),
+            [catalog, schema, own] if *catalog == self.catalog && schema == TEMPORARY_SCHEMA => Some(own),
             _ => None,
         }
     }

@@ -221,7 +221,10 @@ impl Fetch {
         let refusal = Refusal {
             code: status.code().into(),
             message: status.message().to_owned(),
-            sqlstate: sqlstate.and_then(|state| state.to_str().ok()).unwrap_or_default().to_owned(),
+            sqlstate: sqlstate
+                .and_then(|state| state.to_str().ok())
+                .unwrap_or_default()
+                .to_owned(),
         };
         DeliverOrder {
             fetch: self.number,
@@ -235,8 +238,12 @@ impl Fetch {
         let mut client = self.door.client().await?;
         let codec = ProstCodec::<DeliverOrder, DeliverNews>::default();
         let path = PathAndQuery::from_static(DELIVER_PATH);
-        let answer = client.streaming(Request::new(ReceiverStream::new(sent)), path, codec).await;
-        let news = answer.map(Response::into_inner).map_err(|status| self.door.failed(&status))?;
+        let answer = client
+            .streaming(Request::new(ReceiverStream::new(sent)), path, codec)
+            .await;
+        let news = answer
+            .map(Response::into_inner)
+            .map_err(|status| self.door.failed(&status))?;
         Ok((orders, news))
     }
 
@@ -266,7 +273,8 @@ impl Delivery<'_> {
     /// # Errors
     /// As of [`Engines::execute_within`].
     pub async fn deliver(&mut self, state: &SessionState, plan: &LogicalPlan, limits: Limits) -> Result<Execution> {
-        let mut builder = SessionStateBuilder::new_from_existing(state.clone()).with_query_planner(Arc::new(LakePlanner));
+        let mut builder =
+            SessionStateBuilder::new_from_existing(state.clone()).with_query_planner(Arc::new(LakePlanner));
         if let Some(part) = limits.part {
             builder = builder.with_physical_optimizer_rule(Arc::new(OnePart(part)));
         }
@@ -307,7 +315,11 @@ impl Delivery<'_> {
         });
         let progress = Progress::default();
         let (cluster, peer) = (&self.fetch.door.cluster, self.fetch.door.peer.clone());
-        progress.follow(Source::Elsewhere(Arc::new(Elsewhere::watch(cluster, vec![peer], query))));
+        progress.follow(Source::Elsewhere(Arc::new(Elsewhere::watch(
+            cluster,
+            vec![peer],
+            query,
+        ))));
         Ok(Execution {
             stream: counted(counts, loans),
             progress,
@@ -326,7 +338,11 @@ fn counted(
         let _renewed = &loans;
         let rows = usize::try_from(count?).unwrap_or(usize::MAX);
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok::<_, DataFusionError>(RecordBatch::try_new_with_options(Arc::clone(&columns), vec![], &options)?)
+        Ok::<_, DataFusionError>(RecordBatch::try_new_with_options(
+            Arc::clone(&columns),
+            vec![],
+            &options,
+        )?)
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, batches))
 }

@@ -150,8 +150,7 @@ impl Service<http::Request<Body>> for Results {
                 }
                 DELIVER_PATH => {
                     let codec = ProstCodec::<DeliverNews, DeliverOrder>::default();
-                    let mut server =
-                        tonic::server::Grpc::new(codec).max_decoding_message_size(MESSAGE_BYTES_MAX);
+                    let mut server = tonic::server::Grpc::new(codec).max_decoding_message_size(MESSAGE_BYTES_MAX);
                     server.streaming(results, request).await
                 }
                 _ => Status::unimplemented("executors of this version cannot do that").into_http(),

@@ -11,12 +11,15 @@ use arrow_flight::sql::metadata::{
 };
 use arrow_flight::sql::{Command, CommandGetDbSchemas, CommandGetTables};
 use datafusion::error::DataFusionError;
-use futures::StreamExt;
+use futures::{StreamExt, stream};
+use tracing::warn;
 
 use super::{schema, sql_info, xdbc_types};
 use crate::access::{Access, Viewer};
 use crate::error::{Error, Result};
-use crate::sql::listing::{self, Kind, Pattern, Selection};
+use crate::query::{Queries, Source};
+use crate::session::Session;
+use crate::sql::listing::{self, Kind, OwnNames, Pattern, Selection, ViewColumns};
 
 /// Answers metadata commands.
 pub(super) struct Metadata {
@@ -54,16 +57,22 @@ impl Metadata {
         })
     }
 
-    /// The rows of the answer to `user`, or nothing when `command` is no metadata command.
-    pub(super) async fn rows(&self, user: &str, command: Command) -> Result<Option<RecordBatch>> {
-        let viewer = || Viewer::new(self.access.guard(), user);
+    /// The rows of the answer in `session`, or nothing when `command` is no metadata command. `queries` knows the columns
+    /// of the session's views.
+    pub(super) async fn rows(
+        &self,
+        session: &Session,
+        queries: &Queries,
+        command: Command,
+    ) -> Result<Option<RecordBatch>> {
+        let viewer = || Viewer::new(self.access.guard(), &session.user);
         let Some(schema) = self.schema(&command) else {
             return Ok(None);
         };
         let rows = match command {
             Command::CommandGetCatalogs(_) => self.catalogs()?,
-            Command::CommandGetDbSchemas(get) => schemas(&viewer(), get).await?,
-            Command::CommandGetTables(get) => tables(&viewer(), get).await?,
+            Command::CommandGetDbSchemas(get) => schemas(&viewer(), session, get).await?,
+            Command::CommandGetTables(get) => tables(&viewer(), (session, queries), get).await?,
             Command::CommandGetTableTypes(get) => {
                 let mut builder = get.into_builder();
                 Kind::ALL.iter().for_each(|kind| builder.append(kind.table_type()));
@@ -86,20 +95,26 @@ impl Metadata {
     }
 }
 
-async fn schemas(viewer: &Viewer, get: CommandGetDbSchemas) -> Result<RecordBatch> {
+async fn schemas(viewer: &Viewer, session: &Session, get: CommandGetDbSchemas) -> Result<RecordBatch> {
     let selection = Selection {
         catalog: get.catalog.clone(),
         namespaces: pattern(get.db_schema_filter_pattern.clone()),
         tables: Pattern::Any,
     };
     let mut builder = get.into_builder();
-    for (catalog, namespace) in listing::namespaces(viewer, &selection).await? {
+    let own = own_names(session, Arc::default()).namespace(&selection)?;
+    let kept = listing::namespaces(viewer, &selection).await?;
+    for (catalog, namespace) in kept.into_iter().chain(own) {
         builder.append(catalog, namespace);
     }
     builder.build().map_err(flight)
 }
 
-async fn tables(viewer: &Viewer, get: CommandGetTables) -> Result<RecordBatch> {
+async fn tables(
+    viewer: &Viewer,
+    (session, queries): (&Session, &Queries),
+    get: CommandGetTables,
+) -> Result<RecordBatch> {
     let selection = Selection {
         catalog: get.catalog.clone(),
         namespaces: pattern(get.db_schema_filter_pattern.clone()),
@@ -114,20 +129,43 @@ async fn tables(viewer: &Viewer, get: CommandGetTables) -> Result<RecordBatch> {
         [] => Vec::new(),
         wanted => listing::tables(viewer, &selection, wanted).await?,
     };
+    let columns = Arc::new(ViewColumns::default());
+    let own = own_names(session, Arc::clone(&columns));
+    let temporary = own.select(&selection, &wanted)?;
     let include_schema = get.include_schema;
     let mut builder = get.into_builder();
     if include_schema {
-        let mut loaded = Box::pin(listing::schemas(Arc::clone(viewer.lakehouse()), names));
+        let views = temporary.iter().filter(|(_, kind)| *kind == Kind::View);
+        for (name, _) in views {
+            describe(&name.table, (session, queries), &columns).await;
+        }
+        let lake = viewer.lakehouse();
+        let temporary = own.schemas(Arc::clone(lake), temporary).await;
+        let loaded = listing::schemas(Arc::clone(lake), names);
+        let mut loaded = Box::pin(loaded.chain(stream::iter(temporary)));
         while let Some((name, kind, columns)) = loaded.next().await {
             let columns = columns.map_or_else(Schema::empty, |columns| schema::of_table(&name, &columns));
             append(&mut builder, (&name, kind), &columns)?;
         }
     } else {
-        for (name, kind) in names {
+        for (name, kind) in names.into_iter().chain(temporary) {
             append(&mut builder, (&name, kind), &Schema::empty())?;
         }
     }
     builder.build().map_err(flight)
+}
+
+fn own_names(session: &Session, columns: Arc<ViewColumns>) -> OwnNames {
+    OwnNames::new(&session.catalog, Arc::new(session.temporaries()), columns)
+}
+
+/// Tells the columns of a view of the session. One that cannot be planned is listed without columns.
+async fn describe(view: &str, (session, queries): (&Session, &Queries), columns: &ViewColumns) {
+    let sql = format!("SELECT * FROM \"{}\"", view.replace('"', "\"\""));
+    match Box::pin(queries.schema(session, Source::Sql(&sql), Vec::new())).await {
+        Ok(schema) => columns.tell(view, schema),
+        Err(error) => warn!(view, %error, "listed without columns: the view cannot be planned"),
+    }
 }
 
 fn append(builder: &mut GetTablesBuilder, (name, kind): (&catalog::TableName, Kind), columns: &Schema) -> Result<()> {

@@ -38,19 +38,18 @@ impl Queries {
             return Ok(None);
         };
         let bytes = guarded(async { Ok(self.engines.divisible_bytes(&plan.state, &plan.plan).await?) }).await?;
-        let most = plan.state.config().target_partitions().max(executors).clamp(1, PARTS_MAX);
+        let most = plan
+            .state
+            .config()
+            .target_partitions()
+            .max(executors)
+            .clamp(1, PARTS_MAX);
         let parts = bytes.unwrap_or(0) / PART_BYTES;
         Ok((parts >= 2).then(|| u32::try_from(parts.min(most as u64)).unwrap_or(1)))
     }
 
     /// The executors from which the rows of `origin`'s query can be fetched, as a session may that `named` a set of them.
-    pub(crate) fn doors(
-        &self,
-        user: &str,
-        origin: &Origin,
-        named: Option<&str>,
-        encrypted: bool,
-    ) -> Result<Vec<Door>> {
+    pub(crate) fn doors(&self, user: &str, origin: &Origin, named: Option<&str>, encrypted: bool) -> Result<Vec<Door>> {
         let limits = self.admission.limits(user, origin);
         let set = named.or(limits.executor_set.as_deref());
         Ok(self.engines.doors(set, encrypted)?)

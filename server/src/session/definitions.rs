@@ -1,6 +1,8 @@
 //! What a session gave names to: temporary views and tables, and prepared statements. Bounded, since they travel with
 //! every ticket.
 
+use std::collections::BTreeMap;
+
 use catalog::TableName;
 
 use super::Session;
@@ -22,6 +24,22 @@ pub(crate) struct TemporaryView {
     pub(crate) namespace: String,
 }
 
+/// What names of the session stand for in a query.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Temporary {
+    /// Where the rows of each table lie.
+    pub(crate) tables: BTreeMap<String, TableName>,
+    /// The views.
+    pub(crate) views: BTreeMap<String, TemporaryView>,
+}
+
+impl Temporary {
+    /// Whether there is no name.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.views.is_empty()
+    }
+}
+
 /// A query with parameters that EXECUTE runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamedStatement {
@@ -32,6 +50,14 @@ pub(crate) struct NamedStatement {
 }
 
 impl Session {
+    /// Its temporary tables and views.
+    pub(crate) fn temporaries(&self) -> Temporary {
+        Temporary {
+            tables: self.tables.clone(),
+            views: self.views.clone(),
+        }
+    }
+
     /// Refuses what has grown too large to travel with every ticket.
     pub(crate) fn check_size(&self) -> Result<()> {
         let views = self.views.iter().map(|(name, view)| name.len() + view.sql.len());

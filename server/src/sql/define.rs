@@ -162,7 +162,7 @@ impl Definition {
 
 /// Drops a temporary view, or the view of that name that a catalog keeps.
 async fn drop_view(session: &mut Session, name: &[String], if_exists: bool, planner: &Planner) -> Result<()> {
-    if let [own] = name
+    if let Some(own) = session.own_name(name)
         && session.views.remove(own).is_some()
     {
         return Ok(());

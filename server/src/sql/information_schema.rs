@@ -1,7 +1,7 @@
 //! `information_schema` over the whole lake: `schemata`, `tables`, `columns`, `views` and `comments`; `table_constraints`,
 //! `key_column_usage` and `referential_constraints`, of which a lake has none; `routines` of the engine and
 //! the lake, and `parameters` of the engine; `table_privileges` and `schema_privileges`. Everybody sees what they may know
-//! of. A filter on a name is answered before anything is listed or loaded, so that a lake of many tables can be asked
+//! of, and a session its temporary tables and views. A filter on a name is answered before anything is listed or loaded, so that a lake of many tables can be asked
 //! about one.
 
 use std::sync::Arc;
@@ -19,24 +19,29 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPu
 use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 
-use super::listing::{self, Pattern, Selection};
+use super::listing::{self, OwnNames, Pattern, Selection};
 use super::show::privileges;
 use super::show::routines::{self, Routines};
 use super::types::SqlType;
 use crate::access::{Object, Viewer};
 
+/// The name of the table that has a row for each column.
+pub(super) const COLUMNS: &str = "columns";
+
 /// The schema `information_schema`, the same in every catalog.
 #[derive(Debug)]
 pub(super) struct InformationSchema {
     viewer: Viewer,
+    own: OwnNames,
     engine: InformationSchemaProvider,
 }
 
 impl InformationSchema {
-    /// Of what `viewer` may know.
-    pub(super) fn new(viewer: Viewer) -> Self {
+    /// Of what `viewer` may know, and of what is the session's own.
+    pub(super) fn new(viewer: Viewer, own: OwnNames) -> Self {
         Self {
             viewer,
+            own,
             engine: InformationSchemaProvider::new(Arc::new(EmptyCatalogProviderList)),
         }
     }
@@ -66,6 +71,7 @@ impl SchemaProvider for InformationSchema {
             kind,
             schema: kind.schema(),
             viewer: self.viewer.clone(),
+            own: self.own.clone(),
         })))
     }
 
@@ -77,7 +83,7 @@ impl SchemaProvider for InformationSchema {
 const KINDS: [(&str, Kind); 10] = [
     ("schemata", Kind::Schemata),
     ("tables", Kind::Tables),
-    ("columns", Kind::Columns),
+    (COLUMNS, Kind::Columns),
     ("comments", Kind::Comments),
     ("views", Kind::Views),
     ("table_constraints", Kind::TableConstraints),
@@ -158,6 +164,7 @@ struct Listing {
     kind: Kind,
     schema: SchemaRef,
     viewer: Viewer,
+    own: OwnNames,
 }
 
 impl Listing {
@@ -168,9 +175,8 @@ impl Listing {
                 return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
             }
             Kind::TablePrivileges => {
-                let names = listing::tables(viewer, selection, &listing::Kind::ALL).await;
                 let mut rows = Vec::new();
-                for (name, _) in names.map_err(external)? {
+                for (name, _) in self.kept(selection, &listing::Kind::ALL).await? {
                     let place = (name.catalog.as_str(), name.namespace.as_str());
                     let object = Object::Relation(name.table.clone());
                     rows.extend(privileges::of(viewer, place, &object).await.map_err(external)?);
@@ -186,7 +192,8 @@ impl Listing {
                 return privileges::batch(&rows, false);
             }
             Kind::Schemata => {
-                let names = listing::namespaces(viewer, selection).await.map_err(external)?;
+                let mut names = listing::namespaces(viewer, selection).await.map_err(external)?;
+                names.extend(self.own.namespace(selection).map_err(external)?);
                 let owners = new_null_array(&DataType::Utf8, names.len());
                 vec![
                     texts(names.iter().map(|name| &name.0)),
@@ -195,36 +202,48 @@ impl Listing {
                 ]
             }
             Kind::Tables => {
-                let names = listing::tables(viewer, selection, &listing::Kind::ALL).await;
-                let names = names.map_err(external)?;
+                let mut names = self.kept(selection, &listing::Kind::ALL).await?;
+                names.extend(self.temporary(selection, &listing::Kind::ALL)?);
                 let mut columns = name_columns(names.iter().map(|(name, _)| name));
                 columns.push(texts(names.iter().map(|(_, kind)| kind.table_type())));
                 columns
             }
             Kind::Views => {
-                let names = listing::tables(viewer, selection, &[listing::Kind::View]).await;
-                let loaded: Vec<_> = listing::queries(viewer, names.map_err(external)?).collect().await;
+                let names = self.kept(selection, &[listing::Kind::View]).await?;
+                let mut loaded: Vec<_> = listing::queries(viewer, names).collect().await;
+                let own = self.temporary(selection, &[listing::Kind::View])?.into_iter();
+                loaded.extend(own.map(|(name, _)| (name.clone(), self.own.query(&name))));
                 let mut columns = name_columns(loaded.iter().map(|(name, _)| name));
                 let queries = loaded.iter().map(|(_, query)| query.as_deref());
                 columns.push(Arc::new(queries.collect::<StringArray>()));
                 columns
             }
             Kind::Columns => {
-                let names = listing::tables(viewer, selection, &listing::Kind::ALL).await;
-                let loaded: Vec<_> = listing::schemas(Arc::clone(lake), names.map_err(external)?)
-                    .map(|(name, _, columns)| (name, columns))
-                    .collect()
-                    .await;
+                let names = self.kept(selection, &listing::Kind::ALL).await?;
+                let mut loaded: Vec<_> = listing::schemas(Arc::clone(lake), names).collect().await;
+                let own = self.temporary(selection, &listing::Kind::ALL)?;
+                loaded.extend(self.own.schemas(Arc::clone(lake), own).await);
                 columns_of(&loaded)
             }
             Kind::Comments => {
-                let names = listing::tables(viewer, selection, &listing::Kind::ALL).await;
-                let names = names.map_err(external)?.into_iter().map(|(name, _)| name).collect();
+                let names = self.kept(selection, &listing::Kind::ALL).await?;
+                let names = names.into_iter().map(|(name, _)| name).collect();
                 let loaded: Vec<_> = listing::comments(Arc::clone(lake), names).collect().await;
                 comments_of(&loaded)
             }
         };
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    /// What catalogs have.
+    async fn kept(&self, selection: &Selection, wanted: &[listing::Kind]) -> Result<Vec<(TableName, listing::Kind)>> {
+        let names = listing::tables(&self.viewer, selection, wanted).await;
+        names.map_err(external)
+    }
+
+    /// What the session has for itself.
+    fn temporary(&self, selection: &Selection, wanted: &[listing::Kind]) -> Result<Vec<(TableName, listing::Kind)>> {
+        self.own.select(selection, wanted).map_err(external)
     }
 }
 
@@ -334,10 +353,10 @@ fn name_condition(filter: &Expr) -> Option<(&str, Pattern)> {
     }
 }
 
-fn columns_of(tables: &[(TableName, Option<SchemaRef>)]) -> Vec<ArrayRef> {
+fn columns_of(tables: &[(TableName, listing::Kind, Option<SchemaRef>)]) -> Vec<ArrayRef> {
     let fields: Vec<_> = tables
         .iter()
-        .filter_map(|(name, schema)| Some((name, schema.as_ref()?)))
+        .filter_map(|(name, _, schema)| Some((name, schema.as_ref()?)))
         .flat_map(|(name, schema)| {
             (1..)
                 .zip(schema.fields())

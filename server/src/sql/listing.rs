@@ -1,6 +1,8 @@
 //! Which namespaces and tables there are, for metadata calls and `information_schema`. Names are filtered before
 //! anything is loaded, and one catalog or table that does not answer never hides the others.
 
+mod temporary;
+
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, StringArray};
@@ -13,6 +15,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use proto::ErrorKind;
 use tracing::warn;
 
+pub(crate) use self::temporary::{OwnNames, ViewColumns};
 use super::ddl::function::Function;
 use crate::access::{Object, Privilege, Viewer};
 use crate::error::{Error, Result};
@@ -107,25 +110,30 @@ pub(crate) async fn namespaces(viewer: &Viewer, selection: &Selection) -> Result
 /// What is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
+    /// Of a catalog.
     Table,
+    /// A temporary table of the session that asks.
+    Temporary,
+    /// Of a catalog or of the session.
     View,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Kind::Table, Kind::View];
+    pub(crate) const ALL: [Self; 3] = [Kind::Table, Kind::Temporary, Kind::View];
 
     /// As clients and `information_schema` call it.
     pub(crate) fn table_type(self) -> &'static str {
         match self {
             Kind::Table => "BASE TABLE",
+            Kind::Temporary => "LOCAL TEMPORARY",
             Kind::View => "VIEW",
         }
     }
 }
 
-/// The selected tables and views that the viewer may know of, those of the wanted kinds, in the order of the catalogs.
-/// Loads none of them.
+/// The selected tables and views of catalogs that the viewer may know of, those of the wanted kinds, in the order of the
+/// catalogs. Loads none of them.
 pub(crate) async fn tables(viewer: &Viewer, selection: &Selection, wanted: &[Kind]) -> Result<Vec<(TableName, Kind)>> {
     let lakehouse = viewer.lakehouse();
     let namespaces = namespaces(viewer, selection).await?;
@@ -135,6 +143,8 @@ pub(crate) async fn tables(viewer: &Viewer, selection: &Selection, wanted: &[Kin
             let names = match kind {
                 Kind::Table => lakehouse.list_tables(&catalog, &namespace).await,
                 Kind::View => lakehouse.list_views(&catalog, &namespace).await,
+                // What a session made for itself is in `OwnNames`.
+                Kind::Temporary => continue,
             };
             let names = selection.tables.select(tolerate(names, selection, &catalog)?)?;
             for name in names {

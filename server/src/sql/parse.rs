@@ -3,6 +3,8 @@
 
 mod depth;
 mod functions;
+mod limits;
+mod patterns;
 mod versions;
 
 use std::ops::ControlFlow;
@@ -167,6 +169,10 @@ impl Statement {
             (None, _) => Err(Error::statement("the statement is empty")),
             (Some(mut statement), 0) => {
                 functions::translate(&mut statement);
+                if let Some(inner) = written_or_explained(&mut statement) {
+                    limits::translate(inner)?;
+                    patterns::translate(inner)?;
+                }
                 let classified = Self::classify((statement, branch), sql, parameters, versions)?;
                 match creation {
                     None => Ok(classified),

@@ -25,6 +25,7 @@ pub(crate) use self::catalogs::PinnedCatalogs;
 use self::pin::Pin;
 use crate::access::Guard;
 use crate::session::temporary_age;
+use crate::sql::listing::ViewColumns;
 
 /// The key of `system.executors` among the views of a query.
 pub(crate) const SYSTEM_EXECUTORS: &str = "$system.executors";
@@ -87,6 +88,8 @@ pub(crate) struct PinnedTables {
     files: Loaded<(FileKind, String), catalog::FilesTable>,
     /// The properties of schemas, which have their functions.
     properties: Loaded<(String, String), HashMap<String, String>>,
+    /// The columns of the session's temporary views, where the statement lists them.
+    view_columns: Arc<ViewColumns>,
     /// What the newest versions shall be.
     pins: HashMap<Place, Pin>,
 }
@@ -111,6 +114,7 @@ impl PinnedTables {
             metadata: Mutex::default(),
             files: Mutex::default(),
             properties: Mutex::default(),
+            view_columns: Arc::default(),
             pins: pins.iter().map(pin::read).collect(),
         }
     }
@@ -160,6 +164,11 @@ impl PinnedTables {
             load.boxed(),
         )
         .await
+    }
+
+    /// The columns of temporary views, for what lists them.
+    pub(super) fn view_columns(&self) -> &Arc<ViewColumns> {
+        &self.view_columns
     }
 
     /// Whether there is a catalog of that name.

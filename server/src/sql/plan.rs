@@ -122,6 +122,7 @@ impl Planner {
     pub(crate) async fn plan_view(&self, session: &Session, statement: Statement, name: &TableName) -> Result<Plan> {
         let session = Session {
             tables: BTreeMap::new(),
+            views: BTreeMap::new(),
             ..session.clone()
         };
         self.plan_within(&session, statement, &[], Some(name)).await
@@ -203,7 +204,7 @@ impl Planner {
             (session.newest(), pins),
         ));
         let place = (session.catalog.as_str(), session.namespace.as_str());
-        let catalogs = PinnedCatalogs::new(Arc::clone(&tables), &session.user, (place, session.tables.clone()));
+        let catalogs = PinnedCatalogs::new(Arc::clone(&tables), &session.user, (place, session.temporaries()));
         let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
         let config = session.config()?;
         let types = Arc::new(TypeNames::of(&config));

@@ -20,7 +20,7 @@ use super::queries;
 use crate::access::Guard;
 use crate::error::{Error, Result};
 use crate::query::RunningQuery;
-use crate::session::{Session, Setting};
+use crate::session::{Session, Setting, TEMPORARY_SCHEMA};
 
 /// What is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,9 +253,8 @@ impl Show {
                 filter,
             } => format!(
                 "SELECT table_catalog, table_schema, table_name, table_type FROM information_schema.tables \
-                 WHERE table_catalog = {} AND table_schema = {} AND {} ORDER BY table_name",
-                quoted(catalog.as_ref().unwrap_or(&session.catalog)),
-                quoted(schema.as_ref().unwrap_or(&session.namespace)),
+                 WHERE {} AND {} ORDER BY table_name",
+                place(session, catalog.as_ref(), schema.as_ref()),
                 filter.condition("table_name"),
             ),
             Show::Views {
@@ -264,9 +263,8 @@ impl Show {
                 filter,
             } => format!(
                 "SELECT table_catalog, table_schema, table_name, definition FROM information_schema.views \
-                 WHERE table_catalog = {} AND table_schema = {} AND {} ORDER BY table_name",
-                quoted(catalog.as_ref().unwrap_or(&session.catalog)),
-                quoted(schema.as_ref().unwrap_or(&session.namespace)),
+                 WHERE {} AND {} ORDER BY table_name",
+                place(session, catalog.as_ref(), schema.as_ref()),
                 filter.condition("table_name"),
             ),
             Show::Functions { filter } => format!(
@@ -295,6 +293,20 @@ impl Show {
             parse::Statement::Query { query, .. } => Ok(*query),
             _ => Err(Error::statement("the condition of SHOW is no condition")),
         }
+    }
+}
+
+/// The condition that says where tables and views are shown from: the schema that is asked for, or the session's and what
+/// the session has for itself, which are what names without a schema may stand for.
+fn place(session: &Session, catalog: Option<&String>, schema: Option<&String>) -> String {
+    let told = (catalog.is_some(), schema.is_some());
+    let catalog = quoted(catalog.unwrap_or(&session.catalog));
+    let schema = quoted(schema.unwrap_or(&session.namespace));
+    match told {
+        (false, false) if !session.temporaries().is_empty() => {
+            format!("table_catalog = {catalog} AND table_schema IN ({schema}, '{TEMPORARY_SCHEMA}')")
+        }
+        _ => format!("table_catalog = {catalog} AND table_schema = {schema}"),
     }
 }
 
@@ -421,6 +433,30 @@ mod tests {
             "table_schema = 'tpch' AND table_name LIKE 'o%'",
         );
         check("SHOW TABLES WHERE table_name = '{}'", "AND (table_name = '{}')");
+    }
+
+    #[test]
+    fn what_the_session_made_is_shown_beside_its_schema() {
+        let mut session = Session::new("alice", "lake", "shop");
+        let query = |sql: &str, session: &Session| {
+            let parse::Statement::Show(show) = parse::Statement::parse(sql).unwrap() else {
+                panic!("{sql}")
+            };
+            show.query(session, &[], &[], &[]).unwrap().to_string()
+        };
+        assert!(!query("SHOW TABLES", &session).contains(TEMPORARY_SCHEMA));
+        let table = crate::session::temporary_name("lake");
+        session.tables.insert("big".to_owned(), table);
+        for sql in ["SHOW TABLES", "SHOW VIEWS LIKE 'b%'", "SHOW CREATE VIEW v"] {
+            let query = query(sql, &session);
+            assert!(
+                query.contains("table_schema IN ('shop', 'lakewing_temporary')"),
+                "{query}"
+            );
+        }
+        for sql in ["SHOW TABLES IN shop", "SHOW VIEWS IN lake.shop"] {
+            assert!(!query(sql, &session).contains(TEMPORARY_SCHEMA), "{sql}");
+        }
     }
 
     #[test]

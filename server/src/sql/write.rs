@@ -40,7 +40,7 @@ use super::ddl::CreateTable;
 use super::ddl::branch::check_target;
 use super::pinned::PinnedTables;
 use crate::error::{Error, Result};
-use crate::session::{CURRENT_CATALOG, CURRENT_NAMESPACE, Session};
+use crate::session::{CURRENT_CATALOG, CURRENT_NAMESPACE, Session, TEMPORARY_SCHEMA};
 
 /// The file of a row, as [`LakeTable::with_row_metadata`] names it.
 const FILE: &str = "_file";
@@ -238,8 +238,10 @@ pub(super) fn full_name(reference: &TableReference, tables: &PinnedTables, sessi
         Some(namespace) => namespace,
     };
     let table = tables.own_name(reference.table());
-    let is_of_session = matches!(reference.catalog(), None | Some(CURRENT_CATALOG))
-        && matches!(reference.schema(), None | Some(CURRENT_NAMESPACE));
+    let is_of_session = match reference.schema() {
+        None | Some(CURRENT_NAMESPACE) => matches!(reference.catalog(), None | Some(CURRENT_CATALOG)),
+        Some(schema) => schema == TEMPORARY_SCHEMA && catalog == session.catalog,
+    };
     match session.tables.get(&table) {
         Some(temporary) if is_of_session => temporary.clone(),
         _ => TableName::new(catalog, namespace, table),

@@ -168,7 +168,7 @@ async fn objects_are_listed_at_every_depth() -> Result<()> {
     );
     assert_eq!(answer["types"], json!(columns.map(|(_, _, sql)| sql)));
     assert_eq!(answer["no table"], json!("NOT_FOUND"));
-    assert_eq!(answer["table types"], json!(["BASE TABLE", "VIEW"]));
+    assert_eq!(answer["table types"], json!(["BASE TABLE", "LOCAL TEMPORARY", "VIEW"]));
     assert_eq!(
         answer["info"],
         json!({"vendor_name": "Lakewing", "vendor_arrow_version": "1.5"})

@@ -50,13 +50,17 @@ fn place(endpoint: &FlightEndpoint) -> Result<(String, Ticket)> {
     let [executor, REUSE] = uris[..] else {
         anyhow::bail!("the locations are {uris:?}");
     };
-    let address = executor.strip_prefix("grpc+tcp://").with_context(|| executor.to_owned())?;
+    let address = executor
+        .strip_prefix("grpc+tcp://")
+        .with_context(|| executor.to_owned())?;
     let ticket = endpoint.ticket.clone().context("no ticket")?;
     Ok((address.to_owned(), ticket))
 }
 
 async fn connect(address: &str) -> Result<FlightClient> {
-    Ok(FlightClient::new(Endpoint::new(format!("http://{address}"))?.connect().await?))
+    Ok(FlightClient::new(
+        Endpoint::new(format!("http://{address}"))?.connect().await?,
+    ))
 }
 
 /// How often each id comes from executors.
@@ -90,7 +94,11 @@ async fn executors_give_every_row_once_as_often_as_they_are_asked() -> Result<()
     let mut client = client(&lake).await?;
     let sql = "SELECT id, upper(text) AS t FROM lake.s.t WHERE id % 2 = 0";
     let info = offered(&mut client, sql).await?;
-    let mut executors = info.endpoint.iter().map(|endpoint| Ok(place(endpoint)?.0)).collect::<Result<Vec<_>>>()?;
+    let mut executors = info
+        .endpoint
+        .iter()
+        .map(|endpoint| Ok(place(endpoint)?.0))
+        .collect::<Result<Vec<_>>>()?;
     executors.sort();
     executors.dedup();
     ensure!(executors.len() == 2, "executors {executors:?}");
@@ -99,7 +107,11 @@ async fn executors_give_every_row_once_as_often_as_they_are_asked() -> Result<()
         let expected = (0..ROWS).filter(|id| id % 2 == 0 && id % 7 != 3);
         ensure!(counts.len() == expected.clone().count(), "{} rows", counts.len());
         let wrong = expected.into_iter().find(|id| counts.get(id) != Some(&1));
-        ensure!(wrong.is_none(), "{wrong:?} came {:?} times", wrong.and_then(|id| counts.get(&id)));
+        ensure!(
+            wrong.is_none(),
+            "{wrong:?} came {:?} times",
+            wrong.and_then(|id| counts.get(&id))
+        );
     }
     // What the server gives for the same tickets is the same.
     let mut count = 0;
@@ -109,11 +121,21 @@ async fn executors_give_every_row_once_as_often_as_they_are_asked() -> Result<()
             count += batch.num_rows();
         }
     }
-    ensure!(count == (0..ROWS).filter(|id| id % 2 == 0 && id % 7 != 3).count(), "{count} rows of the server");
-    for sql in ["SELECT * FROM lake.s.t ORDER BY id", "SELECT count(*) FROM lake.s.t", "SELECT 1"] {
+    ensure!(
+        count == (0..ROWS).filter(|id| id % 2 == 0 && id % 7 != 3).count(),
+        "{count} rows of the server"
+    );
+    for sql in [
+        "SELECT * FROM lake.s.t ORDER BY id",
+        "SELECT count(*) FROM lake.s.t",
+        "SELECT 1",
+    ] {
         let info = offered(&mut client, sql).await?;
         let locations: Vec<_> = info.endpoint.iter().flat_map(|endpoint| &endpoint.location).collect();
-        ensure!(locations.iter().all(|location| location.uri == REUSE), "{sql}: {locations:?}");
+        ensure!(
+            locations.iter().all(|location| location.uri == REUSE),
+            "{sql}: {locations:?}"
+        );
     }
     Ok(())
 }
@@ -128,7 +150,11 @@ async fn an_executor_knows_tickets_and_nothing_else() -> Result<()> {
     let mut changed = ticket.ticket.to_vec();
     *changed.last_mut().context("an empty ticket")? ^= 1;
     for wrong in [changed, Vec::new(), b"SELECT 1".to_vec()] {
-        let refused = executor.do_get(Ticket::new(wrong)).await.err().context("rows for a wrong ticket")?;
+        let refused = executor
+            .do_get(Ticket::new(wrong))
+            .await
+            .err()
+            .context("rows for a wrong ticket")?;
         ensure!(status(refused)?.code() == Code::Unavailable);
     }
     let refused = executor.do_action(Action::new("CancelFlightInfo", "")).await;
@@ -145,7 +171,11 @@ async fn an_executor_knows_tickets_and_nothing_else() -> Result<()> {
 async fn running(client: &mut Client) -> Result<Option<String>> {
     let shown = client.query("SHOW QUERIES").await?;
     let shown = shown.first().context("no answer")?;
-    let text = |name: &str| shown.column_by_name(name).map(|column| column.as_string::<i32>().clone());
+    let text = |name: &str| {
+        shown
+            .column_by_name(name)
+            .map(|column| column.as_string::<i32>().clone())
+    };
     let (ids, statements) = text("query_id").zip(text("statement")).context("no such columns")?;
     let other = (0..shown.num_rows()).find(|row| statements.value(*row).contains("repeat("));
     Ok(other.map(|row| ids.value(row).to_owned()))
@@ -171,8 +201,15 @@ async fn the_server_sees_and_ends_what_executors_give() -> Result<()> {
             Err(error) => break status(error)?,
         }
     };
-    ensure!(asked.elapsed() < Duration::from_secs(2), "ended after {:?}", asked.elapsed());
-    ensure!(ended.code() == Code::Cancelled && ended.message().contains("KILL QUERY"), "{ended:?}");
+    ensure!(
+        asked.elapsed() < Duration::from_secs(2),
+        "ended after {:?}",
+        asked.elapsed()
+    );
+    ensure!(
+        ended.code() == Code::Cancelled && ended.message().contains("KILL QUERY"),
+        "{ended:?}"
+    );
     ensure!(running(&mut client).await?.is_none(), "the query still runs");
     // A client that leaves ends its query too.
     let mut batches = executor.do_get(ticket).await?;
@@ -181,7 +218,10 @@ async fn the_server_sees_and_ends_what_executors_give() -> Result<()> {
     drop(batches);
     let left = Instant::now();
     while running(&mut client).await?.is_some() {
-        ensure!(left.elapsed() < Duration::from_secs(2), "the query runs on without its client");
+        ensure!(
+            left.elapsed() < Duration::from_secs(2),
+            "the query runs on without its client"
+        );
     }
     Ok(())
 }
@@ -223,12 +263,26 @@ async fn drivers_follow_the_locations_and_fall_back() -> Result<()> {
         let lake = lake(host).await?;
         let login = json!({"user": "alice", "password": "wonderland"});
         let mut request = json!({"uri": format!("grpc://{}", lake.address()), "sql": sql});
-        request.as_object_mut().context("no object")?.extend(login.as_object().cloned().unwrap_or_default());
-        let busy = || lake.executors.iter().map(|executor| executor.cpu_seconds()).sum::<Result<f64>>();
+        request
+            .as_object_mut()
+            .context("no object")?
+            .extend(login.as_object().cloned().unwrap_or_default());
+        let busy = || {
+            lake.executors
+                .iter()
+                .map(|executor| executor.cpu_seconds())
+                .sum::<Result<f64>>()
+        };
         let before = busy()?;
         let answer = python("adbc_direct.py", request).await?;
-        ensure!(answer["rows"] == json!(count) && answer["sum"] == json!(expected), "{answer}");
-        ensure!(answer["places"][0][0].as_str().is_some_and(|uri| uri.contains(host)), "{answer}");
+        ensure!(
+            answer["rows"] == json!(count) && answer["sum"] == json!(expected),
+            "{answer}"
+        );
+        ensure!(
+            answer["places"][0][0].as_str().is_some_and(|uri| uri.contains(host)),
+            "{answer}"
+        );
         let url = format!(
             "jdbc:arrow-flight-sql://{}/?useEncryption=false&user=alice&password=wonderland",
             lake.address()

@@ -218,7 +218,7 @@ async fn tools_connect_and_browse() -> Result<()> {
         ("functions", json!(true)),
         ("usage", json!(true)),
         ("transactions", json!(false)),
-        ("table types", json!([["BASE TABLE"], ["VIEW"]])),
+        ("table types", json!([["BASE TABLE"], ["LOCAL TEMPORARY"], ["VIEW"]])),
         ("none", json!([])),
         ("rows", json!(3)),
         ("count", json!([true, [["25"]], false, -1])),
@@ -232,7 +232,7 @@ async fn tools_connect_and_browse() -> Result<()> {
         assert_eq!(tables["region"], json!(["r_regionkey", "r_name", "r_comment"]));
     }
     for (seen, expect) in [
-        ("table types", json!([["BASE TABLE"], ["VIEW"]])),
+        ("table types", json!([["BASE TABLE"], ["LOCAL TEMPORARY"], ["VIEW"]])),
         ("entry level", json!(true)),
         ("outer joins", json!(true)),
         ("isolation", json!(0)),

@@ -50,8 +50,7 @@ pub(crate) fn task_routes(
     .with_version(VERSION);
     let service = worker.into_worker_server().max_decoding_message_size(PLAN_BYTES_MAX);
     let service = Drained::new(service, drain.clone());
-    Routes::new(InterceptedService::new(service, door))
-        .add_service(InterceptedService::new(progress, door))
+    Routes::new(InterceptedService::new(service, door)).add_service(InterceptedService::new(progress, door))
 }
 
 /// The session one task runs in. The library decodes the plan afterwards, in this session.

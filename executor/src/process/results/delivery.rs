@@ -97,7 +97,11 @@ fn begin(results: &Results, plan: &DeliveryPlan) -> Result<(SendableRecordBatchS
 
 /// `rows` with the columns of `schema`, made in a task of their own: it lets go of them when the coordinator says so, though
 /// the client does not read.
-fn pumped(rows: SendableRecordBatchStream, mut coordinator: Coordinator, schema: SchemaRef) -> SendableRecordBatchStream {
+fn pumped(
+    rows: SendableRecordBatchStream,
+    mut coordinator: Coordinator,
+    schema: SchemaRef,
+) -> SendableRecordBatchStream {
     let (batches, pumped) = mpsc::channel(BATCHES_MAX);
     let ending = Arc::new(OnceLock::new());
     let (told, columns) = (Arc::clone(&ending), Arc::clone(&schema));

@@ -46,7 +46,9 @@ impl Offers {
         }
         let mut table = self.table();
         if table.closed {
-            return Err(Status::aborted("it hands out no more results, since it is about to end"));
+            return Err(Status::aborted(
+                "it hands out no more results, since it is about to end",
+            ));
         }
         if table.offers.len() >= OFFERS_MAX {
             return Err(Status::resource_exhausted("it has too many offers"));
@@ -110,7 +112,9 @@ pub(crate) struct Asking {
 
 impl std::fmt::Debug for Asking {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Asking").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("Asking")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
 
@@ -130,7 +134,11 @@ impl Drop for Asking {
     fn drop(&mut self) {
         let mut table = self.offers.table();
         // Another coordinator may have offered the same meanwhile.
-        if table.offers.get(&self.ticket_digest).is_some_and(|offered| offered.number == self.number) {
+        if table
+            .offers
+            .get(&self.ticket_digest)
+            .is_some_and(|offered| offered.number == self.number)
+        {
             table.offers.remove(&self.ticket_digest);
         }
     }

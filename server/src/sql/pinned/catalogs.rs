@@ -1,7 +1,7 @@
 //! [`PinnedTables`] as DataFusion asks for them, on behalf of one user. Every name that a statement or a view reads passes
 //! [`PinnedCatalogs::check`] before anything is loaded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -15,8 +15,9 @@ use proto::ErrorKind;
 use super::{PinnedTables, Place, ROWS, SYSTEM_EXECUTORS, no_such_metadata};
 use crate::access::{Privilege, Viewer, missing};
 use crate::error::Error;
-use crate::session::{CURRENT_CATALOG, CURRENT_NAMESPACE};
+use crate::session::{CURRENT_CATALOG, CURRENT_NAMESPACE, TEMPORARY_SCHEMA, Temporary};
 use crate::sql::information_schema::InformationSchema;
+use crate::sql::listing::OwnNames;
 use crate::sql::show::executors;
 
 /// [`PinnedTables`] as DataFusion asks for them. Every catalog and schema seems to exist: only the table's own lookup
@@ -27,8 +28,8 @@ pub(crate) struct PinnedCatalogs {
     /// What [`CURRENT_CATALOG`] and [`CURRENT_NAMESPACE`] stand for.
     catalog: String,
     namespace: String,
-    /// The temporary tables of the session.
-    temporary: Arc<BTreeMap<String, TableName>>,
+    /// The temporary tables and views of the session.
+    temporary: Arc<Temporary>,
     /// The temporary views that the query names.
     views: OnceLock<HashMap<String, Arc<dyn TableProvider>>>,
     reader: Arc<Reader>,
@@ -47,7 +48,7 @@ impl PinnedCatalogs {
     pub(crate) fn new(
         tables: Arc<PinnedTables>,
         user: &str,
-        ((catalog, namespace), temporary): ((&str, &str), BTreeMap<String, TableName>),
+        ((catalog, namespace), temporary): ((&str, &str), Temporary),
     ) -> Arc<Self> {
         Arc::new(Self {
             tables,
@@ -97,6 +98,15 @@ impl PinnedCatalogs {
         self.views.get_or_init(|| views);
     }
 
+    /// Whether a reference may be to a temporary table or view: it names no schema, or the one that they are listed in.
+    pub(in crate::sql) fn may_be_temporary(&self, reference: &TableReference) -> bool {
+        match reference.schema() {
+            None => true,
+            Some(TEMPORARY_SCHEMA) => reference.catalog().is_none_or(|catalog| catalog == self.catalog),
+            Some(_) => false,
+        }
+    }
+
     /// The name that a reference may be of a view of the lake; none where it can be none.
     pub(in crate::sql) fn view_name(&self, reference: &TableReference) -> Option<TableName> {
         let (table, as_of) = self.tables.version(reference.table());
@@ -104,8 +114,8 @@ impl PinnedCatalogs {
             || table.contains('$')
             || as_of != AsOf::Latest
             || reference.schema() == Some(INFORMATION_SCHEMA)
-            || (reference.schema().is_none()
-                && (self.tables.functions.contains(&table) || self.temporary.contains_key(&table)));
+            || (reference.schema().is_none() && self.tables.functions.contains(&table))
+            || (self.may_be_temporary(reference) && self.temporary.tables.contains_key(&table));
         let catalog = reference.catalog().unwrap_or(&self.catalog);
         let namespace = reference.schema().unwrap_or(&self.namespace);
         (!is_other).then(|| TableName::new(catalog, namespace, table))
@@ -122,6 +132,7 @@ impl PinnedCatalogs {
             tables: Arc::clone(&self.tables),
             is_current,
             catalog: catalog.to_owned(),
+            home: self.catalog.clone(),
             namespace: self.namespace.clone(),
             temporary: Arc::clone(&self.temporary),
             views: self.views.get().cloned().unwrap_or_default(),
@@ -208,8 +219,10 @@ struct PinnedCatalog {
     /// The name that it is asked for by has no catalog.
     is_current: bool,
     catalog: String,
+    /// The catalog of names that have none.
+    home: String,
     namespace: String,
-    temporary: Arc<BTreeMap<String, TableName>>,
+    temporary: Arc<Temporary>,
     views: HashMap<String, Arc<dyn TableProvider>>,
     reader: Arc<Reader>,
 }
@@ -222,14 +235,18 @@ impl CatalogProvider for PinnedCatalog {
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         if name == INFORMATION_SCHEMA {
             let viewer = Viewer::new(Arc::clone(self.tables.guard()), &self.reader.user);
-            return Some(Arc::new(InformationSchema::new(viewer)));
+            let columns = Arc::clone(self.tables.view_columns());
+            let own = OwnNames::new(&self.home, Arc::clone(&self.temporary), columns);
+            return Some(Arc::new(InformationSchema::new(viewer, own)));
         }
-        let temporary = match name {
-            CURRENT_NAMESPACE => Arc::clone(&self.temporary),
-            _ => Arc::default(),
+        let is_own = name == CURRENT_NAMESPACE || name == TEMPORARY_SCHEMA && self.catalog == self.home;
+        let temporary = match is_own {
+            true => Arc::clone(&self.temporary),
+            false => Arc::default(),
         };
         let (namespace, views) = match name {
             CURRENT_NAMESPACE => (&*self.namespace, self.views.clone()),
+            TEMPORARY_SCHEMA if is_own => (name, self.views.clone()),
             executors::SCHEMA if self.is_current => {
                 let view = self.views.get(SYSTEM_EXECUTORS).map(Arc::clone);
                 (
@@ -257,7 +274,7 @@ struct PinnedSchema {
     tables: Arc<PinnedTables>,
     catalog: String,
     namespace: String,
-    temporary: Arc<BTreeMap<String, TableName>>,
+    temporary: Arc<Temporary>,
     views: HashMap<String, Arc<dyn TableProvider>>,
     reader: Arc<Reader>,
 }
@@ -272,7 +289,7 @@ impl SchemaProvider for PinnedSchema {
         if let Some(view) = self.views.get(name) {
             return Ok(Some(Arc::clone(view)));
         }
-        if let Some(temporary) = self.tables.temporary(&self.temporary, name) {
+        if let Some(temporary) = self.tables.temporary(&self.temporary.tables, name) {
             return Ok(Some(temporary.await?));
         }
         let found = async {

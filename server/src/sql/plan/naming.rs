@@ -1,10 +1,11 @@
 //! What the names in a query stand for: tables, and views in the place of which their queries stand.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use catalog::TableName;
 use catalog::view::{LakeView, ViewText};
+use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::catalog::{CatalogProviderList, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::datasource::ViewTable;
@@ -17,15 +18,16 @@ use executor::Engines;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use proto::ErrorKind;
+use tracing::warn;
 
 use super::functions;
 use crate::error::{Error, Result};
-use crate::session::{Session, TemporaryView};
+use crate::session::{Session, Temporary, TemporaryView};
 use crate::sql::parse::{Statement, VersionedTable};
 use crate::sql::pinned::view::{fitted, texts};
 use crate::sql::pinned::{Pinned, PinnedCatalogs, SYSTEM_EXECUTORS};
 use crate::sql::show::executors;
-use crate::sql::{time_travel, write};
+use crate::sql::{information_schema, time_travel, write};
 
 /// Tables that are resolved at once while a statement is planned.
 const RESOLVE_CONCURRENCY: usize = 8;
@@ -84,11 +86,8 @@ impl<'a> Naming<'a> {
         let mut temporary = HashMap::new();
         let mut others = BTreeSet::new();
         for reference in &references {
-            if let TableReference::Bare { table } = reference
-                && self.is_of_session
-                && let Some(view) = self.session.views.get(&**table)
-            {
-                temporary.insert(table.to_string(), self.temporary_view(state, table, view).await?);
+            if let Some((name, view)) = self.temporary_named(reference) {
+                temporary.insert(name.clone(), self.temporary_view(state, name, view).await?);
             } else if let TableReference::Partial { schema, table } = reference
                 && (&**schema, &**table) == (executors::SCHEMA, executors::TABLE)
             {
@@ -98,6 +97,7 @@ impl<'a> Naming<'a> {
             }
         }
         self.catalogs.add_views(temporary);
+        self.describe_temporary(state, &references).await;
         let user = self.catalogs.user();
         for (name, view) in self.kept_views(others).await? {
             if self.catalogs.tables().view(user, &name).is_none() {
@@ -115,17 +115,42 @@ impl<'a> Naming<'a> {
         state: &SessionState,
         reference: &TableReference,
     ) -> Result<Option<Arc<dyn TableProvider>>> {
-        if let TableReference::Bare { table } = reference
-            && let Some(view) = self.session.views.get(&**table)
-        {
-            return self.temporary_view(state, table, view).await.map(Some);
+        if let Some((name, view)) = self.temporary_named(reference) {
+            return self.temporary_view(state, name, view).await.map(Some);
         }
+        self.describe_temporary(state, std::slice::from_ref(reference)).await;
         let name = self.catalogs.view_name(reference).into_iter().collect();
         if let Some((name, view)) = self.kept_views(name).await?.first() {
             return self.kept_view(state, name, view).await.map(Some);
         }
         let schema = state.schema_for_ref(reference.clone())?;
         Ok(schema.table(reference.table()).await?)
+    }
+
+    /// The temporary view that a reference is to.
+    fn temporary_named(&self, reference: &TableReference) -> Option<(&String, &TemporaryView)> {
+        match self.is_of_session && self.catalogs.may_be_temporary(reference) {
+            true => self.session.views.get_key_value(reference.table()),
+            false => None,
+        }
+    }
+
+    /// Tells `information_schema.columns`, where it is named, the columns of temporary views. One that cannot be planned
+    /// is listed without columns, as a table that cannot be loaded.
+    async fn describe_temporary(&self, state: &SessionState, references: &[TableReference]) {
+        let names_columns = references.iter().any(|reference| {
+            reference.schema() == Some(INFORMATION_SCHEMA) && reference.table() == information_schema::COLUMNS
+        });
+        let known = self.catalogs.tables().view_columns();
+        if !self.is_of_session || !names_columns || !known.begin() {
+            return;
+        }
+        for (name, view) in &self.session.views {
+            match self.temporary_view(state, name, view).await {
+                Ok(rows) => known.tell(name, rows.schema()),
+                Err(error) => warn!(view = %name, %error, "listed without columns: the view cannot be planned"),
+            }
+        }
     }
 
     /// The executors as they are now.
@@ -186,11 +211,11 @@ impl<'a> Naming<'a> {
                 "the view \"{outermost}\" is built on itself or on more than {VIEW_DEPTH_MAX} views"
             )));
         }
-        let tables = match of_session {
-            true => self.session.tables.clone(),
-            false => BTreeMap::new(),
+        let temporary = match of_session {
+            true => self.session.temporaries(),
+            false => Temporary::default(),
         };
-        let catalogs = PinnedCatalogs::new(Arc::clone(self.catalogs.tables()), user, (place, tables));
+        let catalogs = PinnedCatalogs::new(Arc::clone(self.catalogs.tables()), user, (place, temporary));
         let list = Arc::clone(&catalogs) as Arc<dyn CatalogProviderList>;
         let builder = SessionStateBuilder::new_from_existing(state.clone());
         let naming = Self {

@@ -26,6 +26,7 @@ class LakewingRelation(BaseRelation):
         """The kind that `information_schema.tables.table_type` names, and `routines.routine_type`."""
         kinds = {
             "BASE TABLE": RelationType.Table,
+            "LOCAL TEMPORARY": RelationType.Table,
             "VIEW": RelationType.View,
             "MATERIALIZED VIEW": RelationType.MaterializedView,
             "FUNCTION": RelationType.Function,
