@@ -60,6 +60,13 @@
 {{- if eq (int64 $values.metrics.port) 31415 }}
 {{- fail "metrics.port must not be 31415, which is Flight SQL's" }}
 {{- end }}
+{{- $results := int64 $values.executor.resultsPort }}
+{{- if and $results (include "lakewing.tlsSecret" .) }}
+{{- fail "executor.resultsPort takes servers without TLS: clients with it are not sent to plain connections" }}
+{{- end }}
+{{- if eq $results (int64 $values.executor.port) }}
+{{- fail "executor.resultsPort must not be executor.port, where tasks arrive" }}
+{{- end }}
 {{- include "lakewing.checks.sets" . }}
 {{- end }}
 
@@ -88,7 +95,7 @@
 {{- end }}
 {{- end }}
 {{- $executor := default (dict) $config.executor }}
-{{- range $key, $value := dict "mode" "executor.port" "sets" "executor.sets" "tls" "executorTls" "target_partitions" "executor.targetPartitions" "local_scan_bytes_max" "executor.localScanBytesMax" "grace" "executor.graceSeconds" "spill_dir" "server.scratchBytes" "spill_bytes_max" "server.scratchBytes" }}
+{{- range $key, $value := dict "mode" "executor.port" "sets" "executor.sets" "tls" "executorTls" "results" "executor.resultsPort" "target_partitions" "executor.targetPartitions" "local_scan_bytes_max" "executor.localScanBytesMax" "grace" "executor.graceSeconds" "spill_dir" "server.scratchBytes" "spill_bytes_max" "server.scratchBytes" }}
 {{- if hasKey $executor $key }}
 {{- fail (printf "config must leave executor.%s to the value %s" $key $value) }}
 {{- end }}

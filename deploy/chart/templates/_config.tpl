@@ -23,6 +23,11 @@ lease = {{ include "lakewing.fullname" . | quote }}
 namespace = {{ .Release.Namespace | quote }}
 image = {{ include "lakewing.image" . | quote }}
 port = {{ int64 .Values.executor.port }}
+{{- if .Values.executor.resultsPort }}
+
+[executor.results]
+listen = "0.0.0.0:{{ int64 .Values.executor.resultsPort }}"
+{{- end }}
 {{- if include "lakewing.executorTlsSecret" . }}
 
 [executor.tls]

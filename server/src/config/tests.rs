@@ -204,6 +204,7 @@ fn every_key_is_documented() {
         ("executor.sets", "[[executor.sets]]\nzzz = 1"),
         ("executor.sets.pod", "[[executor.sets]]\n[executor.sets.pod]\nzzz = 1"),
         ("executor.tls", "[executor.tls]\nzzz = 1"),
+        ("executor.results", "[executor.results]\nzzz = 1"),
     ];
     let document = include_str!("../../../docs/configuration.md");
     let is_section = |path: &str| {

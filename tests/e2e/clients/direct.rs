@@ -211,8 +211,16 @@ async fn the_server_sees_and_ends_what_executors_give() -> Result<()> {
         "{ended:?}"
     );
     ensure!(running(&mut client).await?.is_none(), "the query still runs");
-    // A client that leaves ends its query too.
-    let mut batches = executor.do_get(ticket).await?;
+    // Ended is ended, wherever its ticket is shown; a client that leaves ends its query too.
+    let refused = executor
+        .do_get(ticket)
+        .await
+        .err()
+        .context("rows of a query that was killed")?;
+    ensure!(status(refused)?.code() == Code::Cancelled);
+    let info = offered(&mut client, "SELECT id, repeat(text, 60) AS long FROM lake.s.t").await?;
+    let (address, ticket) = place(info.endpoint.first().context("no endpoint")?)?;
+    let mut batches = connect(&address).await?.do_get(ticket).await?;
     batches.try_next().await?.context("no rows")?;
     running(&mut client).await?.context("the query does not run again")?;
     drop(batches);

@@ -292,6 +292,12 @@ fn executors() -> Vec<Case> {
         case("executor.port", json!(4000))
             .shows("config:port = 4000", json!(true))
             .shows(policy, json!(4000)),
+        case("executor.resultsPort", json!(4001))
+            .shows("config:listen = \"0.0.0.0:4001\"", json!(true))
+            .shows(
+                "NetworkPolicy:lakewing-executor/spec/ingress/1/ports/0/port",
+                json!(4001),
+            ),
         case("executor.targetPartitions", json!(5)).shows(variable("TARGET_PARTITIONS"), json!("5")),
         case("executor.localScanBytesMax", json!(5)).shows(variable("LOCAL_SCAN_BYTES_MAX"), json!("5")),
         case("executor.graceSeconds", json!(20))

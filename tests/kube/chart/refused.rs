@@ -278,6 +278,14 @@ const CONTRADICTIONS: &[(&[(&str, &str)], &str)] = &[
         "tls.clientCertificateRequired needs tls.clientAuthority",
     ),
     (
+        &[("executor.resultsPort", "31418"), ("tls.existingSecret", r#""a""#)],
+        "executor.resultsPort takes servers without TLS",
+    ),
+    (
+        &[("executor.resultsPort", "31417")],
+        "executor.resultsPort must not be executor.port",
+    ),
+    (
         &[("ingress.enabled", "true")],
         "ingress.hosts must name at least one host",
     ),
@@ -386,6 +394,7 @@ fn what_values_decide_is_refused_in_the_configuration() {
         ("spill_bytes_max", "server.scratchBytes"),
         ("mode.type", "executor.port"),
         ("tls.name", "executorTls"),
+        ("results.host", "executor.resultsPort"),
     ] {
         let line = format!("[executor]\n{key} = \"a\"");
         let key = key.split('.').next().unwrap_or_default();
