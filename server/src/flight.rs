@@ -96,7 +96,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub(crate) struct Flight {
     queries: Queries,
     auth: Authenticator,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     spool: Arc<Spool>,
     tasks: Lifecycle,
     handles: Handles,
@@ -135,7 +135,7 @@ impl Flight {
         Ok(Self {
             queries,
             auth,
-            sessions,
+            sessions: Arc::new(sessions),
             spool,
             tasks,
             handles,
@@ -297,11 +297,8 @@ impl Flight {
         let tags = query_tags(request.metadata());
         async move {
             let caller = Caller { tags, ..caller.await? };
-            self.sessions.look(&caller).await?;
-            match self.sessions.is_closed(&caller) {
-                true => Err(Error::Closed { what: "session" }.into()),
-                false => Ok(caller),
-            }
+            self.sessions.expect_open(&caller).await?;
+            Ok(caller)
         }
     }
 

@@ -22,7 +22,7 @@ pub use answer::{Cell, rows, same_rows};
 pub use client::Client;
 pub use data::{demo, tpch_parquet};
 pub use lake::{Lake, LakeBuilder};
-pub use minio::{Minio, WebIdentity};
+pub use minio::{Minio, WebIdentity, certificate};
 pub use parts::chart::{chart, helm, least_values, render, utf8};
 pub use parts::cluster::{Cluster, Release};
 pub use parts::node::Node;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-pub use self::web_identity::WebIdentity;
+pub use self::web_identity::{WebIdentity, certificate};
 use crate::{Process, free_port, part};
 
 /// MinIO with one empty bucket, `lake`.

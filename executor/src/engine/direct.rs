@@ -24,13 +24,14 @@ use datafusion_proto::bytes::physical_plan_to_bytes_with_extension_codec;
 use futures::StreamExt;
 use http::uri::PathAndQuery;
 use proto::deliver_order::Order;
-use proto::{Asked, DeliverNews, DeliverOrder, DeliveryPlan, OfferRequest, Refusal, ResultCompression};
+use proto::{Asked, DeliverNews, DeliverOrder, DeliveryPlan, OfferRequest, Refusal, ResultCompression, ResultsAddress};
 use ring::digest;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
+use url::Url;
 use uuid::Uuid;
 
 use super::parts::OnePart;
@@ -72,7 +73,7 @@ pub struct Offer {
     asked: Streaming<Asked>,
 }
 
-/// A client that shows the ticket of an offer. It waits until [`Fetch::deliver`] or [`Fetch::end`].
+/// A client that shows the ticket of an offer. It waits until [`Delivery::deliver`] or [`Fetch::end`].
 #[derive(Debug)]
 pub struct Fetch {
     door: Door,
@@ -114,17 +115,26 @@ impl Engines {
             None => None,
         };
         let doors = cluster.members().doors(set).into_iter().filter_map(|(peer, results)| {
-            let scheme = if results.tls { "grpc+tls" } else { "grpc+tcp" };
-            let host = match &*results.host {
-                "" => peer.address.host_str()?.to_owned(),
-                host => host.to_owned(),
-            };
-            let uri = format!("{scheme}://{host}:{}", results.port);
+            let uri = uri(&peer.address, &results, encrypted)?;
             let cluster = Arc::clone(cluster);
-            (results.tls || !encrypted).then_some(Door { cluster, peer, uri })
+            Some(Door { cluster, peer, uri })
         });
         Ok(doors.collect())
     }
+}
+
+/// Where clients reach the executor at `address`; nowhere where they are promised encryption and it has none.
+fn uri(address: &Url, results: &ResultsAddress, encrypted: bool) -> Option<String> {
+    let scheme = match (results.tls, encrypted) {
+        (true, _) => "grpc+tls",
+        (false, false) => "grpc+tcp",
+        (false, true) => return None,
+    };
+    let host = match &*results.host {
+        "" => address.host_str()?,
+        host => host,
+    };
+    Some(format!("{scheme}://{host}:{}", results.port))
 }
 
 impl Door {
@@ -190,7 +200,7 @@ impl Offer {
 }
 
 impl Fetch {
-    /// Cancelled when the client does not read any more, after [`Fetch::deliver`].
+    /// Cancelled when the client does not read any more, after [`Delivery::deliver`].
     pub fn left(&self) -> CancellationToken {
         self.left.clone()
     }
@@ -392,5 +402,33 @@ async fn tell(told: Option<&mpsc::Sender<Result<u64>>>, count: Result<u64>) {
     if let Some(told) = told {
         // A query that was ended does not count any more.
         drop(told.send(count).await);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_sent_where_they_can_go() {
+        let check = |host: &str, tls: bool, encrypted: bool, expect: Option<&str>| {
+            let results = ResultsAddress {
+                host: host.to_owned(),
+                port: 31418,
+                tls,
+            };
+            let address = Url::parse("http://10.0.0.7:31417").unwrap();
+            assert_eq!(uri(&address, &results, encrypted).as_deref(), expect);
+        };
+        check("", false, false, Some("grpc+tcp://10.0.0.7:31418"));
+        check(
+            "lake.example.org",
+            true,
+            false,
+            Some("grpc+tls://lake.example.org:31418"),
+        );
+        check("", true, true, Some("grpc+tls://10.0.0.7:31418"));
+        check("", false, true, None);
     }
 }

@@ -102,10 +102,14 @@ impl Sessions {
         self.store(id, None).await
     }
 
-    /// Whether the caller's session was closed.
-    pub(crate) fn is_closed(&self, caller: &Caller) -> bool {
+    /// [`Sessions::look`], and an error where the caller's session was closed, on whatever server.
+    pub(crate) async fn expect_open(&self, caller: &Caller) -> Result<()> {
+        self.look(caller).await?;
         let id = caller.session_id.as_ref();
-        id.is_some_and(|id| self.closed.contains_key(id))
+        match id.is_some_and(|id| self.closed.contains_key(id)) {
+            true => Err(Error::Closed { what: "session" }),
+            false => Ok(()),
+        }
     }
 
     /// Keeps `session` for the caller's later calls, on all servers. Refused for a caller who has not logged in.
@@ -215,7 +219,8 @@ mod tests {
         }
         there.close("a").await.unwrap();
         here.look(&alice).await.unwrap();
-        assert!(here.is_closed(&alice) && !here.is_closed(&caller(Some("b"))));
+        assert!(here.expect_open(&alice).await.is_err());
+        here.expect_open(&caller(Some("b"))).await.unwrap();
     }
 
     #[tokio::test]

@@ -11,9 +11,9 @@ use arrow_flight::error::FlightError;
 use arrow_flight::{Action, FlightClient, FlightEndpoint, FlightInfo, Ticket};
 use futures::TryStreamExt;
 use futures::future::try_join_all;
-use harness::{Client, Lake, java, python};
+use harness::{Client, Lake, certificate, java, python};
 use serde_json::json;
-use tonic::transport::Endpoint;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 
 const ROWS: i64 = 3_000_000;
@@ -22,8 +22,11 @@ const REUSE: &str = "arrow-flight-reuse-connection://?";
 
 /// A lake whose two executors hand out results, at `host` as clients are told.
 async fn lake(host: &str) -> Result<Lake> {
-    let results = format!("results = {{ listen = \"127.0.0.1:0\", host = \"{host}\" }}");
-    let lake = Lake::processes(2).section(LOGIN).executor(&results).start().await?;
+    lake_with(&format!("results = {{ listen = \"127.0.0.1:0\", host = \"{host}\" }}")).await
+}
+
+async fn lake_with(results: &str) -> Result<Lake> {
+    let lake = Lake::processes(2).section(LOGIN).executor(results).start().await?;
     let mut client = client(&lake).await?;
     client.query("CREATE SCHEMA lake.s").await?;
     let sql = format!("CREATE TABLE lake.s.t AS SELECT value AS id, md5(value::TEXT) AS text FROM range(0, {ROWS})");
@@ -141,6 +144,44 @@ async fn executors_give_every_row_once_as_often_as_they_are_asked() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn executors_are_reached_over_tls() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let [authority, certificate, key] = certificate()?;
+    let (certificate_file, key_file) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    std::fs::write(&certificate_file, certificate)?;
+    std::fs::write(&key_file, key)?;
+    let results =
+        format!("results = {{ listen = \"127.0.0.1:0\", certificate = {certificate_file:?}, key = {key_file:?} }}");
+    let lake = lake_with(&results).await?;
+    let mut client = client(&lake).await?;
+    let info = offered(&mut client, "SELECT id FROM lake.s.t").await?;
+    let mut count = 0;
+    for endpoint in &info.endpoint {
+        let location = endpoint.location.first().context("no location")?;
+        let address = location
+            .uri
+            .strip_prefix("grpc+tls://")
+            .with_context(|| location.uri.clone())?;
+        ensure!(
+            connect(address).await?.handshake("").await.is_err(),
+            "a plain connection"
+        );
+        let trusted = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&authority));
+        let channel = Endpoint::new(format!("https://{address}"))?
+            .tls_config(trusted)?
+            .connect()
+            .await?;
+        let ticket = endpoint.ticket.clone().context("no ticket")?;
+        let mut batches = FlightClient::new(channel).do_get(ticket).await?;
+        while let Some(batch) = batches.try_next().await? {
+            count += batch.num_rows();
+        }
+    }
+    ensure!(count == (0..ROWS).filter(|id| id % 7 != 3).count(), "{count} rows");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_executor_knows_tickets_and_nothing_else() -> Result<()> {
     let lake = lake("127.0.0.1").await?;
     let mut client = client(&lake).await?;
@@ -159,6 +200,19 @@ async fn an_executor_knows_tickets_and_nothing_else() -> Result<()> {
     }
     let refused = executor.do_action(Action::new("CancelFlightInfo", "")).await;
     ensure!(status(refused.err().context("an executor acts")?)?.code() == Code::Unimplemented);
+    // A session that was closed gets nothing, though its ticket was offered before.
+    let mut closed = self::client(&lake).await?;
+    let info = offered(&mut closed, "SELECT id + 1 FROM lake.s.t").await?;
+    let (address, ticket) = place(info.endpoint.first().context("no endpoint")?)?;
+    let close = Action::new("CloseSession", "");
+    closed.raw().do_action(tonic::Request::new(close)).await?;
+    let refused = connect(&address)
+        .await?
+        .do_get(ticket)
+        .await
+        .err()
+        .context("rows of a closed session")?;
+    ensure!(status(refused)?.code() == Code::NotFound);
     // Who does not want it is not sent anywhere.
     client.query("RESET direct_results").await?;
     let info = client.raw().execute("SELECT id FROM lake.s.t".to_owned(), None).await?;

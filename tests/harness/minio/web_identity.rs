@@ -111,7 +111,7 @@ impl WebIdentity {
 }
 
 /// An authority, and a certificate of this machine that it vouches for with its key: PEM.
-fn certificate() -> Result<[String; 3]> {
+pub fn certificate() -> Result<[String; 3]> {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority

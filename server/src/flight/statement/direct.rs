@@ -19,7 +19,7 @@ use super::{Offer, request};
 use crate::auth::Caller;
 use crate::error::Result;
 use crate::query::{Origin, Queries};
-use crate::session::Session;
+use crate::session::{Session, Sessions};
 
 /// Offers that are open at once: the rows of others come through the server.
 pub(in crate::flight) const OFFERS_MAX: usize = 4096;
@@ -31,6 +31,7 @@ const FETCHES_MAX: usize = 4;
 /// A ticket that is good for its rows, with all that running it takes.
 struct Directly {
     queries: Queries,
+    sessions: Arc<Sessions>,
     caller: Caller,
     ticket: StatementTicket,
     session: Session,
@@ -65,6 +66,7 @@ impl Flight {
             let door = &doors[(first + number) % doors.len()];
             let directly = Directly {
                 queries: self.queries.clone(),
+                sessions: Arc::clone(&self.sessions),
                 caller: caller.clone(),
                 session: Session::from(ticket.session.clone().unwrap_or_default()),
                 ticket,
@@ -148,6 +150,7 @@ impl Directly {
             schema: self.schema.clone(),
             compression: self.session.settings.result_compression(),
         };
+        self.sessions.expect_open(&self.caller).await.map_err(refuse)?;
         let request = request(&self.caller, &self.ticket).map_err(refuse)?;
         let running = self.queries.run(&self.session, request, Some(&mut delivery)).await;
         Ok(running.map_err(refuse)?.stream)
