@@ -19,6 +19,7 @@ use harness::{Client, Lake, demo, python, read_slowly};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+const MIXED: &str = "SELECT * FROM delta.bench.mixed";
 const FILES: i64 = 10;
 const ROWS_PER_FILE: i64 = 1_000_000;
 const RUNS: usize = 5;
@@ -26,7 +27,7 @@ const CLIENTS: usize = 64;
 const WARM_UP: Duration = Duration::from_secs(2);
 const MEASURED: Duration = Duration::from_secs(10);
 
-/// Prints `ratio_stream`, `point_qps` and `point_p99_ms`.
+/// Prints `ratio_stream`, `point_qps`, `point_p99_ms` and `ratio_direct`.
 pub(crate) async fn run(as_json: bool) -> Result<()> {
     let data = tempfile::tempdir()?;
     let data_dir = data.path().to_str().context("a path that is no text")?;
@@ -34,6 +35,7 @@ pub(crate) async fn run(as_json: bool) -> Result<()> {
     write_mixed(&data.path().join("delta/bench/mixed"))?;
     let lake = Lake::embedded().data(data.path()).start().await?;
     let ratio = ratio_stream(&lake).await?;
+    let direct = ratio_direct(data.path()).await?;
     let mut latencies = point_queries(lake.address()).await?;
     latencies.sort_by(f64::total_cmp);
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
@@ -41,7 +43,9 @@ pub(crate) async fn run(as_json: bool) -> Result<()> {
     let (p50, p99) = (at(0.5), at(0.99));
     println!("{CLIENTS} clients: {qps:.0} queries/s, p50 {p50:.2} ms, p99 {p99:.2} ms");
     if as_json {
-        let result = json!({"ratio_stream": ratio, "point_qps": qps, "point_p50_ms": p50, "point_p99_ms": p99});
+        let points = json!({"point_qps": qps, "point_p50_ms": p50, "point_p99_ms": p99});
+        let mut result = json!({"ratio_stream": ratio, "ratio_direct": direct});
+        result.as_object_mut().context("no object")?.extend(points.as_object().cloned().unwrap_or_default());
         println!("{result}");
     }
     Ok(())
@@ -49,15 +53,14 @@ pub(crate) async fn run(as_json: bool) -> Result<()> {
 
 /// The rate of the lake's rows over the rate of the bare server's, each of its best run.
 async fn ratio_stream(lake: &Lake) -> Result<f64> {
-    const SQL: &str = "SELECT * FROM delta.bench.mixed";
-    let batches = lake.client().await?.query(SQL).await?;
+    let batches = lake.client().await?.query(MIXED).await?;
     let bare = Bare::start(batches).await?;
     let mut best = [f64::INFINITY; 2];
     println!("run  lake s  bare s");
     for run in 1..=RUNS {
         let mut took = [0.0; 2];
         for (side, address) in [lake.address(), bare.address].into_iter().enumerate() {
-            let answer = python("stream.py", json!({"uri": format!("grpc://{address}"), "sql": SQL})).await?;
+            let answer = python("stream.py", json!({"uri": format!("grpc://{address}"), "sql": MIXED})).await?;
             ensure!(answer["rows"] == json!(FILES * ROWS_PER_FILE), "{answer}");
             took[side] = answer["seconds"].as_f64().context("no seconds")?;
             best[side] = best[side].min(took[side]);
@@ -66,6 +69,32 @@ async fn ratio_stream(lake: &Lake) -> Result<f64> {
     }
     let ratio = best[1] / best[0];
     println!("ratio_stream {ratio:.2}");
+    Ok(ratio)
+}
+
+/// The rate of rows that come from two executor processes over the rate of the same rows through the server, each of its
+/// best run.
+async fn ratio_direct(data: &Path) -> Result<f64> {
+    let auth = "[auth]\nmode = \"basic\"\nusers = { bench = \"bench\" }\n";
+    let lake = Lake::processes(2).usual_scans().data(data).section(auth);
+    let lake = lake.executor("results = { listen = \"127.0.0.1:0\" }").start().await?;
+    let uri = format!("grpc://{}", lake.address());
+    let mut best = [f64::INFINITY; 2];
+    println!("run  server s  executors s");
+    for run in 1..=RUNS {
+        let mut took = [0.0; 2];
+        for (way, direct) in ["off", "on"].into_iter().enumerate() {
+            let set = format!("direct_results = '{direct}'");
+            let request = json!({"uri": uri, "username": "bench", "password": "bench", "sql": MIXED, "set": set});
+            let answer = python("stream.py", request).await?;
+            ensure!(answer["rows"] == json!(FILES * ROWS_PER_FILE), "{answer}");
+            took[way] = answer["seconds"].as_f64().context("no seconds")?;
+            best[way] = best[way].min(took[way]);
+        }
+        println!("{run:3}  {:8.2}  {:11.2}", took[0], took[1]);
+    }
+    let ratio = best[0] / best[1];
+    println!("ratio_direct {ratio:.2}");
     Ok(ratio)
 }
 

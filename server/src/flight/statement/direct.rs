@@ -12,7 +12,7 @@ use futures::future::join_all;
 use proto::StatementTicket;
 use tokio::task::JoinSet;
 use tonic::Status;
-use tracing::debug;
+use tracing::{Instrument, Span, debug};
 
 use super::super::{Flight, refuse, schema};
 use super::{Offer, request};
@@ -95,7 +95,9 @@ impl Flight {
             }
         };
         let stop = self.tasks.stop();
-        self.tasks.spawn(async move {
+        // What is logged of the query names who asked for it.
+        let call = Span::current();
+        let offered = async move {
             let _place = place;
             let directly = Arc::new(directly);
             let mut offer = offer;
@@ -106,7 +108,8 @@ impl Flight {
                     asked = offer.asked(), if fetches.len() < FETCHES_MAX => match asked {
                         Some(fetch) => {
                             let directly = Arc::clone(&directly);
-                            fetches.spawn(async move { directly.hand_out(fetch).await });
+                            let call = Span::current();
+                            fetches.spawn(async move { directly.hand_out(fetch).await }.instrument(call));
                         }
                         None => break,
                     },
@@ -117,7 +120,8 @@ impl Flight {
             }
             // An executor that takes no more clients brings those it has to their end.
             while fetches.join_next().await.is_some() {}
-        });
+        };
+        self.tasks.spawn(offered.instrument(call));
         true
     }
 }
