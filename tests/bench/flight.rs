@@ -45,7 +45,10 @@ pub(crate) async fn run(as_json: bool) -> Result<()> {
     if as_json {
         let points = json!({"point_qps": qps, "point_p50_ms": p50, "point_p99_ms": p99});
         let mut result = json!({"ratio_stream": ratio, "ratio_direct": direct});
-        result.as_object_mut().context("no object")?.extend(points.as_object().cloned().unwrap_or_default());
+        result
+            .as_object_mut()
+            .context("no object")?
+            .extend(points.as_object().cloned().unwrap_or_default());
         println!("{result}");
     }
     Ok(())
