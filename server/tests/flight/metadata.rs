@@ -5,7 +5,7 @@ use arrow::datatypes::{DataType, Schema};
 use arrow_flight::IpcMessage;
 use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables, CommandGetXdbcTypeInfo};
 
-use crate::house::{House, texts};
+use crate::house::{House, texts, two_users};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metadata_calls_list_and_filter() {
@@ -14,7 +14,10 @@ async fn metadata_calls_list_and_filter() {
     let info = client.sql.get_catalogs().await.unwrap();
     assert_eq!(texts(&client.fetch(info).await.unwrap(), 0), ["delta", "lake"]);
     let info = client.sql.get_table_types().await.unwrap();
-    assert_eq!(texts(&client.fetch(info).await.unwrap(), 0), ["BASE TABLE", "VIEW"]);
+    assert_eq!(
+        texts(&client.fetch(info).await.unwrap(), 0),
+        ["BASE TABLE", "LOCAL TEMPORARY", "VIEW"]
+    );
 
     let get = CommandGetDbSchemas {
         catalog: Some("lake".to_owned()),
@@ -112,5 +115,57 @@ async fn the_lake_can_be_asked_in_sql() {
     }
     let functions = client.query("SHOW FUNCTIONS LIKE 'date_tr%'").await.unwrap().1;
     assert!(texts(&functions, 0).iter().all(|name| name == "date_trunc") && functions.num_rows() > 0);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn temporary_tables_and_views_are_listed_to_their_session() {
+    let house = House::with(|config| config.auth = two_users()).await;
+    let mut alice = house.client_of("alice", "wonderland").await;
+    for sql in [
+        "CREATE TEMPORARY TABLE few AS SELECT 1 AS number",
+        "CREATE TEMPORARY VIEW fewer AS SELECT number, 'a' AS letter FROM few",
+    ] {
+        alice.query(sql).await.unwrap();
+    }
+    let tables = |types: &[&str]| CommandGetTables {
+        table_name_filter_pattern: Some("few%".to_owned()),
+        table_types: types.iter().map(|kind| (*kind).to_owned()).collect(),
+        include_schema: true,
+        ..CommandGetTables::default()
+    };
+    let info = alice.sql.get_tables(tables(&[])).await.unwrap();
+    let rows = alice.fetch(info).await.unwrap();
+    assert_eq!(texts(&rows, 0), ["lake", "lake"]);
+    assert_eq!(texts(&rows, 1), ["lakewing_temporary", "lakewing_temporary"]);
+    assert_eq!(texts(&rows, 2), ["few", "fewer"]);
+    assert_eq!(texts(&rows, 3), ["LOCAL TEMPORARY", "VIEW"]);
+    let columns = |row: usize| {
+        let encoded = rows.column(4).as_binary::<i32>().value(row).to_vec();
+        let schema = Schema::try_from(IpcMessage(encoded.into())).unwrap();
+        let names = schema.fields().iter().map(|field| field.name().clone());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (columns(0), columns(1)),
+        (
+            vec!["number".to_owned()],
+            vec!["number".to_owned(), "letter".to_owned()]
+        )
+    );
+    let info = alice.sql.get_tables(tables(&["LOCAL TEMPORARY"])).await.unwrap();
+    assert_eq!(texts(&alice.fetch(info).await.unwrap(), 2), ["few"]);
+    let named = "SELECT number FROM lake.lakewing_temporary.few";
+    assert_eq!(alice.query(named).await.unwrap().1.num_rows(), 1);
+    for (user, password) in [("alice", "wonderland"), ("bob", "builder")] {
+        let mut other = house.client_of(user, password).await;
+        let info = other.sql.get_tables(tables(&[])).await.unwrap();
+        assert_eq!(
+            other.fetch(info).await.unwrap().num_rows(),
+            0,
+            "{user} in another session"
+        );
+        assert!(other.query(named).await.is_err());
+    }
     house.close().await;
 }

@@ -235,6 +235,8 @@ async fn a_very_long_expression_does_not_end_the_server() {
             ("SELECT 1", " + 1", 1000),
             ("SELECT 1", "::int", 1000),
             ("SELECT 1", " UNION ALL SELECT 1", 1000),
+            ("SELECT TOP 1 1", " UNION ALL SELECT TOP 1 1", 300),
+            ("SELECT 'a' LIKE 'a'", " || ''", 900),
             ("SELECT id FROM lake.shop.orders WHERE id = 1", " OR id + 1 = 2", 333),
             (
                 "SELECT id FROM delta.shop.orders WHERE name = 'a'",

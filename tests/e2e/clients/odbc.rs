@@ -126,7 +126,7 @@ async fn catalog_functions_answer() -> Result<()> {
     let info = client.raw().get_db_schemas(CommandGetDbSchemas::default()).await?;
     assert_eq!(fetch(&mut client, info).await?.num_rows(), 3);
     let info = client.raw().get_table_types().await?;
-    assert_eq!(fetch(&mut client, info).await?.num_rows(), 2);
+    assert_eq!(fetch(&mut client, info).await?.num_rows(), 3);
     let named = CommandGetTables {
         catalog: Some("lake".to_owned()),
         db_schema_filter_pattern: Some("tp_h".to_owned()),

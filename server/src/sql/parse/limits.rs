@@ -66,32 +66,36 @@ fn limit(query: &mut Query) -> Result<()> {
 
 /// What UNION and its like take is limited by itself, and becomes a query of its own for that.
 fn limit_operands(body: &mut SetExpr) -> Result<()> {
-    match body {
-        SetExpr::SetOperation { left, right, .. } => {
-            limit_operands(left)?;
-            limit_operands(right)
+    // A long chain is a deep tree: too deep to walk on the stack.
+    let mut bodies = vec![body];
+    while let Some(body) = bodies.pop() {
+        match body {
+            SetExpr::SetOperation { left, right, .. } => bodies.extend([left.as_mut(), right.as_mut()]),
+            SetExpr::Select(select) => {
+                if let Some(top) = select.top.take() {
+                    let limited = limited(SetExpr::Select(select.clone()), top)?;
+                    *body = SetExpr::Query(Box::new(limited));
+                }
+            }
+            _ => {}
         }
-        SetExpr::Select(select) => {
-            let Some(top) = select.top.take() else {
-                return Ok(());
-            };
-            let limited = Query {
-                with: None,
-                body: Box::new(SetExpr::Select(select.clone())),
-                order_by: None,
-                limit_clause: Some(first(counted(top)?)),
-                fetch: None,
-                locks: Vec::new(),
-                for_clause: None,
-                settings: None,
-                format_clause: None,
-                pipe_operators: Vec::new(),
-            };
-            *body = SetExpr::Query(Box::new(limited));
-            Ok(())
-        }
-        _ => Ok(()),
     }
+    Ok(())
+}
+
+fn limited(body: SetExpr, top: Top) -> Result<Query> {
+    Ok(Query {
+        with: None,
+        body: Box::new(body),
+        order_by: None,
+        limit_clause: Some(first(counted(top)?)),
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    })
 }
 
 fn first(count: Expr) -> LimitClause {

@@ -60,23 +60,24 @@ fn escape_by_backslash(pattern: &mut Expr, by: Option<char>) -> Result<()> {
             ": escape with the backslash, which takes no ESCAPE",
         )
     };
-    match pattern {
-        Expr::Nested(inner) => escape_by_backslash(inner, by),
-        Expr::BinaryOp {
-            left,
-            op: BinaryOperator::StringConcat,
-            right,
-        } => {
-            escape_by_backslash(left, by)?;
-            escape_by_backslash(right, by)
+    // A long chain is a deep tree: too deep to walk on the stack.
+    let mut parts = vec![pattern];
+    while let Some(part) = parts.pop() {
+        match part {
+            Expr::Nested(inner) => parts.push(inner),
+            Expr::BinaryOp {
+                left,
+                op: BinaryOperator::StringConcat,
+                right,
+            } => parts.extend([left.as_mut(), right.as_mut()]),
+            Expr::Value(value) => {
+                let escaped = escaped(text(&value.value).ok_or_else(no_constant)?, by)?;
+                value.value = Value::SingleQuotedString(escaped);
+            }
+            _ => return Err(no_constant()),
         }
-        Expr::Value(value) => {
-            let escaped = escaped(text(&value.value).ok_or_else(no_constant)?, by)?;
-            value.value = Value::SingleQuotedString(escaped);
-            Ok(())
-        }
-        _ => Err(no_constant()),
     }
+    Ok(())
 }
 
 /// The pattern that means with a backslash what `pattern` means with `by`.
