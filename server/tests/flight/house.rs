@@ -76,10 +76,7 @@ impl House {
 
     /// A client that has not logged in.
     pub(crate) async fn client(&self) -> Client {
-        let channel = Channel::from_shared(format!("http://{}", self.app.address())).unwrap();
-        Client {
-            sql: FlightSqlServiceClient::new(channel.connect().await.unwrap()),
-        }
+        Client::of(&format!("http://{}", self.app.address())).await
     }
 
     /// A client that has logged in.
@@ -91,6 +88,12 @@ impl House {
 
     pub(crate) async fn close(self) {
         self.app.shutdown().await;
+    }
+
+    /// The folder of its lake, without it.
+    pub(crate) async fn leave(self) -> TempDir {
+        self.app.shutdown().await;
+        self.data
     }
 }
 
@@ -111,6 +114,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// That has not logged in.
+    pub(crate) async fn of(url: &str) -> Self {
+        let channel = Channel::from_shared(url.to_owned()).unwrap();
+        Self {
+            sql: FlightSqlServiceClient::new(channel.connect().await.unwrap()),
+        }
+    }
+
     /// The columns that GetFlightInfo announces and the rows that DoGet gives.
     pub(crate) async fn query(&mut self, sql: &str) -> Result<(SchemaRef, RecordBatch), Status> {
         let info = self.sql.execute(sql.to_owned(), None).await.map_err(status)?;

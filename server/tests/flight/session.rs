@@ -31,11 +31,12 @@ async fn passwords_are_checked() {
 }
 
 /// What SHOW ALL tells in the end.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("adaptive_tasks", "off"),
     ("batch_size", "8192"),
     ("branch", "main"),
     ("catalog", "delta"),
+    ("direct_results", "off"),
     ("executor_set", ""),
     ("result_compression", "none"),
     ("retention_check", "on"),
