@@ -105,7 +105,7 @@ impl Engines {
     /// connections only where that is asked for.
     ///
     /// # Errors
-    /// [`Error::Config`] where there is no such set.
+    /// [`Error::Settings`] where there is no such set.
     pub fn doors(&self, set: Option<&str>, encrypted: bool) -> Result<Vec<Door>> {
         let Some(cluster) = &self.cluster else {
             return Ok(Vec::new());

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
+use arrow_flight::FlightClient;
 use futures::TryStreamExt;
 use harness::{Client, Lake, LakeBuilder, LendingCatalog, Minio, WebIdentity, rows};
+use tonic::transport::Endpoint;
 
 /// How long the credentials last.
 const LIFE_SECONDS: u64 = 8;
@@ -37,6 +39,9 @@ async fn scans_outlive_what_catalogs_lend() -> Result<()> {
         // What was lent for the writing would go on, and its life is another one's than the reading's.
         tokio::time::sleep(life / 2).await;
         read(&mut client, &table, life, &catalog).await?;
+        if !lake.executors.is_empty() {
+            read_directly(&lake, &table, life, &catalog).await?;
+        }
         changes(&mut client, &table).await?;
         quiet(&lake, &mut client, &table, &catalog).await?;
     }
@@ -97,7 +102,44 @@ fn life() -> u64 {
 }
 
 async fn start(lake: LakeBuilder, catalog: &LendingCatalog) -> Result<Lake> {
-    lake.section(&catalog.section()).log("debug").start().await
+    let results = "results = { listen = \"127.0.0.1:0\" }";
+    lake.section(&catalog.section())
+        .executor(results)
+        .log("debug")
+        .start()
+        .await
+}
+
+/// Reads the table from executors, for longer than one life.
+async fn read_directly(lake: &Lake, table: &str, life: Duration, catalog: &LendingCatalog) -> Result<()> {
+    let mut client = lake.client().await?;
+    client.login("anyone", "").await?;
+    client.query("SET direct_results = 'on'").await?;
+    let info = client
+        .raw()
+        .execute(format!("SELECT id, text FROM {table}"), None)
+        .await?;
+    let (began, mut count, mut sum) = (Instant::now(), 0, 0);
+    for endpoint in info.endpoint {
+        let location = endpoint.location.first().context("no location")?;
+        let address = location.uri.strip_prefix("grpc+tcp://").context("no executor")?;
+        let channel = Endpoint::new(format!("http://{address}"))?.connect().await?;
+        let ticket = endpoint.ticket.context("no ticket")?;
+        let mut batches = FlightClient::new(channel).do_get(ticket).await?;
+        while let Some(batch) = batches.try_next().await.context("in the middle of a part")? {
+            count += i64::try_from(batch.num_rows())?;
+            sum += batch.column(0).as_primitive::<Int64Type>().values().iter().sum::<i64>();
+            let part = count as f64 / ROWS as f64;
+            let whole = life.mul_f64(1.5);
+            tokio::time::sleep(whole.mul_f64(part).saturating_sub(began.elapsed())).await;
+        }
+    }
+    ensure!(
+        (count, sum) == (ROWS, ROWS * (ROWS - 1) / 2),
+        "{count} rows of sum {sum} from executors"
+    );
+    ensure!(catalog.refused().is_empty(), "{:?}", catalog.refused());
+    Ok(())
 }
 
 /// Reads the table at such a pace that it takes many lives.
