@@ -216,7 +216,7 @@ impl Live {
             .unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let url = loop {
-            let line = lines.next_line().await.unwrap().expect("the server ended");
+            let line = lines.next_line().await.unwrap().unwrap();
             if let Some(url) = line.strip_prefix("ready: ") {
                 break url.replace("grpc://", "http://");
             }
@@ -232,7 +232,7 @@ impl Live {
     }
 
     fn resident(&self) -> u64 {
-        let file = format!("/proc/{}/statm", self.process.id().expect("the server ended"));
+        let file = format!("/proc/{}/statm", self.process.id().unwrap());
         let pages = std::fs::read_to_string(file).unwrap();
         pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
     }
